@@ -1,0 +1,253 @@
+"""The agent's conversation with the driver: one JSON object a line, each way.
+
+    → {"id": 7, "op": "apply", "name": "wall", "changes": [{"do": [...], "undo": [...]}]}
+    ← {"id": 7, "ok": true, "result": {...}}       or  {"id": 7, "ok": false, "error": "what went wrong", "detail": {...}}
+    ← {"event": "sockets", "time": 1795445515.96, "sockets": [...]}
+
+Every request runs on a thread of its own, so that waiting for a port does not hold up a fault. When standard input ends the
+driver is gone: everything is undone and the process exits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from . import PROTOCOL
+from .capture import Capture, CaptureFailed
+from .command import run
+from .journal import Change, ChangeFailed, Journal, failed
+from .sockets import is_bound, sockets
+
+POLL_S = 0.003
+DISSECT_TIMEOUT_S = 55.0
+NO_SUCH_ROUTE = "No such process"
+SENTINEL = b"labctl sentinel"
+_CHAIN_COUNT = re.compile(r"^\s*(\d+)\s+\d+\s+\S")
+
+
+class Refused(Exception):
+    """A request that was understood and could not be done; `detail` goes to the driver as data."""
+
+    def __init__(self, message: str, detail: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.detail = detail or {}
+
+
+class Agent:
+    """Everything one agent holds: its journal, its capture, its sampler."""
+
+    def __init__(self, write: Callable[[dict[str, Any]], None]) -> None:
+        self.write = write
+        self.journal = Journal()
+        self.capture: Capture | None = None
+        self.sampling = threading.Event()
+        self.ops: dict[str, Callable[..., Any]] = {
+            "hello": self.hello, "run": self.run, "apply": self.apply, "undo": self.undo, "undo_all": self.undo_all,
+            "counters": self.counters, "wait_bound": self.wait_bound, "sockets": self.sockets,
+            "sample": self.sample, "capture_start": self.capture_start, "capture_stop": self.capture_stop,
+            "dissect": self.dissect, "rulesets": self.rulesets, "routes": self.routes,
+        }  # fmt: skip
+
+    def serve(self, line: str) -> None:
+        """Answer one request line; an unknown or broken one is answered with an error, never with silence."""
+        number = None
+        try:
+            request = json.loads(line)
+            number, op = request.pop("id"), request.pop("op")
+            answer = {"id": number, "ok": True, "result": self.ops[op](**request)}
+        except (Refused, ChangeFailed, CaptureFailed) as error:
+            detail = getattr(error, "detail", None) or {"ran": [r.as_json() for r in getattr(error, "ran", [])]}
+            answer = {"id": number, "ok": False, "error": str(error), "detail": detail}
+        except Exception as error:  # the driver must hear of a bug here, and the agent must live on to undo
+            answer = {"id": number, "ok": False, "error": f"{type(error).__name__}: {error}", "detail": {}}
+        self.write(answer)
+
+    def hello(self) -> dict[str, Any]:
+        """Who this is and where: protocol, clock, interfaces with their addresses, memory."""
+        listing = run(("ip", "-json", "address", "show"))
+        if not listing.ok:
+            raise Refused(str(listing))
+        interfaces = [
+            {
+                "name": link["ifname"],
+                "mac": link.get("address"),
+                "mtu": link.get("mtu"),
+                "addresses": [a["local"] for a in link.get("addr_info", [])],
+            }
+            for link in json.loads(listing.out)
+        ]
+        return {"protocol": PROTOCOL, "time": time.time(), "pid": os.getpid(), "interfaces": interfaces, "rss_kib": _rss_kib()}
+
+    def run(self, commands: list[list[str]]) -> list[dict[str, Any]]:
+        """Run commands that have no undo (routes); stops at the first that fails and says so."""
+        done = []
+        for argv in commands:
+            ran = run(tuple(argv))
+            done.append(ran.as_json())
+            if not ran.ok:
+                raise Refused(str(ran), {"ran": done})
+        return done
+
+    def routes(self, routes: list[list[str]], gateways: list[str]) -> list[dict[str, Any]]:
+        """Make the routes [to, via] the only way out of the host's own networks.
+
+        Docker's default route through the bridge goes, and the bridges themselves (`gateways`) cannot be spoken to:
+        nothing leaves the lab. All of it may be there already, on a lab that stands.
+        """
+        defaults = {":" in via for to, via in routes if to == "default"}
+        commands = [_ip(":" in via, "replace", to, "via", via) for to, via in routes]
+        commands += [_ip(":" in gateway, "replace", "unreachable", gateway) for gateway in gateways]
+        done = [r for r in self.run(commands)]
+        for six in {":" in gateway for gateway in gateways} - defaults:
+            ran = run(tuple(_ip(six, "delete", "default")))
+            if not ran.ok and NO_SUCH_ROUTE not in ran.err:
+                raise Refused(str(ran), {"ran": done})
+            done.append(ran.as_json())
+        return done
+
+    def apply(self, name: str, changes: list[dict[str, list[str]]]) -> dict[str, Any]:
+        """Apply a fault's changes, all or none; answers with the commands and when they were in place."""
+        began = time.time()
+        ran = self.journal.apply(name, [Change(tuple(c["do"]), tuple(c["undo"])) for c in changes])
+        return {"ran": [r.as_json() for r in ran], "began": began, "time": time.time()}
+
+    def undo(self, name: str) -> dict[str, Any]:
+        """Take one fault back. A command that fails, unless its work is gone already, is an error."""
+        return self._undone(self.journal.undo(name))
+
+    def undo_all(self) -> dict[str, Any]:
+        """Take every fault back, the newest first."""
+        return self._undone([ran for name in reversed(self.journal.names()) for ran in self.journal.undo(name)])
+
+    def _undone(self, ran: list[Any]) -> dict[str, Any]:
+        bad = failed(ran)
+        if bad:
+            raise Refused(f"could not undo: {bad[0]}", {"ran": [r.as_json() for r in ran]})
+        return {"ran": [r.as_json() for r in ran], "time": time.time()}
+
+    def counters(self, chains: list[dict[str, str]]) -> list[int]:
+        """Packets counted by the rules of each chain {tool, table, chain}, in order."""
+        counts = []
+        for chain in chains:
+            listing = run((chain["tool"], "-w", "5", "-t", chain["table"], "-nvxL", chain["chain"]))
+            if not listing.ok:
+                raise Refused(str(listing))
+            counts.append(sum(int(m[1]) for m in map(_CHAIN_COUNT.match, listing.out.splitlines()[2:]) if m))
+        return counts
+
+    def rulesets(self) -> dict[str, str]:
+        """What tc and iptables say of this namespace, counters aside: to compare before and after."""
+        found = {}
+        for argv in (("iptables-save",), ("ip6tables-save",), ("tc", "qdisc", "show")):
+            listing = run(argv)
+            lines = [line for line in listing.out.splitlines() if not line.startswith("#")]
+            found[" ".join(argv)] = "\n".join(re.sub(r"\[\d+:\d+\]", "", line) for line in lines)
+        return found
+
+    def wait_bound(self, port: int, protocol: str, timeout_s: float) -> dict[str, Any]:
+        """Return when a socket listens on (tcp) or is bound to (udp) the port. Refused when none does in time."""
+        start = time.monotonic()
+        while not is_bound(port, protocol):
+            if time.monotonic() - start > timeout_s:
+                raise Refused(f"nothing {'listens on' if protocol == 'tcp' else 'is bound to'} {protocol} port {port} after {timeout_s:g}s")
+            time.sleep(POLL_S)
+        return {"waited_ms": (time.monotonic() - start) * 1000}
+
+    def sockets(self) -> dict[str, Any]:
+        """One sample of all TCP and UDP sockets, now."""
+        return {"time": time.time(), "sockets": [*sockets("tcp"), *sockets("udp")]}
+
+    def sample(self, interval_s: float) -> dict[str, Any]:
+        """Send a `sockets` event now and whenever the sockets change, looked at every interval_s seconds; 0 ends it."""
+        self.sampling.set()
+        if interval_s:
+            self.sampling = threading.Event()
+            threading.Thread(target=self._sample, args=(interval_s, self.sampling), daemon=True).start()
+        return {}
+
+    def _sample(self, interval_s: float, ended: threading.Event) -> None:
+        before = None
+        while True:
+            now = self.sockets()
+            # Idle connections change nothing but their timers; only what moved is worth a line.
+            shape = [{k: v for k, v in s.items() if k != "timer_ms"} for s in now["sockets"]]
+            if shape != before:
+                before = shape
+                self.write({"event": "sockets", **now})
+            if ended.wait(interval_s):
+                return
+
+    def capture_start(self, path: str, token: str, comment: str, snaplen: int, max_bytes: int) -> dict[str, Any]:
+        """Start capturing every interface of the namespace; returns when it is proven to record."""
+        names = tuple(i["name"] for i in self.hello()["interfaces"] if not i["name"].startswith(("tunl", "sit", "ip6tnl")))
+        self.capture = Capture(Path(path), names, token, comment, snaplen, max_bytes)
+        return self.capture.start()
+
+    def capture_stop(self) -> dict[str, Any]:
+        """End the capture and say whether it is complete."""
+        if self.capture is None:
+            raise Refused("no capture runs here")
+        return self.capture.stop()
+
+    def dissect(self, argv: list[str]) -> dict[str, Any]:
+        """Run a tshark command line over the capture that ended, its output into a file beside it (.tsv)."""
+        if self.capture is None:
+            raise Refused("nothing was captured here")
+        target = self.capture.path.with_suffix(".tsv")
+        ran = run((*argv, "-r", str(self.capture.path)), timeout_s=DISSECT_TIMEOUT_S, out=target)
+        with target.open("rb") as file:
+            packets = sum(1 for line in file if SENTINEL not in line)
+        return {"file": str(target), "packets": packets, **ran.as_json()}
+
+    def close(self) -> None:
+        """Undo everything and end everything: the driver is gone or asked for it."""
+        self.sampling.set()
+        self.journal.close()
+        if self.capture is not None:
+            self.capture.kill()
+
+
+def _ip(six: bool, *words: str) -> list[str]:
+    return ["ip", *(["-6"] if six else []), "route", *words]
+
+
+def _rss_kib() -> int:
+    with Path("/proc/self/status").open() as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:"))
+
+
+def main() -> None:
+    """Read requests until standard input ends; then undo everything."""
+    lock = threading.Lock()
+
+    def write(message: dict[str, Any]) -> None:
+        # Nobody may be listening any more; the undoing that follows matters more than the answer.
+        with lock, contextlib.suppress(BrokenPipeError, ValueError):
+            sys.stdout.write(json.dumps(message) + "\n")
+            sys.stdout.flush()
+
+    agent = Agent(write)
+
+    def end(*_: object) -> None:
+        agent.close()
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    for line in sys.stdin:
+        threading.Thread(target=agent.serve, args=(line,), daemon=True).start()
+    end()
+
+
+if __name__ == "__main__":
+    main()

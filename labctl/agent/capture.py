@@ -1,0 +1,145 @@
+"""Capturing every interface of this namespace with dumpcap, bracketed by sentinel frames.
+
+dumpcap announces nothing when it is ready and loses its tail when it is stopped at once. So a frame of our own is sent on
+every interface at the beginning and at the end, and the capture is believed only when all of them are in the file.
+The frames have the ethertype that IEEE 802 sets aside for local experiments (RFC 9542, 4.) and go to an address that
+bridges never forward (IEEE 802.1D, table 7-10), so that no host sees another's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ETHERTYPE = 0x88B5
+LINK_LOCAL_GROUP = bytes.fromhex("0180c200000e")
+READY_TIMEOUT_S = 10.0
+RESEND_S = 0.25
+POLL_S = 0.002
+# dumpcap writes what it has at this interval; the default of 100 ms is what loses the tail.
+UPDATE_MS = 20
+BUFFER_MIB = 16
+
+_COUNTS = re.compile(r"Packets received/dropped on interface '(?P<name>[^']+)': (?P<received>\d+)/(?P<dropped>\d+)")
+
+
+class CaptureFailed(Exception):
+    """dumpcap did not start, or ended before it was asked to; the message has its own words."""
+
+
+@dataclass
+class Capture:
+    """One running dumpcap over some interfaces, writing one pcapng file."""
+
+    path: Path
+    interfaces: tuple[str, ...]
+    token: str
+    comment: str
+    snaplen: int
+    max_bytes: int
+    _process: subprocess.Popen[bytes] | None = None
+    _errors: Any = field(default_factory=lambda: tempfile.TemporaryFile())  # noqa: SIM115
+    _bracket: dict[str, list[str]] = field(default_factory=dict)
+
+    def argv(self) -> tuple[str, ...]:
+        """The dumpcap command line."""
+        each = [word for name in self.interfaces for word in ("-i", name, "-s", str(self.snaplen), "-B", str(BUFFER_MIB))]
+        limit = max(1, self.max_bytes // 1000)
+        return (
+            "dumpcap", "-q", "-t", *each, "-w", str(self.path), "-a", f"filesize:{limit}",
+            "--update-interval", str(UPDATE_MS), "--capture-comment", self.comment,
+        )  # fmt: skip
+
+    def start(self) -> dict[str, Any]:
+        """Start and return when the beginning sentinel of every interface is in the file. Raises CaptureFailed."""
+        started = time.monotonic()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._process = subprocess.Popen(
+                self.argv(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._errors
+            )
+        except OSError as error:
+            raise CaptureFailed(f"dumpcap: {error.strerror}") from None
+        missing = self._await("begin")
+        if missing:
+            self._end()
+            raise CaptureFailed(f"no packet of {', '.join(missing)} reached {self.path}: {self._said() or 'dumpcap said nothing'}")
+        return {"argv": list(self.argv()), "interfaces": list(self.interfaces), "ms": (time.monotonic() - started) * 1000}
+
+    def stop(self) -> dict[str, Any]:
+        """End it and say whether it is complete: both sentinels of every interface in the file, and why not if not."""
+        missing = self._await("end")
+        self._end()
+        said = self._said()
+        dropped = sum(int(match["dropped"]) for match in _COUNTS.finditer(said))
+        size = self.path.stat().st_size if self.path.exists() else 0
+        reason = None
+        if size >= self.max_bytes // 1000 * 1000 and missing:
+            reason = f"the capture reached its limit of {self.max_bytes} bytes"
+        elif missing:
+            reason = f"no end sentinel of {', '.join(missing)} in the file"
+        return {
+            "file": str(self.path), "bytes": size, "dropped": dropped, "complete": not missing and dropped == 0,
+            "reason": reason if missing else (f"the kernel dropped {dropped} packets" if dropped else None),
+            "said": said,
+        }  # fmt: skip
+
+    def kill(self) -> None:
+        """End it without waiting for anything: what is in the file is in the file."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+
+    def _await(self, which: str) -> list[str]:
+        """Send the sentinels of one end and wait for them; the interfaces whose sentinel did not come."""
+        missing = {name: self._payload(which, name) for name in self.interfaces}
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        offset, tail = 0, b""
+        next_send = 0.0
+        while missing and time.monotonic() < deadline:
+            if time.monotonic() >= next_send and self.path.exists():
+                for name, payload in missing.items():
+                    _send(name, payload)
+                next_send = time.monotonic() + RESEND_S
+            if self._process is None or (self._process.poll() is not None and next_send):
+                deadline = min(deadline, time.monotonic())  # one last look at what it wrote
+            time.sleep(POLL_S)
+            with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
+                file.seek(offset)
+                fresh = file.read()
+                offset += len(fresh)
+                tail = tail[-256:] + fresh
+                missing = {name: payload for name, payload in missing.items() if payload not in tail}
+        return list(missing)
+
+    def _payload(self, which: str, name: str) -> bytes:
+        return f"labctl sentinel {which} {self.token} {name};".encode()
+
+    def _end(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            try:
+                self._process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def _said(self) -> str:
+        self._errors.seek(0)
+        text: str = self._errors.read().decode(errors="replace").strip()
+        return text
+
+
+def _send(interface: str, payload: bytes) -> None:
+    # An interface that is down or gone cannot carry a sentinel; the wait for it then ends in a named reason.
+    with contextlib.suppress(OSError), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as channel:
+        channel.bind((interface, 0))
+        own = channel.getsockname()[4][:6].ljust(6, b"\0")
+        channel.send(LINK_LOCAL_GROUP + own + ETHERTYPE.to_bytes(2, "big") + payload.ljust(46, b" "))

@@ -1,0 +1,57 @@
+"""Running one command and keeping what it said."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One command with its exit status; `exit` is None when it could not be started or did not end in time."""
+
+    argv: tuple[str, ...]
+    exit: int | None
+    out: str
+    err: str
+    ms: float
+
+    @property
+    def ok(self) -> bool:
+        return self.exit == 0
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        answer = (self.err or self.out).strip() or "nothing"
+        return f"`{' '.join(self.argv)}` ended with {self.exit} and said: {answer}"
+
+
+def run(argv: tuple[str, ...], timeout_s: float = TIMEOUT_S, out: Path | None = None) -> Ran:
+    """Run a command to its end, at most timeout_s seconds; never raises for what the command does.
+
+    With `out` its standard output goes to that file and is not in the answer.
+    """
+    start = time.monotonic()
+
+    def ran(exit_: int | None, said: str | None, err: str) -> Ran:
+        return Ran(argv, exit_, said or "", err, round((time.monotonic() - start) * 1000, 3))
+
+    try:
+        stdout = out.open("wb") if out else subprocess.PIPE
+        # close_fds=False lets CPython use vfork: 1 ms less for each command, and our descriptors are all close-on-exec.
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, text=True, errors="replace",
+            timeout=timeout_s, check=False, close_fds=False,
+        )  # fmt: skip
+    except OSError as error:
+        return ran(None, "", f"{argv[0]}: {error.strerror}")
+    except subprocess.TimeoutExpired:
+        return ran(None, "", f"{argv[0]}: not ended after {timeout_s:g}s")
+    return ran(done.returncode, done.stdout, done.stderr)

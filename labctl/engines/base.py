@@ -1,0 +1,87 @@
+"""The seam between a run and whatever provides its hosts. Nothing outside `engines/` knows Docker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from labctl.errors import LabError
+from labctl.lab import Lab
+
+Say = Callable[[str], None]
+
+
+class AddressesTaken(LabError):
+    """Somebody took the addresses between our looking and our asking; others will do."""
+
+
+class Channel(Protocol):
+    """A byte stream to one agent, both ways, and a way to get files out of where it lives."""
+
+    def send(self, data: bytes) -> None:
+        """Write all of it. Raises OSError when the agent is gone."""
+
+    def receive(self) -> bytes:
+        """Some bytes the agent wrote; empty when it has ended."""
+
+    def errors(self) -> str:
+        """What the agent wrote to standard error so far."""
+
+    def fetch(self, remote: str, local: Path) -> None:
+        """Copy a file the agent wrote to a local path. Raises LabError when it is not there."""
+
+    def close(self) -> None:
+        """End the agent's standard input, which makes it undo everything and exit, and wait until it has."""
+
+
+class Process(Protocol):
+    """A program running on a host."""
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether it has ended, waiting at most timeout_s seconds for that."""
+
+    def exit_status(self) -> int | None:
+        """Its exit status, or None while it runs; 128 + n when signal n ended it."""
+
+    def output(self) -> tuple[bytes, bytes]:
+        """What it has written to stdout and stderr so far."""
+
+    def signal(self, name: str) -> None:
+        """Send it a signal by name (TERM, KILL, …); one that has ended already needs none. Raises LabError."""
+
+
+class Engine(Protocol):
+    """Makes hosts, opens agents on them, starts programs on them, and takes everything away again."""
+
+    name: str
+
+    def prepare(self, path: Path, say: Say) -> Mapping[str, Any]:
+        """Read a compose file as the engine resolves it; its content, for `labctl.lab`. Raises ScenarioError, MissingError."""
+
+    def reserve(self, lab: Lab) -> Lab:
+        """The lab with addresses that nobody uses now. Raises LabError when there are none left."""
+
+    def up(self, config: Mapping[str, Any], lab: Lab, hosts: Sequence[str], rendered: Path, say: Say) -> None:
+        """Bring up `hosts` of a lab whose addresses are reserved, from a rendered copy written to `rendered`.
+
+        Raises AddressesTaken (reserve again), MissingError (an image cannot be had), LabError (it did not come up).
+        """
+
+    def attach(self) -> Lab:
+        """Use the standing lab that this engine was made for; the lab as it stands. Raises LabError when there is none."""
+
+    def open_agent(self, host: str) -> Channel:
+        """Start an agent in the host's network namespace. Raises LabError."""
+
+    def start(self, host: str, argv: Sequence[str], env: Mapping[str, str]) -> Process:
+        """Start a program on a host. Raises LabError."""
+
+    def dead(self) -> str | None:
+        """The name of a host that ended though nobody asked it to, or None."""
+
+    def down(self) -> None:
+        """Take away everything this engine made for this run; safe to call again. Raises LabError when something stays."""
+
+    def environment(self) -> dict[str, Any]:
+        """What result.json says of the machine: versions of kernel, engine and so on."""

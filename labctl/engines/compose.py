@@ -1,0 +1,88 @@
+"""The `docker compose` v2 command, run as a child that can neither outlive nor distract the driver."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from labctl.errors import LabError, MissingError, Problem, ScenarioError
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+
+def _die_with_parent() -> None:
+    # A driver that is killed must not leave a compose behind that goes on creating containers (prctl(2)).
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def compose(*arguments: str, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
+    """Run `docker compose ARGUMENTS`; its exit status is the caller's business. Raises MissingError, LabError."""
+    docker = shutil.which("docker")
+    if docker is None:
+        raise MissingError("there is no `docker` command on this machine; ./script/bootstrap installs it")
+    # A session of its own: Ctrl-C is for the driver, which then takes the lab down in order.
+    child = subprocess.Popen(
+        [docker, "compose", *arguments],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
+        start_new_session=True, preexec_fn=_die_with_parent if os.name == "posix" else None,  # noqa: PLW1509
+    )  # fmt: skip
+    try:
+        out, err = child.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        raise LabError(f"`docker compose {' '.join(arguments)}` did not end within {timeout_s:g}s") from None
+    finally:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+    if child.returncode and "is not a docker command" in err:
+        raise MissingError("Docker Compose v2 is missing (`docker compose`); ./script/bootstrap installs it")
+    return subprocess.CompletedProcess(child.args, child.returncode, out, err)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A compose file as Compose itself resolves it (includes, variables, short forms). Raises ScenarioError, MissingError."""
+    done = compose("-f", str(path), "config", "--format", "json")
+    if done.returncode:
+        raise ScenarioError([Problem(str(path), 1, 1, f"docker compose cannot use this file: {last_line(done.stderr)}")])
+    config: dict[str, Any] = json.loads(done.stdout)
+    return config
+
+
+def build(services: Mapping[str, Mapping[str, Any]], scratch: Path, timeout_s: float) -> None:
+    """Build images: service name -> {"image": NAME, "build": {...}}, from a compose file of their own. Raises LabError."""
+    scratch.write_text(json.dumps({"name": "labctl-build", "services": services}), encoding="utf-8")
+    done = compose("-f", str(scratch), "build", *services, timeout_s=timeout_s)
+    if done.returncode:
+        raise LabError(f"building {', '.join(services)} failed:\n{tail(done.stderr + done.stdout, 25)}")
+
+
+def up(rendered: Path, project_directory: Path, services: Sequence[str]) -> None:
+    """Bring services up and wait until they run. Raises LabError with Compose's own words."""
+    done = compose(
+        "-f", str(rendered), "--project-directory", str(project_directory),
+        "up", "--detach", "--wait", "--no-build", "--quiet-pull", *services,
+    )  # fmt: skip
+    if done.returncode:
+        raise LabError(f"the lab did not come up: {tail(done.stderr, 12)}")
+
+
+def version() -> str:
+    """Compose's version. Raises MissingError."""
+    return compose("version", "--short").stdout.strip()
+
+
+def tail(text: str, lines: int) -> str:
+    """The last lines of what a command said."""
+    return "\n".join([line for line in text.strip().splitlines() if line.strip()][-lines:])
+
+
+def last_line(text: str) -> str:
+    return tail(text, 1) or "it said nothing"

@@ -1,0 +1,282 @@
+"""Docker as the engine: hosts from a compose file, agents beside them in their network namespaces."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import platform
+import random
+import tarfile
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import docker.errors
+import requests.exceptions
+from docker import APIClient
+
+import labctl.agent
+from labctl.engines import compose, images
+from labctl.engines.base import AddressesTaken, Say
+from labctl.engines.docker_stream import DockerChannel, DockerProcess
+from labctl.engines.owner import Owner
+from labctl.errors import LabError, MissingError
+from labctl.lab import BLOCKS, POOL, PROGRAMS, ROLE, Host, Lab, Subnet, addressed, render
+
+RUN = "labctl.run"
+OWNER = "labctl.owner"
+STANDING = "labctl.lab"
+HOST = "labctl.host"
+AGENT = "labctl.agent"
+ROOT = Path(__file__).resolve().parents[2]
+OWN_COMPOSE = ROOT / "docker-compose.yml"
+
+
+def connect() -> APIClient:
+    """A client of the Docker daemon that the environment names. Raises MissingError with what to do."""
+    try:
+        api = APIClient(version="auto", timeout=60, num_pools=32, **docker.utils.kwargs_from_env())
+        api.ping()
+    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+        raise MissingError(_no_daemon(error)) from None
+    return api
+
+
+def _no_daemon(error: Exception) -> str:
+    text = str(error)
+    if "Permission denied" in text:
+        return "the Docker socket refuses this user; join the group `docker` (or run as root) and log in again"
+    if "No such file" in text or "Connection refused" in text:
+        return "no Docker daemon answers; start it (`systemctl start docker`), or let ./script/bootstrap do it"
+    return f"the Docker daemon cannot be used: {text[:300]}"
+
+
+class DockerEngine:
+    """One lab on Docker. `run` names it; `standing` is the name of a lab that outlives the driver."""
+
+    name = "docker"
+
+    def __init__(self, api: APIClient, run: str, standing: str | None = None) -> None:
+        self._api = api
+        self._run = run
+        self._standing = standing
+        self.project = f"labctl-lab-{standing}" if standing else f"labctl-{run.lower()}"
+        self._containers: dict[str, str] = {}
+        self._agents: list[str] = []
+        self._processes: list[DockerProcess] = []
+        self._dead: dict[str, str] = {}
+        self._closing = False
+
+    # -- making the lab ---------------------------------------------------------------------------------------------
+
+    def prepare(self, path: Path, say: Say) -> Mapping[str, Any]:
+        return compose.read_config(path)
+
+    def reserve(self, lab: Lab) -> Lab:
+        """The lab with addresses that nobody uses now."""
+        taken = {n["Subnet"] for net in self._api.networks() for n in (net["IPAM"]["Config"] or []) if "Subnet" in n}
+        base = int(POOL.network_address)
+        used = set()
+        for subnet in taken:
+            head = subnet.split("/")[0]
+            if ":" not in head:
+                number = int.from_bytes(bytes(int(p) for p in head.split(".")), "big") - base
+                used.add(number >> 8)
+        free = [block for block in range(BLOCKS) if block not in used]
+        if not free:
+            raise LabError(f"all {BLOCKS} address blocks of {POOL} are in use; `labctl gc` removes what dead runs hold")
+        return addressed(lab, random.choice(free))
+
+    def up(self, config: Mapping[str, Any], lab: Lab, hosts: Sequence[str], rendered: Path, say: Say) -> None:
+        """Bring up `hosts` of a lab whose addresses are reserved. Raises AddressesTaken, MissingError, LabError."""
+        named = images.ensure(self._api, config, hosts, say)
+        images.ensure(self._api, compose_of_agent(), ["agent"], say)
+        document = render(config, lab, hosts, self.project, self._labels(), named)
+        rendered.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        try:
+            compose.up(rendered, lab.path.parent, hosts)
+        except LabError as error:
+            if "Pool overlaps" in str(error):
+                self._remove()
+                raise AddressesTaken(str(error)) from None
+            raise
+        self._find_containers()
+
+    def attach(self) -> Lab:
+        """Use the standing lab of this name; the lab as its containers and networks say. Raises LabError."""
+        label = f"{STANDING}={self._standing}"
+        networks = {
+            net["Name"].removeprefix(f"{self.project}_"): Subnet(
+                **dict(zip(("ipv4", "gateway"), _ipam(net, ":", False), strict=False)),
+                **dict(zip(("ipv6", "gateway6"), _ipam(net, ":", True), strict=False)),
+            )
+            for net in self._api.networks(filters={"label": label})
+        }
+        hosts = {}
+        for container in self._api.containers(filters={"label": [label, HOST]}):
+            labels = container["Labels"]
+            attached = {
+                name.removeprefix(f"{self.project}_"): tuple(
+                    a for a in (net.get("IPAddress"), net.get("GlobalIPv6Address")) if a
+                )
+                for name, net in container["NetworkSettings"]["Networks"].items()
+            }
+            hosts[labels[HOST]] = Host(
+                labels[HOST], tuple(attached), labels.get(ROLE) == "router", labels.get(PROGRAMS), (), attached
+            )
+        if not hosts:
+            raise LabError(f"no lab named {self._standing} stands here; `labctl up --name {self._standing}` makes one")
+        self._find_containers()
+        path = Path(next(iter(self._api.containers(filters={"label": [label, HOST]})))["Labels"].get("labctl.compose", ""))
+        return Lab(path, dict(sorted(hosts.items())), networks)
+
+    def _labels(self) -> dict[str, str]:
+        labels = {RUN: self._run, OWNER: str(Owner.me())}
+        return labels | {STANDING: self._standing} if self._standing else labels
+
+    def _find_containers(self) -> None:
+        wanted = f"{STANDING}={self._standing}" if self._standing else f"{RUN}={self._run}"
+        found = self._api.containers(filters={"label": [wanted, HOST]})
+        self._containers = {c["Labels"][HOST]: c["Id"] for c in found}
+        threading.Thread(target=self._watch, name="deaths", daemon=True).start()
+
+    def _watch(self) -> None:
+        ids = {container: host for host, container in self._containers.items()}
+        with contextlib.suppress(Exception):
+            for event in self._api.events(decode=True, filters={"event": "die", "container": list(ids)}):
+                host = ids.get(event["id"])
+                if host and not self._closing:
+                    code = event["Actor"]["Attributes"].get("exitCode")
+                    self._dead[host] = f"the host {host} ended by itself with exit status {code}"
+
+    # -- using it ---------------------------------------------------------------------------------------------------
+
+    def open_agent(self, host: str) -> DockerChannel:
+        config = self._api.create_host_config(
+            network_mode=f"container:{self._containers[host]}",
+            cap_drop=["ALL"],
+            cap_add=["NET_ADMIN", "NET_RAW"],
+            security_opt=["no-new-privileges:true"],
+            log_config={"Type": "none"},
+        )
+        try:
+            created = self._api.create_container(
+                images.image_name(compose_of_agent(), "agent"),
+                ["python3", "-u", "-m", "agent"],
+                stdin_open=True,  # with detach=False this is StdinOnce: the agent's stdin ends when the driver does
+                detach=False,
+                working_dir="/opt/labctl",
+                labels={RUN: self._run, OWNER: str(Owner.me()), AGENT: host},
+                host_config=config,
+            )["Id"]
+            self._agents.append(created)
+            self._api.put_archive(created, "/", _agent_archive())
+            channel = DockerChannel(self._api, created)
+            self._api.start(created)
+        except docker.errors.APIError as error:
+            raise LabError(f"no agent could be started for {host}: {error.explanation or error}") from None
+        return channel
+
+    def start(self, host: str, argv: Sequence[str], env: Mapping[str, str]) -> DockerProcess:
+        process = DockerProcess(self._api, host, self._containers[host], tuple(argv), dict(env))
+        self._processes.append(process)
+        return process
+
+    def dead(self) -> str | None:
+        return next(iter(self._dead.values()), None)
+
+    def environment(self) -> dict[str, Any]:
+        version = self._api.version()
+        return {
+            "kernel": version.get("KernelVersion"),
+            "docker": version.get("Version"),
+            "compose": compose.version(),
+            "python": platform.python_version(),
+        }
+
+    # -- taking it away ---------------------------------------------------------------------------------------------
+
+    def down(self) -> None:
+        self._closing = True
+        if self._standing:
+            remove(self._api, [f"{AGENT}", f"{RUN}={self._run}"])
+        else:
+            self._remove()
+
+    def _remove(self) -> None:
+        remove(self._api, [f"{RUN}={self._run}"])
+
+
+def remove(api: APIClient, labels: list[str]) -> tuple[int, int]:
+    """Remove every container, network and volume that has all the labels; how many containers and networks.
+
+    Looks again until it finds nothing, since an engine may still be making what a dead driver asked for.
+    Raises LabError when something cannot be removed.
+    """
+    filters = {"label": labels}
+    containers = networks = 0
+    for _ in range(5):
+        found = api.containers(all=True, filters=filters)
+        nets = api.networks(filters=filters)
+        volumes = (api.volumes(filters=filters).get("Volumes") or []) if AGENT not in labels else []
+        if not found and not nets and not volumes:
+            return containers, networks
+        _each(lambda c: api.remove_container(c["Id"], force=True, v=True), found)
+        _each(lambda n: api.remove_network(n["Id"]), nets)
+        _each(lambda v: api.remove_volume(v["Name"], force=True), volumes)
+        containers += len(found)
+        networks += len(nets)
+    raise LabError(f"something labelled {', '.join(labels)} keeps coming back; `docker ps -a` and `docker network ls` show it")
+
+
+def _each(action: Any, things: Iterable[Any]) -> None:
+    def safely(thing: Any) -> None:
+        # What is gone already, or is being removed by somebody else, is what we want; all else is looked at again.
+        with contextlib.suppress(docker.errors.NotFound, docker.errors.APIError):
+            action(thing)
+
+    things = list(things)
+    if things:
+        with ThreadPoolExecutor(max_workers=min(16, len(things))) as pool:
+            list(pool.map(safely, things))
+
+
+def dead_runs(api: APIClient) -> dict[str, str]:
+    """Runs on this machine whose driver is gone: run -> its owner label. Standing labs are nobody's leftovers."""
+    found: dict[str, str] = {}
+    things = [
+        *((c["Labels"]) for c in api.containers(all=True, filters={"label": RUN})),
+        *((n["Labels"]) for n in api.networks(filters={"label": RUN})),
+        *((v["Labels"]) for v in api.volumes(filters={"label": RUN}).get("Volumes") or []),
+    ]
+    for labels in things:
+        owner = Owner.parse(labels.get(OWNER, ""))
+        if labels.get(STANDING) is None and (owner is None or not owner.is_alive()):
+            found[labels[RUN]] = labels.get(OWNER, "")
+    return found
+
+
+def compose_of_agent() -> dict[str, Any]:
+    """The agent's own service: the image with the tools, built from images/agent."""
+    return {
+        "name": "labctl",
+        "services": {"agent": {"image": "labctl/agent", "build": {"context": str(ROOT / "images/agent")}}},
+    }
+
+
+def _agent_archive() -> bytes:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        for path in sorted(Path(labctl.agent.__file__).parent.glob("*.py")):
+            archive.add(path, f"opt/labctl/agent/{path.name}")
+    return data.getvalue()
+
+
+def _ipam(network: Mapping[str, Any], mark: str, wanted: bool) -> tuple[str, ...]:
+    for config in network["IPAM"]["Config"] or []:
+        if (mark in config.get("Subnet", "")) == wanted:
+            return (config["Subnet"], config.get("Gateway", ""))
+    return ()

@@ -1,0 +1,168 @@
+"""Docker's multiplexed streams: an attached agent, and a program started with exec."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import socket
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import docker.errors
+from docker import APIClient
+from docker.utils.socket import frames_iter
+
+from labctl.errors import LabError
+
+STDOUT, STDERR = 1, 2
+# What a program's output may grow to in the driver's memory; more is counted, not kept.
+OUTPUT_LIMIT_BYTES = 16 * 2**20
+
+
+def raw_socket(stream: Any) -> socket.socket:
+    """The socket under what docker-py hands out, which differs between transports."""
+    found: socket.socket = getattr(stream, "_sock", stream)
+    return found
+
+
+class DockerChannel:
+    """An agent's standard streams over Docker's attach.
+
+    The container is created with StdinOnce, so that when this end goes away, however it goes, the agent reads its end
+    of file within milliseconds.
+    """
+
+    def __init__(self, api: APIClient, container: str) -> None:
+        self._api = api
+        self._container = container
+        self._stream = api.attach_socket(container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+        self._socket = raw_socket(self._stream)
+        self._socket.settimeout(None)
+        self._frames: Iterator[tuple[int, bytes]] = frames_iter(self._stream, tty=False)
+        self._errors = bytearray()
+        self._sending = threading.Lock()
+
+    def send(self, data: bytes) -> None:
+        with self._sending:
+            self._socket.sendall(data)
+
+    def receive(self) -> bytes:
+        for kind, data in self._frames:
+            if kind == STDOUT:
+                return data
+            self._errors += data[: max(0, 65536 - len(self._errors))]
+        return b""
+
+    def errors(self) -> str:
+        return self._errors.decode(errors="replace")
+
+    def fetch(self, remote: str, local: Path) -> None:
+        fetch(self._api, self._container, remote, local)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(docker.errors.APIError, OSError):
+            self._api.wait(self._container, timeout=10)
+
+
+def fetch(api: APIClient, container: str, remote: str, local: Path) -> None:
+    """Copy one file out of a container, streaming, so that a large capture needs no memory. Raises LabError."""
+    try:
+        chunks, _ = api.get_archive(container, remote, chunk_size=1 << 20)
+        with tarfile.open(fileobj=_Reader(chunks), mode="r|") as archive:
+            member = archive.next()
+            source = archive.extractfile(member) if member else None
+            if source is None:
+                raise LabError(f"{remote} is no file on the agent")
+            with local.open("wb") as target:
+                while block := source.read(1 << 20):
+                    target.write(block)
+    except docker.errors.APIError as error:
+        raise LabError(f"{remote} could not be fetched: {error.explanation or error}") from None
+    except OSError as error:
+        raise LabError(f"{local} cannot be written: {error.strerror}") from None
+
+
+class _Reader(io.RawIOBase):
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = iter(chunks)
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        while size < 0 or len(self._rest) < size:
+            chunk = next(self._chunks, b"")
+            if not chunk:
+                break
+            self._rest += chunk
+        cut = len(self._rest) if size < 0 else size
+        data, self._rest = self._rest[:cut], self._rest[cut:]
+        return data
+
+
+# A process started by exec can be signalled only by its number inside the container, which Docker does not tell. A shell
+# says it and becomes the program; `sh` is all that this asks of an image.
+_WRAPPER = ("sh", "-c", 'echo "labctl-pid $$" >&2; exec "$@"', "sh")
+_PID = re.compile(rb"labctl-pid (\d+)\n")
+
+
+class DockerProcess:
+    """A program started on a host with Docker's exec."""
+
+    def __init__(self, api: APIClient, host: str, container: str, argv: tuple[str, ...], env: dict[str, str]) -> None:
+        self._api, self._host, self._container, self.argv = api, host, container, argv
+        self._out: dict[int, bytearray] = {STDOUT: bytearray(), STDERR: bytearray()}
+        self._pid: int | None = None
+        self._exit: int | None = None
+        self._ended = threading.Event()
+        try:
+            created = api.exec_create(container, [*_WRAPPER, *argv], environment=env)
+            self._id: str = created["Id"]
+            self._stream = api.exec_start(self._id, socket=True)
+        except docker.errors.APIError as error:
+            raise LabError(f"{argv[0]} could not be started on {host}: {error.explanation or error}") from None
+        raw_socket(self._stream).settimeout(None)
+        threading.Thread(target=self._pump, name=f"exec-{host}", daemon=True).start()
+
+    def wait(self, timeout_s: float) -> bool:
+        return self._ended.wait(timeout_s)
+
+    def exit_status(self) -> int | None:
+        return self._exit
+
+    def output(self) -> tuple[bytes, bytes]:
+        return bytes(self._out[STDOUT]), bytes(self._out[STDERR])
+
+    def signal(self, name: str) -> None:
+        if self._ended.is_set():
+            return
+        if self._pid is None:
+            raise LabError(f"{self.argv[0]} on {self._host} has not said its process number, so it cannot be signalled")
+        created = self._api.exec_create(self._container, ["sh", "-c", 'kill -s "$1" "$2"', "sh", name, str(self._pid)])
+        said = self._api.exec_start(created["Id"])
+        if self._api.exec_inspect(created["Id"])["ExitCode"] and not self.wait(0.5):
+            raise LabError(f"{self.argv[0]} on {self._host} could not be sent SIG{name}: {said.decode(errors='replace').strip()}")
+
+    def _pump(self) -> None:
+        try:
+            for kind, data in frames_iter(self._stream, tty=False):
+                self._take(kind, data)
+        except (OSError, ValueError):
+            pass
+        with contextlib.suppress(docker.errors.APIError, OSError):
+            self._exit = self._api.exec_inspect(self._id)["ExitCode"]
+        self._ended.set()
+
+    def _take(self, kind: int, data: bytes) -> None:
+        kept = self._out.setdefault(kind, bytearray())
+        kept += data[: max(0, OUTPUT_LIMIT_BYTES - len(kept))]
+        if kind == STDERR and self._pid is None and (match := _PID.search(kept)):
+            self._pid = int(match[1])
+            del kept[match.start() : match.end()]

@@ -1,0 +1,109 @@
+"""Images: built when they are missing or when what they are made of has changed, and only those that are needed."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import docker.errors
+from docker import APIClient
+
+from labctl.engines import compose
+from labctl.engines.base import Say
+from labctl.errors import MissingError
+from labctl.lab import from_label_list
+
+INPUTS = "labctl.inputs"
+NOTE = "labctl.build"
+BUILD_TIMEOUT_S = 3600.0
+# Beyond this a build context is not read to see whether it changed; Compose's own cache decides then.
+CONTEXT_LIMIT_BYTES = 64 * 2**20
+
+
+def ensure(api: APIClient, config: Mapping[str, Any], services: Sequence[str], say: Say) -> dict[str, str]:
+    """Make sure the image of every service is there; service -> image name.
+
+    Raises MissingError when an image is neither here nor buildable, LabError when a build fails.
+    """
+    names = {name: image_name(config, name) for name in services}
+    todo: dict[str, dict[str, Any]] = {}
+    for service, image in names.items():
+        raw = config["services"][service]
+        if any(job["image"] == image for job in todo.values()):
+            continue
+        spec = raw.get("build")
+        if spec is None:
+            if not _is_here(api, image):
+                _pull(api, image, say)
+        elif (inputs := fingerprint(spec)) is None or _label(api, image) != inputs:
+            note = from_label_list(raw.get("labels")).get(NOTE)
+            say(f"building image {image}" + (f" ({note})" if note else ""))
+            todo[service] = {"image": image, "build": {**spec, "labels": {INPUTS: inputs or ""}}}
+    if todo:
+        with tempfile.TemporaryDirectory() as scratch, _one_builder():
+            compose.build(todo, Path(scratch) / "build.json", BUILD_TIMEOUT_S)
+    return names
+
+
+def image_name(config: Mapping[str, Any], service: str) -> str:
+    """The image a service runs: the one it names, or one of ours for a service that only says how to build it."""
+    named = config["services"][service].get("image")
+    return str(named) if named else f"labctl-{config.get('name', 'lab')}-{service}"
+
+
+def fingerprint(spec: Mapping[str, Any]) -> str | None:
+    """A digest of everything a build reads, or None when its context is too large or not a folder here."""
+    context = Path(spec["context"])
+    if not context.is_dir():
+        return None
+    digest = hashlib.sha256(repr(sorted((k, str(v)) for k, v in spec.items() if k != "context")).encode())
+    total = 0
+    for path in sorted(p for p in context.rglob("*") if "__pycache__" not in p.parts):
+        if not path.is_file():
+            continue
+        total += path.stat().st_size
+        if total > CONTEXT_LIMIT_BYTES:
+            return None
+        digest.update(f"{path.relative_to(context)}\0{path.stat().st_mode & 0o111}\0".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:32]
+
+
+def _is_here(api: APIClient, image: str) -> bool:
+    try:
+        api.inspect_image(image)
+    except docker.errors.ImageNotFound:
+        return False
+    return True
+
+
+def _label(api: APIClient, image: str) -> str | None:
+    try:
+        return (api.inspect_image(image)["Config"].get("Labels") or {}).get(INPUTS)
+    except docker.errors.ImageNotFound:
+        return None
+
+
+def _pull(api: APIClient, image: str, say: Say) -> None:
+    say(f"pulling image {image}")
+    repository, _, tag = image.partition(":")
+    try:
+        api.pull(repository, tag=tag or "latest")
+    except docker.errors.APIError as error:
+        raise MissingError(f"image {image} is not on this machine and could not be pulled: {error.explanation or error}") from None
+
+
+class _one_builder:  # noqa: N801
+    """Two runs that need the same image build it one after the other, and the second finds it done by the cache."""
+
+    def __enter__(self) -> None:
+        self._file = (Path(tempfile.gettempdir()) / f"labctl-build-{os.getuid()}.lock").open("w")
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()

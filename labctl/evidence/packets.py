@@ -1,0 +1,169 @@
+"""Packets as evidence: one tshark call per capture says what every packet is and which filters select it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from labctl.errors import EvidenceError
+
+# Column name -> Wireshark field. Nothing is asked twice: filters ride along in the same call (tshark 4.4, -e takes expressions).
+FIELDS: dict[str, str] = {
+    "number": "frame.number",
+    "epoch": "frame.time_epoch",
+    "interface": "frame.interface_name",
+    "length": "frame.len",
+    "protocol": "_ws.col.protocol",
+    "source": "ip.src",
+    "destination": "ip.dst",
+    "source6": "ipv6.src",
+    "destination6": "ipv6.dst",
+    "ttl": "ip.ttl",
+    "hop_limit": "ipv6.hlim",
+    "ip_id": "ip.id",
+    "tcp_sport": "tcp.srcport",
+    "tcp_dport": "tcp.dstport",
+    "tcp_flags": "tcp.flags",
+    "tcp_seq": "tcp.seq",
+    "tcp_ack": "tcp.ack",
+    "tcp_len": "tcp.len",
+    "tcp_window": "tcp.window_size",
+    "tcp_stream": "tcp.stream",
+    "tcp_raw": "tcp.seq_raw",
+    "retransmission": "tcp.analysis.retransmission",
+    "zero_window": "tcp.analysis.zero_window",
+    "udp_sport": "udp.srcport",
+    "udp_dport": "udp.dstport",
+    "icmp_type": "icmp.type",
+    "icmp_code": "icmp.code",
+    "icmp_mtu": "icmp.mtu",
+    "icmpv6_type": "icmpv6.type",
+    "icmpv6_code": "icmpv6.code",
+    "info": "_ws.col.info",
+}
+SENTINEL = "labctl sentinel"
+_REFUSED = "Some fields aren't valid"
+
+
+def dissect_argv(filters: Sequence[str]) -> list[str]:
+    """The tshark command (without its file) whose output `read_packets` reads."""
+    argv = ["tshark", "-n", "-T", "fields", "-E", "occurrence=f", "-o", "tcp.relative_sequence_numbers:TRUE"]
+    argv += ["-o", "tcp.no_subdissector_on_error:FALSE"]
+    for field in FIELDS.values():
+        argv += ["-e", field]
+    for filter_ in filters:
+        argv += ["-e", filter_expression(filter_)]
+    return argv
+
+
+def filter_expression(filter_: str) -> str:
+    """A display filter as a field expression that prints a mark where it selects, whatever the filter's own type."""
+    return f"({filter_}) && frame"
+
+
+def refused_filter(said: str, filters: Sequence[str]) -> str | None:
+    """Which filter tshark refused, from what it said, or None when it said something else."""
+    if _REFUSED not in said:
+        return None
+    return next((f for f in filters if filter_expression(f) in said), filters[0] if filters else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One captured packet. `t` is seconds since the run began; `selected` the positions of the filters that select it."""
+
+    number: int
+    t: float
+    interface: str
+    length: int
+    protocol: str
+    source: str
+    destination: str
+    sport: int | None
+    dport: int | None
+    flags: int | None
+    seq: int | None
+    ack: int | None
+    payload: int | None
+    window: int | None
+    stream: int | None
+    raw_seq: int | None
+    retransmission: bool
+    icmp: tuple[int, int] | None
+    icmpv6: tuple[int, int] | None
+    ttl: int | None
+    ip_id: str
+    info: str
+    selected: frozenset[int]
+
+    @property
+    def is_tcp(self) -> bool:
+        return self.flags is not None
+
+    def has(self, flags: int) -> bool:
+        """Whether all the given TCP flags are set (RFC 9293, 3.1)."""
+        return self.flags is not None and self.flags & flags == flags
+
+
+FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
+
+
+def read_packets(path: Path, epoch: float, filters: int) -> Iterator[Packet]:
+    """The packets of one dissection, sentinels left out. `epoch` is the run's start, `filters` how many were asked.
+
+    Raises EvidenceError when the file is missing or is no dissection.
+    """
+    columns = list(FIELDS)
+    try:
+        with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+            for line_number, line in enumerate(file, 1):
+                cells = line.rstrip("\n").split("\t")
+                if len(cells) != len(columns) + filters:
+                    raise EvidenceError(f"{path}:{line_number}: {len(cells)} columns where {len(columns) + filters} were asked for")
+                packet = _packet(dict(zip(columns, cells, strict=False)), cells[len(columns) :], epoch)
+                if packet is not None:
+                    yield packet
+    except OSError as error:
+        raise EvidenceError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise EvidenceError(f"{path} is no dissection: {error}") from None
+
+
+def _packet(cell: dict[str, str], marks: list[str], epoch: float) -> Packet | None:
+    source, destination = cell["source"] or cell["source6"], cell["destination"] or cell["destination6"]
+    if cell["protocol"] in ("0x88b5", "LABCTL") or (not source and SENTINEL in cell["info"]):
+        return None
+    icmp = (int(cell["icmp_type"]), int(cell["icmp_code"])) if cell["icmp_type"] and cell["icmp_code"] else None
+    icmpv6 = (int(cell["icmpv6_type"]), int(cell["icmpv6_code"])) if cell["icmpv6_type"] and cell["icmpv6_code"] else None
+    # An ICMP error quotes the packet it is about; the quoted header's fields are not this packet's own.
+    own = icmp is None and icmpv6 is None
+    return Packet(
+        number=int(cell["number"]),
+        t=round(float(cell["epoch"]) - epoch, 6),
+        interface=cell["interface"],
+        length=int(cell["length"]),
+        protocol=cell["protocol"],
+        source=source,
+        destination=destination,
+        sport=_int((cell["tcp_sport"] or cell["udp_sport"]) if own else ""),
+        dport=_int((cell["tcp_dport"] or cell["udp_dport"]) if own else ""),
+        flags=int(cell["tcp_flags"], 16) if cell["tcp_flags"] and own else None,
+        seq=_int(cell["tcp_seq"]),
+        ack=_int(cell["tcp_ack"]),
+        payload=_int(cell["tcp_len"]),
+        window=_int(cell["tcp_window"]),
+        stream=_int(cell["tcp_stream"]) if own else None,
+        raw_seq=_int(cell["tcp_raw"]),
+        retransmission=bool(cell["retransmission"]),
+        icmp=icmp,
+        icmpv6=icmpv6,
+        ttl=_int(cell["ttl"] or cell["hop_limit"]),
+        ip_id=cell["ip_id"],
+        info=cell["info"],
+        selected=frozenset(i for i, mark in enumerate(marks) if mark),
+    )
+
+
+def _int(text: str) -> int | None:
+    return int(text) if text else None

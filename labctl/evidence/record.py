@@ -1,0 +1,233 @@
+"""What a run recorded, read back from its directory. A live run and `labctl judge` read the same files the same way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from labctl.errors import EvidenceError
+from labctl.evidence.packets import Packet, read_packets
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class ProgramRecord:
+    """One program: how it was started, how it ended, and what it said."""
+
+    handle: str
+    host: str
+    argv: tuple[str, ...]
+    step: int
+    started: float
+    ended: float | None = None
+    exit: int | None = None
+    outcome: Mapping[str, Any] | None = None
+    stdout: str = ""
+    stderr: str = ""
+
+    @property
+    def seconds(self) -> float | None:
+        return None if self.ended is None else round(self.ended - self.started, 6)
+
+
+@dataclass
+class StepRecord:
+    """One step: when it ran and, where it could not be done, why."""
+
+    index: int
+    started: float
+    ended: float | None = None
+    error: str | None = None
+    program: str | None = None
+
+
+@dataclass
+class FaultRecord:
+    """One fault at one host: the commands, when it was in place, how many packets it touched."""
+
+    name: str
+    kind: str
+    host: str
+    interface: str | None
+    backend: str
+    commands: list[list[str]]
+    asked: float
+    applied: float
+    removed: float | None = None
+    packets: int | None = None
+
+
+@dataclass(frozen=True)
+class CaptureRecord:
+    """One host's capture; complete only when both sentinels of every interface are in the file and nothing was dropped."""
+
+    host: str
+    file: str
+    packets: int
+    dropped: int
+    complete: bool
+    reason: str | None
+    filters: tuple[str, ...]
+    refused: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The sockets of one host from `t` until the host's next sample."""
+
+    t: float
+    sockets: tuple[Mapping[str, Any], ...]
+
+
+@dataclass
+class Evidence:
+    """Everything a run recorded."""
+
+    path: Path
+    run: str
+    scenario: str
+    engine: str
+    started: str
+    epoch: float
+    seed: int
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    offsets: Mapping[str, float] = field(default_factory=dict)
+    steps: dict[int, StepRecord] = field(default_factory=dict)
+    programs: dict[str, ProgramRecord] = field(default_factory=dict)
+    faults: list[FaultRecord] = field(default_factory=list)
+    captures: dict[str, CaptureRecord] = field(default_factory=dict)
+    seconds: float | None = None
+    error: str | None = None
+    missing: str | None = None
+    interrupted: bool = False
+
+    @cached_property
+    def samples(self) -> dict[str, list[Sample]]:
+        """Socket samples by host, in order."""
+        found: dict[str, list[Sample]] = {}
+        path = self.path / "sockets.jsonl"
+        for line in _lines(path) if path.exists() else ():
+            found.setdefault(line["host"], []).append(Sample(line["t"], tuple(line["sockets"])))
+        return found
+
+    @cached_property
+    def packets(self) -> Mapping[str, list[Packet]]:
+        """Packets by host, read when first asked for."""
+        return _Packets(self)
+
+    def window(self, index: int) -> tuple[float, float]:
+        """From when a step began to when the next one did: whatever happened in between belongs to it."""
+        record = self.steps[index]
+        later = [s.started for s in self.steps.values() if s.index > index]
+        return record.started, min(later, default=self.seconds if self.seconds is not None else float("inf"))
+
+
+class _Packets(dict[str, list[Packet]]):
+    def __init__(self, evidence: Evidence) -> None:
+        super().__init__()
+        self._evidence = evidence
+
+    def __missing__(self, host: str) -> list[Packet]:
+        capture = self._evidence.captures.get(host)
+        if capture is None:
+            raise EvidenceError(f"there is no capture of {host}")
+        path = (self._evidence.path / capture.file).with_suffix(".tsv")
+        epoch = self._evidence.epoch + self._evidence.offsets.get(host, 0.0)
+        found = self[host] = list(read_packets(path, epoch, len(capture.filters)))
+        return found
+
+
+def load(path: Path) -> Evidence:
+    """Read a run directory. Raises EvidenceError naming the file and line that cannot be read or believed."""
+    events = path / "events.jsonl"
+    evidence: Evidence | None = None
+    for line in _lines(events):
+        try:
+            if line["event"] == "run-start":
+                if line.get("version") != VERSION:
+                    raise EvidenceError(f"{events} is of version {line.get('version')}; this labctl reads version {VERSION}")
+                evidence = Evidence(path, line["run"], line["scenario"], line["engine"], line["started"], line["epoch"], line["seed"])
+            elif evidence is not None:
+                _take(evidence, line)
+        except (KeyError, TypeError) as error:
+            raise EvidenceError(f"{events}: a {line.get('event')!r} line lacks or garbles {error}") from None
+    if evidence is None:
+        raise EvidenceError(f"{events} has no run-start line, so this is no run directory")
+    return evidence
+
+
+def _take(evidence: Evidence, line: dict[str, Any]) -> None:
+    """Add one event to the evidence; events that only inform people are passed over."""
+    kind = line["event"]
+    if kind == "lab-up":
+        evidence.addresses = {h["name"]: tuple(h["addresses"]) for h in line["hosts"]}
+        evidence.offsets = {h["name"]: h["clock_offset_s"] for h in line["hosts"]}
+    elif kind == "environment":
+        evidence.environment = line["environment"]
+    elif kind == "step-start":
+        evidence.steps[line["index"]] = StepRecord(line["index"], line["t"])
+    elif kind == "step-end":
+        step = evidence.steps[line["index"]]
+        step.ended, step.error, step.program = line["t"], line.get("error"), line.get("program")
+    elif kind == "program-start":
+        evidence.programs[line["id"]] = ProgramRecord(line["handle"], line["host"], tuple(line["argv"]), line["step"], line["t"])
+    elif kind == "program-end":
+        evidence.programs[line["id"]] = _ended(evidence, evidence.programs[line["id"]], line)
+    elif kind == "fault-applied":
+        evidence.faults.append(
+            FaultRecord(
+                line["name"], line["kind"], line["host"], line["interface"], line["backend"], line["commands"], line["asked"], line["t"]
+            )
+        )
+    elif kind == "fault-removed":
+        fault = next(f for f in reversed(evidence.faults) if (f.name, f.host) == (line["name"], line["host"]))
+        fault.removed, fault.packets = line["t"], line["packets"]
+    elif kind == "capture-end":
+        evidence.captures[line["host"]] = CaptureRecord(
+            line["host"], line["file"], line["packets"], line["dropped"], line["complete"], line["reason"],
+            tuple(line["filters"]), tuple(line["refused"]),
+        )  # fmt: skip
+    elif kind == "error":
+        evidence.error = evidence.error or line["message"]
+        evidence.missing = evidence.missing or (line["message"] if line.get("missing") else None)
+    elif kind == "interrupted":
+        evidence.interrupted = True
+    elif kind == "run-end":
+        evidence.seconds = line["t"]
+
+
+def _ended(evidence: Evidence, program: ProgramRecord, line: dict[str, Any]) -> ProgramRecord:
+    def text(suffix: str) -> str:
+        path = evidence.path / f"programs/{line['file']}.{suffix}"
+        try:
+            return path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise EvidenceError(f"{path} cannot be read: {error.strerror}") from None
+
+    return ProgramRecord(
+        program.handle, program.host, program.argv, program.step, program.started, line["t"], line["exit"],
+        line["outcome"], text("out"), text("err"),
+    )  # fmt: skip
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    value = json.loads(line)
+                except ValueError:
+                    raise EvidenceError(f"{path}:{number}: this line is no JSON") from None
+                if not isinstance(value, dict):
+                    raise EvidenceError(f"{path}:{number}: this line is no JSON object")
+                yield value
+    except OSError as error:
+        raise EvidenceError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise EvidenceError(f"{path} is not UTF-8 text") from None

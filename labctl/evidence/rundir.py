@@ -1,0 +1,103 @@
+"""The run directory: one run's record on disk, written as things happen, so that a crash loses nothing that was seen."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from labctl.errors import LabError
+
+Observer = Callable[[dict[str, Any]], None]
+
+
+def new_run_name(scenario: str, now: datetime | None = None) -> str:
+    """`<UTC time>-<scenario>-<4 hex>`: sorts by time, says what it was, and two at once differ."""
+    stamp = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
+    return f"{stamp}-{scenario}-{secrets.token_hex(2)}"
+
+
+class RunDirectory:
+    """Writes one run's files. Times are seconds since `epoch`, the wall clock at the start.
+
+    Every write that fails (disk full, folder gone) raises LabError naming the file; what was written stays.
+    """
+
+    def __init__(self, path: Path, observe: Observer) -> None:
+        self.path = path
+        self.epoch = time.time()
+        self._observe = observe
+        self._lock = threading.Lock()
+        self._files: dict[str, TextIO] = {}
+
+    @classmethod
+    def create(cls, out: Path, run: str, observe: Observer) -> RunDirectory:
+        """Make the directory under `out`. Raises LabError when it cannot be made."""
+        path = out / run
+        with _named(path):
+            for folder in (path / "pcap", path / "programs"):
+                folder.mkdir(parents=True)
+        return cls(path, observe)
+
+    def now(self) -> float:
+        """Seconds since the run began."""
+        return round(time.time() - self.epoch, 6)
+
+    def at(self, wall_clock: float) -> float:
+        """A wall clock time of an agent (its offset taken off already) as seconds since the run began."""
+        return round(wall_clock - self.epoch, 6)
+
+    def event(self, event: str, **fields: Any) -> dict[str, Any]:
+        """Append one line to events.jsonl, at once, and tell the observer."""
+        line = {"t": fields.pop("t", None) or self.now(), "event": event, **fields}
+        self._append("events.jsonl", line)
+        self._observe(line)
+        return line
+
+    def sample(self, host: str, t: float, sockets: list[dict[str, Any]]) -> None:
+        """Append one socket sample to sockets.jsonl."""
+        line = {"t": t, "host": host, "sockets": sockets}
+        self._append("sockets.jsonl", line)
+        self._observe({"event": "sockets", **line})
+
+    def write(self, name: str, content: str | bytes) -> Path:
+        """Write a whole file, by way of a temporary one, so that it is there whole or not at all."""
+        target = self.path / name
+        with _named(target):
+            scratch = target.with_name(target.name + ".part")
+            scratch.write_bytes(content.encode() if isinstance(content, str) else content)
+            scratch.replace(target)
+        return target
+
+    def write_json(self, name: str, value: object) -> Path:
+        """Write a value as JSON for people: indented, UTF-8."""
+        return self.write(name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+    def close(self) -> None:
+        """Close what is open; the directory stays."""
+        with self._lock:
+            for file in self._files.values():
+                with contextlib.suppress(OSError):
+                    file.close()
+            self._files.clear()
+
+    def _append(self, name: str, line: dict[str, Any]) -> None:
+        with self._lock, _named(self.path / name):
+            if name not in self._files:
+                self._files[name] = (self.path / name).open("a", encoding="utf-8")
+            self._files[name].write(json.dumps(line, ensure_ascii=False) + "\n")
+            self._files[name].flush()
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LabError(f"{path} cannot be written: {error.strerror}; free some space or choose another --out") from None

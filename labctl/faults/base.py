@@ -1,0 +1,92 @@
+"""What a fault is: a small frozen value that validates itself and plans its changes as data.
+
+A fault touches nothing. It is told where it stands (`Site`) and answers with a `FaultPlan`: argv tuples to do and
+to undo, and the counters that will prove that it happened. Agents execute plans; nothing here imports an engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Family = Literal[4, 6]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One `do` with its `undo`, both argv tuples. `{dev:NETWORK}` stands for the interface on that network."""
+
+    do: tuple[str, ...]
+    undo: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Counter:
+    """Where the packets that a fault touched are counted: an iptables chain of ours, whole.
+
+    `tool` is `iptables` or `ip6tables`; the packet counts of all rules in `chain` that end in a target are summed.
+    """
+
+    tool: str
+    table: str
+    chain: str
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a fault is put, as far as planning needs to know.
+
+    `addresses` maps every host name of the lab to its addresses; `networks` are those the site's host is on.
+    """
+
+    host: str
+    is_router: bool
+    networks: tuple[str, ...]
+    addresses: dict[str, tuple[str, ...]]
+    families: tuple[Family, ...] = (4,)
+
+    def peers(self, names: tuple[str, ...], family: Family) -> tuple[str, ...]:
+        """All addresses of the named hosts in one family; empty when they have none there."""
+        return tuple(
+            address
+            for name in names
+            for address in self.addresses[name]
+            if (":" in address) == (family == 6)
+        )
+
+
+@dataclass(frozen=True)
+class FaultPlan:
+    """What a fault will do at one host: changes in order, and how to prove that it fired."""
+
+    name: str
+    kind: str
+    host: str
+    backend: str
+    changes: tuple[Change, ...]
+    counters: tuple[Counter, ...] = ()
+    interface: str | None = None
+    detail: dict[str, Any] = field(default_factory=dict)
+
+
+class Impossible(ValueError):
+    """This fault cannot be at this place in this lab; the message says why and what would be possible."""
+
+
+class Fault(BaseModel):
+    """Base of every fault. `kind` is its one word: file name, registry key and key in a scenario."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    kind: ClassVar[str]
+    summary: ClassVar[str]
+
+    def hosts(self) -> tuple[str, ...]:
+        """Host names this fault mentions (its peers), to be checked against the lab."""
+        return ()
+
+    def plan(self, site: Site, name: str) -> FaultPlan:
+        """The changes that make this fault at `site`. Raises Impossible."""
+        raise NotImplementedError

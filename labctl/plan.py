@@ -1,0 +1,180 @@
+"""Scenario × Lab → Plan: every host, program and exact command of a run, decided before anything is touched. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from labctl.faults.base import FaultPlan
+from labctl.lab import Lab, Route, mentioned
+from labctl.scenario.model import (
+    PROGRAMS,
+    AnyStep,
+    FaultStep,
+    FinishStep,
+    HealStep,
+    RunStep,
+    Scenario,
+    StartStep,
+    StopStep,
+    WaitStep,
+)
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """One step, resolved. `index` counts from 1, as people do.
+
+    `argv` is what runs (start and run steps), `faults` what is put where (fault steps), `handles` the programs or
+    faults it refers to (finish, stop, heal steps), `timeout_s` when waiting for it ends.
+    """
+
+    index: int
+    kind: str
+    title: str
+    step: AnyStep
+    host: str | None = None
+    argv: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    faults: tuple[FaultPlan, ...] = ()
+    handles: tuple[str, ...] = ()
+    timeout_s: float = 30.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a run will do. `hosts` are those that come up; `filters` the packet filters to be tried at each."""
+
+    scenario: Scenario
+    lab: Lab
+    hosts: tuple[str, ...]
+    routes: Mapping[str, tuple[Route, ...]]
+    steps: tuple[PlannedStep, ...]
+    filters: Mapping[str, tuple[str, ...]]
+
+    def as_json(self) -> dict[str, Any]:
+        """The plan as plan.json holds it."""
+        return {
+            "version": 1,
+            "scenario": self.scenario.scenario,
+            "lab": str(self.lab.path),
+            "hosts": [
+                {
+                    "name": name,
+                    "router": self.lab.hosts[name].is_router,
+                    "addresses": {n: list(a) for n, a in (self.lab.hosts[name].addresses or {}).items()},
+                    "routes": [asdict(route) for route in self.routes[name]],
+                }
+                for name in self.hosts
+            ],
+            "steps": [
+                {
+                    "index": step.index,
+                    "kind": step.kind,
+                    "title": step.title,
+                    "host": step.host,
+                    "argv": list(step.argv),
+                    "handles": list(step.handles),
+                    "timeout_s": step.timeout_s,
+                    "faults": [asdict(fault) for fault in step.faults],
+                }
+                for step in self.steps
+            ],
+            "filters": {host: list(filters) for host, filters in self.filters.items()},
+        }
+
+
+def plan(scenario: Scenario, lab: Lab) -> Plan:
+    """Resolve a scenario against a lab.
+
+    The scenario has been checked (`labctl.scenario.check`): names exist and faults are possible where they are put.
+    Raises Impossible or KeyError when it has not.
+    """
+    hosts = lab.needed(_named(scenario, lab))
+    steps: list[PlannedStep] = []
+    active: dict[str, None] = {}
+    for index, step in enumerate(scenario.steps, 1):
+        steps.append(_resolve(index, step, scenario, lab, active))
+    return Plan(
+        scenario=scenario,
+        lab=lab,
+        hosts=hosts,
+        routes={name: lab.routes(name, hosts) for name in hosts},
+        steps=tuple(steps),
+        filters=_filters(scenario, hosts),
+    )
+
+
+def _resolve(index: int, step: AnyStep, scenario: Scenario, lab: Lab, active: dict[str, None]) -> PlannedStep:
+    timeout_s = getattr(step, "timeout", None) or scenario.timeout
+    title = step.name or default_title(step)
+    if isinstance(step, StartStep | RunStep):
+        words = step.start if isinstance(step, StartStep) else step.run
+        argv = command(words, lab.hosts[step.on].programs)
+        env = tuple(step.env.items())
+        handles = (step.handle,) if isinstance(step, StartStep) else ()
+        return PlannedStep(index, step.kind, title, step, step.on, argv, env, handles=handles, timeout_s=timeout_s)
+    if isinstance(step, FinishStep | StopStep):
+        handle = step.finish if isinstance(step, FinishStep) else step.stop
+        return PlannedStep(index, step.kind, title, step, handles=(handle,), timeout_s=timeout_s)
+    if isinstance(step, HealStep):
+        names = tuple(active) if step.heal == ("all",) else step.heal
+        for name in names:
+            active.pop(name, None)
+        return PlannedStep(index, step.kind, title, step, handles=names)
+    if isinstance(step, WaitStep):
+        return PlannedStep(index, step.kind, title, step)
+    active[step.fault] = None
+    faults = tuple(step.spec.plan(lab.site(host), step.fault) for host in step.at)
+    return PlannedStep(index, step.kind, title, step, step.at[0], faults=faults)
+
+
+def command(words: tuple[str, ...], programs: str | None) -> tuple[str, ...]:
+    """The argv for a command: a bundled program becomes python3 and its path on the host, anything else stays."""
+    if words[0] in PROGRAMS and programs:
+        return ("python3", f"{programs}/{PROGRAMS[words[0]]}", *words[1:])
+    return words
+
+
+def default_title(step: AnyStep) -> str:
+    """What a step without a name is called: its own words."""
+    if isinstance(step, StartStep):
+        return f"start {' '.join(step.start)} on {step.on}"
+    if isinstance(step, RunStep):
+        return f"run {' '.join(step.run)} on {step.on}"
+    if isinstance(step, FinishStep):
+        return f"wait for {step.finish} to end"
+    if isinstance(step, StopStep):
+        return f"stop {step.stop}"
+    if isinstance(step, HealStep):
+        return f"heal {', '.join(step.heal)}"
+    if isinstance(step, WaitStep):
+        return f"wait {step.wait:g}s"
+    return f"{step.spec.kind} at {', '.join(step.at)}"
+
+
+def _named(scenario: Scenario, lab: Lab) -> list[str]:
+    """Every host the scenario speaks of, in commands too: a connect to `server` needs server up, listening or not."""
+    names: list[str] = []
+    for step in scenario.steps:
+        if isinstance(step, StartStep | RunStep):
+            words = step.start if isinstance(step, StartStep) else step.run
+            names.append(step.on)
+            for word in words[1:]:
+                names += mentioned(word, lab.hosts)
+        elif isinstance(step, FaultStep):
+            names += [*step.at, *step.spec.hosts()]
+        expect = getattr(step, "expect", None)
+        if expect:
+            names += [x.at for x in (*expect.packets, *expect.sockets, *(expect.queues.of if expect.queues else ()))]
+    return names
+
+
+def _filters(scenario: Scenario, hosts: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, dict[str, None]] = {host: {} for host in hosts}
+    for step in scenario.steps:
+        expect = getattr(step, "expect", None)
+        for packet in expect.packets if expect else ():
+            found[packet.at][packet.filter] = None
+    return {host: tuple(filters) for host, filters in found.items()}

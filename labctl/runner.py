@@ -1,0 +1,506 @@
+"""One run, from a plan to a record. `execute` reads like the list it is."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import secrets
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from labctl import __version__
+from labctl.engines.agents import AgentClient, AgentGone, AgentRefused
+from labctl.engines.base import AddressesTaken, Engine, Process, Say
+from labctl.errors import LabctlError, LabError, MissingError
+from labctl.evidence.packets import dissect_argv, refused_filter
+from labctl.evidence.record import VERSION
+from labctl.evidence.rundir import RunDirectory
+from labctl.faults.base import FaultPlan
+from labctl.lab import Lab, from_compose
+from labctl.plan import Plan, PlannedStep, plan
+from labctl.scenario.loader import Loaded
+from labctl.scenario.model import Scenario
+
+WATCH_S = 0.05
+STOP_GRACE_S = 3.0
+CAPTURE_TIMEOUT_S = 60.0
+POOL_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to run. `lab` is where its hosts come from, `standing` whether they are up already and stay up."""
+
+    loaded: Loaded
+    lab_path: Path
+    seed: int
+    standing: bool = False
+    keep: bool = False
+
+
+def execute(request: Request, engine: Engine, record: RunDirectory, run: str) -> None:
+    """Run a scenario and leave its record in `record`. Never raises for what happens to the run; it is in the record.
+
+     1. save the scenario, and the plan before anything is touched
+     2. bring the lab up
+     3. open an agent on every host, set the routes
+     4. start the captures and wait until each is proven to record; sample sockets
+     5. take the steps in order: programs, faults, waits
+     6. stop programs, read the counters, undo every fault
+     7. end the captures and fetch them
+     8. take the lab down
+    Whatever fails, what follows it in this list still happens for what had been done before.
+    """
+    scenario = request.loaded.scenario
+    record.event(
+        "run-start", t=0.0, version=VERSION, run=run, scenario=scenario.scenario, engine=engine.name, seed=request.seed,
+        started=datetime.fromtimestamp(record.epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), epoch=record.epoch,
+        labctl=__version__,
+    )  # fmt: skip
+    try:
+        record.write("scenario.yaml", request.loaded.text)
+        with ExitStack() as lab_stack:
+            session = _bring_up(request, engine, record, run, lab_stack)
+            with session.captures():
+                with session.programs_and_faults():
+                    for step in session.plan.steps:
+                        session.take(step)
+    except KeyboardInterrupt:
+        record.event("interrupted")
+    except MissingError as error:
+        record.event("error", message=str(error), missing=True)
+    except LabctlError as error:
+        record.event("error", message=str(error))
+    except Exception as error:
+        record.event("error", message=f"a bug in labctl: {type(error).__name__}: {error}", traceback=traceback.format_exc())
+    record.event("run-end")
+
+
+def _bring_up(request: Request, engine: Engine, record: RunDirectory, run: str, stack: ExitStack) -> Session:
+    """Steps 1 to 3. What is made here is taken away by `stack`."""
+
+    def say(message: str) -> None:
+        record.event("progress", message=message)
+
+    scenario = request.loaded.scenario
+    stack.callback(_down, request, engine, record)
+    if request.standing:
+        planned = _planned(scenario, engine.attach(), record)
+    else:
+        config = engine.prepare(request.lab_path, say)
+        lab = from_compose(config, request.lab_path)
+        planned = _up(config, lab, scenario, engine, record, say)
+    session = Session(planned, engine, record, run)
+    session.open_agents(stack, set_routes=True)
+    record.event("environment", environment={**engine.environment(), **session.environment, "labctl": __version__})
+    return session
+
+
+def _up(config: Mapping[str, Any], lab: Lab, scenario: Scenario, engine: Engine, record: RunDirectory, say: Say) -> Plan:
+    for attempt in range(POOL_ATTEMPTS):
+        planned = _planned(scenario, engine.reserve(lab), record)
+        try:
+            engine.up(config, planned.lab, planned.hosts, record.path / "compose.yaml", say)
+            break
+        except AddressesTaken:
+            if attempt == POOL_ATTEMPTS - 1:
+                raise
+    return planned
+
+
+def _planned(scenario: Scenario, lab: Lab, record: RunDirectory) -> Plan:
+    planned = plan(scenario, lab)
+    record.write_json("plan.json", planned.as_json())
+    return planned
+
+
+def _down(request: Request, engine: Engine, record: RunDirectory) -> None:
+    if request.keep and not request.standing:
+        record.event("progress", message="the lab stays up; `labctl gc` removes it")
+        return
+    try:
+        engine.down()
+        record.event("lab-down")
+    except LabctlError as error:
+        record.event("error", message=str(error))
+
+
+@dataclass
+class Running:
+    """A program on a host, and what the record calls it."""
+
+    id: str
+    handle: str
+    host: str
+    step: int
+    process: Process
+    file: str
+    finished: bool = False
+
+
+@dataclass
+class Session:
+    """A lab that is up, while a scenario runs in it."""
+
+    plan: Plan
+    engine: Engine
+    record: RunDirectory
+    run: str
+    agents: dict[str, AgentClient] = field(default_factory=dict)
+    programs: dict[str, Running] = field(default_factory=dict)
+    applied: dict[tuple[str, str], FaultPlan] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+
+    # -- step 3 -----------------------------------------------------------------------------------------------------
+
+    def open_agents(self, stack: ExitStack, set_routes: bool) -> None:
+        """An agent on every host, all at once; closed (and with it everything it did undone) by `stack`."""
+
+        def open_one(host: str) -> AgentClient:
+            client = AgentClient(host, self.engine.open_agent(host), self._on_agent_event)
+            stack.callback(client.close)
+            return client
+
+        for host, client in zip(self.plan.hosts, self._everywhere(open_one, self.plan.hosts), strict=True):
+            self.agents[host] = client
+        hellos = self._everywhere(self._greet, self.plan.hosts)
+        if set_routes:
+            self._everywhere(self._set_routes, self.plan.hosts)
+        self.environment["agent_rss_kib"] = max(hello["rss_kib"] for hello in hellos)
+        self.record.event(
+            "lab-up",
+            hosts=[
+                {
+                    "name": host,
+                    "addresses": list(self.plan.lab.hosts[host].all_addresses),
+                    "devices": self.agents[host].devices,
+                    "clock_offset_s": self.agents[host].clock_offset_s,
+                }
+                for host in self.plan.hosts
+            ],
+        )
+
+    def _greet(self, host: str) -> dict[str, Any]:
+        return self.agents[host].greet(dict(self.plan.lab.hosts[host].addresses or {}))
+
+    def _set_routes(self, host: str) -> None:
+        self.agents[host].call("routes", routes=[[r.to, r.via] for r in self.plan.routes[host]], gateways=self._gateways(host))
+
+    def _gateways(self, host: str) -> list[str]:
+        subnets = [self.plan.lab.networks[n] for n in self.plan.lab.hosts[host].networks]
+        return [g for s in subnets for g in (s.gateway, s.gateway6) if g]
+
+    # -- steps 4 and 7 ----------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def captures(self) -> Iterator[None]:
+        """Capture and sample on every host while the block runs; fetch and dissect at its end, however it ends."""
+        started: list[str] = []
+        try:
+            if self.plan.scenario.capture.enabled:
+                self._everywhere(lambda host: self._start_capture(host, started), self.plan.hosts)
+            self._everywhere(lambda host: self.agents[host].call("sample", interval_s=self.plan.scenario.sample), self.plan.hosts)
+            yield
+        finally:
+            with self._first_error_wins():
+                self._everywhere(lambda host: self.agents[host].call("sample", interval_s=0), self.plan.hosts)
+                self._everywhere(self._end_capture, started)
+                if started:
+                    self._merge(started)
+
+    def _start_capture(self, host: str, started: list[str]) -> None:
+        capture = self.plan.scenario.capture
+        comment = f"labctl run {self.run}, scenario {self.plan.scenario.scenario}, host {host}"
+        try:
+            answer = self.agents[host].call(
+                "capture_start", path=f"/tmp/labctl/{host}.pcapng", token=secrets.token_hex(4), comment=comment,
+                snaplen=capture.snaplen, max_bytes=capture.max,
+            )  # fmt: skip
+        except AgentRefused as error:
+            raise LabError(f"the capture of {host} did not start: {error}") from None
+        started.append(host)
+        self.record.event("capture-start", host=host, **answer)
+
+    def _end_capture(self, host: str) -> None:
+        agent = self.agents[host]
+        filters = self.plan.filters[host]
+        refused: list[str] = []
+        answer = agent.call("capture_stop", timeout_s=CAPTURE_TIMEOUT_S)
+        file = f"pcap/{host}.pcapng"
+        agent.channel.fetch(answer["file"], self.record.path / file)
+        while True:
+            asked = [f for f in filters if f not in refused]
+            done = agent.call("dissect", timeout_s=CAPTURE_TIMEOUT_S, argv=dissect_argv(asked))
+            bad = refused_filter(done["err"], asked) if done["exit"] else None
+            if bad is None:
+                break
+            refused.append(bad)
+        if done["exit"]:
+            raise LabError(f"tshark could not read the capture of {host}: {done['err'].strip()[-300:]}")
+        agent.channel.fetch(done["file"], self.record.path / f"pcap/{host}.tsv")
+        self.record.event(
+            "capture-end", host=host, file=file, packets=done["packets"], dropped=answer["dropped"],
+            complete=answer["complete"], reason=answer["reason"], filters=asked, refused=refused, argv=done["argv"],
+        )  # fmt: skip
+
+    def _merge(self, hosts: Sequence[str]) -> None:
+        from labctl.evidence.pcapng import merge
+
+        merge(
+            {host: self.record.path / f"pcap/{host}.pcapng" for host in hosts},
+            self.record.path / "pcap/merged.pcapng",
+            f"labctl run {self.run}, scenario {self.plan.scenario.scenario}, all hosts",
+        )
+
+    # -- steps 5 and 6 ----------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def programs_and_faults(self) -> Iterator[None]:
+        """While the block runs programs may be started and faults applied; at its end, however it ends, none are left."""
+        try:
+            yield
+        finally:
+            with self._first_error_wins():
+                try:
+                    self._everywhere(self._stop_program, [r for r in self.programs.values() if not r.finished])
+                finally:
+                    self.heal([key for key in reversed(self.applied)])
+
+    def take(self, step: PlannedStep) -> None:
+        """Take one step. What it could not do is in the record; only a lab that broke raises."""
+        self.record.event("step-start", index=step.index, kind=step.kind, title=step.title, host=step.host)
+        error, program = None, None
+        try:
+            program = _TAKE[step.kind](self, step)
+        except StepFailed as failure:
+            error = str(failure)
+            program = failure.program
+        self.record.event("step-end", index=step.index, error=error, program=program)
+        self._check_hosts()
+        if error:
+            raise LabError(f"step {step.index} ({step.title}): {error}")
+
+    def start(self, step: PlannedStep) -> Running:
+        """Start the step's program and, where it says so, wait for the fact that it is ready."""
+        assert step.host is not None
+        handle = step.handles[0] if step.handles else step.argv[0]
+        running_id = f"{step.index}"
+        process = self.engine.start(step.host, step.argv, dict(step.env))
+        running = Running(running_id, handle, step.host, step.index, process, f"{step.index:02d}-{step.host}")
+        self.programs[running_id] = running
+        self.record.event("program-start", id=running_id, handle=handle, host=step.host, argv=list(step.argv), step=step.index)
+        return running
+
+    def take_start(self, step: PlannedStep) -> str:
+        running = self.start(step)
+        ready = step.step.ready
+        if ready is not None:
+            self._wait_ready(running, ready)
+        return running.id
+
+    def _wait_ready(self, running: Running, ready: Any) -> None:
+        deadline = time.monotonic() + ready.timeout
+        port = ready.listen or ready.bound
+        protocol = "tcp" if ready.listen else "udp"
+        future = self.agents[running.host].ask("wait_bound", port=port, protocol=protocol, timeout_s=ready.timeout) if port else None
+        while True:
+            if future is not None and future.done():
+                try:
+                    future.result()
+                except AgentRefused as error:
+                    raise StepFailed(f"{running.handle} is not ready: {error}{self._said(running)}", running.id) from None
+                return
+            if ready.output and re.search(ready.output, self._text(running), re.MULTILINE):
+                return
+            if running.process.wait(WATCH_S / 10):
+                self._ended(running)
+                raise StepFailed(f"{running.handle} ended before it was ready{self._said(running)}", running.id)
+            if time.monotonic() > deadline and future is None:
+                raise StepFailed(f"{running.handle} did not write {ready.output!r} within {ready.timeout:g}s{self._said(running)}", running.id)
+            self._check_hosts()
+
+    def take_run(self, step: PlannedStep) -> str:
+        running = self.start(step)
+        self._wait_end(running, step.timeout_s)
+        return running.id
+
+    def take_finish(self, step: PlannedStep) -> str:
+        running = self._named(step.handles[0])
+        self._wait_end(running, step.timeout_s)
+        return running.id
+
+    def take_stop(self, step: PlannedStep) -> str:
+        running = self._named(step.handles[0])
+        running.process.signal(step.step.signal)
+        self._wait_end(running, step.timeout_s)
+        return running.id
+
+    def take_wait(self, step: PlannedStep) -> None:
+        deadline = time.monotonic() + step.step.wait
+        while (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(left, WATCH_S))
+            self._check_hosts()
+
+    def take_fault(self, step: PlannedStep) -> None:
+        self._everywhere(self._apply, step.faults)
+
+    def take_heal(self, step: PlannedStep) -> None:
+        self.heal([key for key in reversed(self.applied) if key[0] in step.handles])
+
+    def _apply(self, fault: FaultPlan) -> None:
+        agent = self.agents[fault.host]
+        devices = {f"{{dev:{network}}}": name for network, name in agent.devices.items()}
+
+        def bound(argv: tuple[str, ...]) -> list[str]:
+            return [devices.get(word, word) for word in argv]
+
+        changes = [{"do": bound(c.do), "undo": bound(c.undo)} for c in fault.changes]
+        asked = self.record.now()
+        try:
+            answer = agent.call("apply", name=fault.name, changes=changes)
+        except AgentRefused as error:
+            raise StepFailed(f"the fault {fault.name} could not be applied: {error}") from None
+        self.applied[fault.name, fault.host] = fault
+        self.record.event(
+            "fault-applied", t=self.record.at(answer["time"] - agent.clock_offset_s), name=fault.name, kind=fault.kind,
+            host=fault.host, interface=fault.interface, backend=fault.backend, asked=asked, ran=answer["ran"],
+            commands=[r["argv"] for r in answer["ran"]],
+        )  # fmt: skip
+
+    def heal(self, keys: Sequence[tuple[str, str]]) -> None:
+        """Read what each fault touched, then take it back. Raises the first error after trying all."""
+        errors: list[LabctlError] = []
+        for key in keys:
+            fault = self.applied.pop(key)
+            agent = self.agents[fault.host]
+            try:
+                chains = [{"tool": c.tool, "table": c.table, "chain": c.chain} for c in fault.counters]
+                packets = sum(agent.call("counters", chains=chains))
+                answer = agent.call("undo", name=fault.name)
+                self.record.event(
+                    "fault-removed", t=self.record.at(answer["time"] - agent.clock_offset_s), name=fault.name,
+                    host=fault.host, packets=packets, ran=answer["ran"],
+                )  # fmt: skip
+            except LabctlError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+    # -- programs ---------------------------------------------------------------------------------------------------
+
+    def _named(self, handle: str) -> Running:
+        return next(r for r in reversed(self.programs.values()) if r.handle == handle and not r.finished)
+
+    def _wait_end(self, running: Running, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not running.process.wait(min(WATCH_S, max(0.0, deadline - time.monotonic()))):
+            self._check_hosts()
+            if time.monotonic() >= deadline:
+                running.process.signal("KILL")
+                running.process.wait(STOP_GRACE_S)
+                self._ended(running)
+                raise StepFailed(f"{running.handle} did not end within {timeout_s:g}s and was killed{self._said(running)}", running.id)
+        self._ended(running)
+
+    def _stop_program(self, running: Running) -> None:
+        with contextlib.suppress(LabError):  # a program that cannot be signalled ends with its host
+            running.process.signal("TERM")
+            if not running.process.wait(STOP_GRACE_S):
+                running.process.signal("KILL")
+                running.process.wait(STOP_GRACE_S)
+        self._ended(running)
+
+    def _ended(self, running: Running) -> None:
+        """Save what a program said and how it ended."""
+        if running.finished:
+            return
+        running.finished = True
+        out, err = running.process.output()
+        text, outcome = split_outcome(out)
+        self.record.write(f"programs/{running.file}.out", text)
+        self.record.write(f"programs/{running.file}.err", err)
+        if outcome is not None:
+            self.record.write_json(f"programs/{running.file}.json", outcome)
+        self.record.event(
+            "program-end", id=running.id, handle=running.handle, host=running.host, step=running.step,
+            exit=running.process.exit_status(), outcome=outcome, file=running.file,
+        )  # fmt: skip
+
+    def _text(self, running: Running) -> str:
+        out, err = running.process.output()
+        return (out + b"\n" + err).decode(errors="replace")
+
+    def _said(self, running: Running) -> str:
+        said = self._text(running).strip()
+        return f"; it said:\n{said[-1500:]}" if said else "; it said nothing"
+
+    # -- helpers ----------------------------------------------------------------------------------------------------
+
+    def _check_hosts(self) -> None:
+        dead = self.engine.dead()
+        if dead is not None:
+            raise LabError(dead)
+        for agent in self.agents.values():
+            agent.check()
+
+    def _on_agent_event(self, host: str, message: dict[str, Any]) -> None:
+        if message["event"] == "sockets":
+            offset_s = self.agents[host].clock_offset_s if host in self.agents else 0.0
+            self.record.sample(host, self.record.at(message["time"] - offset_s), message["sockets"])
+
+    def _everywhere(self, action: Callable[[Any], Any], things: Sequence[Any]) -> list[Any]:
+        """Do one thing for each, at once; raises the first error after all are done."""
+        if len(things) == 1:
+            return [action(things[0])]
+        with ThreadPoolExecutor(max_workers=max(1, len(things))) as pool:
+            futures = [pool.submit(action, thing) for thing in things]
+        return [future.result() for future in futures]
+
+    @contextlib.contextmanager
+    def _first_error_wins(self) -> Iterator[None]:
+        """Clean-up that fails is recorded, and does not hide what made it necessary."""
+        try:
+            yield
+        except AgentGone as error:
+            self.record.event("error", message=str(error))
+        except LabctlError as error:
+            self.record.event("error", message=str(error))
+
+
+class StepFailed(Exception):
+    """A step could not be done: its own message, for the step; `program` is the id of the program it was about."""
+
+    def __init__(self, message: str, program: str | None = None) -> None:
+        super().__init__(message)
+        self.program = program
+
+
+_TAKE: dict[str, Callable[[Session, PlannedStep], str | None]] = {
+    "start": Session.take_start,
+    "run": Session.take_run,
+    "finish": Session.take_finish,
+    "stop": Session.take_stop,
+    "wait": Session.take_wait,
+    "fault": Session.take_fault,
+    "heal": Session.take_heal,
+}
+
+
+def split_outcome(out: bytes) -> tuple[bytes, dict[str, Any] | None]:
+    """A program's stdout without its outcome line, and the outcome: a last line that is a JSON object with `op` and `errno`."""
+    head, _, last = out.rstrip(b"\n").rpartition(b"\n")
+    try:
+        outcome = json.loads(last)
+    except ValueError:
+        return out, None
+    if not isinstance(outcome, dict) or not {"op", "errno"} <= outcome.keys():
+        return out, None
+    return (head + b"\n" if head else b""), outcome

@@ -1,0 +1,210 @@
+"""What is wrong with a scenario that reads well by itself: held against its lab, and its steps against each other. Pure.
+
+The steps are gone through in order, with what runs and what is broken at each point, as a run would have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from labctl.errors import Problem
+from labctl.faults.base import Fault, Impossible
+from labctl.lab import Lab
+from labctl.scenario.expectations import cannot_hold
+from labctl.scenario.loader import Loaded
+from labctl.scenario.model import (
+    PROGRAMS,
+    Expectation,
+    FaultStep,
+    FinishStep,
+    HealStep,
+    RunStep,
+    StartStep,
+    StopStep,
+)
+from labctl.scenario.tree import Loc
+from labctl.scenario.words import did_you_mean, listing, nearest, shorten
+
+Finding = tuple[Loc, str]
+ALL = "all"
+# So near to a bundled program's name that nothing else can be meant.
+_MISSPELT = 0.85
+
+
+def check(loaded: Loaded, lab: Lab) -> list[Problem]:
+    """Every problem that needs the lab or several steps to be seen, by line; empty when the scenario can be run."""
+    now = _Now(loaded, lab)
+    problems = []
+    for index, step in enumerate(loaded.scenario.steps):
+        at: Loc = ("steps", index)
+        problems += [loaded.problem((*at, *loc), message) for loc, message in _step(step, at, now)]
+    return sorted(dict.fromkeys(problems), key=lambda p: (p.line, p.column))
+
+
+@dataclass
+class _Now:
+    """What is so at one point of the scenario: programs that run, those that have ended, faults in place."""
+
+    loaded: Loaded
+    lab: Lab
+    running: dict[str, tuple[StartStep, int]] = field(default_factory=dict)
+    ended: dict[str, int] = field(default_factory=dict)
+    faults: dict[str, int] = field(default_factory=dict)
+
+    def line(self, loc: Loc) -> int:
+        """The line of the file where a step or key stands."""
+        return self.loaded.problem(loc, "").line
+
+    def unknown(self, host: str) -> str | None:
+        """What to say of a host that the lab has not; None when it has it."""
+        if host in self.lab.hosts:
+            return None
+        known = f"it has {listing(self.lab.hosts, 'and')}"
+        return f"the lab has no host {shorten(host)!r}{did_you_mean(host, self.lab.hosts, known)}"
+
+
+def _step(step: object, at: Loc, now: _Now) -> Iterator[Finding]:
+    line = now.line(at)
+    if isinstance(step, StartStep):
+        yield from _command(step.start, "start", step.on, now)
+        yield from _started(step, line, now)
+    elif isinstance(step, RunStep):
+        yield from _command(step.run, "run", step.on, now)
+        # A misspelt program is reported as that, not as one that reports no outcome.
+        program = nearest(step.run[0], PROGRAMS, cutoff=_MISSPELT) or step.run[0]
+        yield from _expected(step.expect, program, step.timeout, now)
+    elif isinstance(step, FinishStep | StopStep):
+        kind, handle = ("finish", step.finish) if isinstance(step, FinishStep) else ("stop", step.stop)
+        program = yield from _ended(kind, handle, line, now)
+        if step.expect and program:
+            timeout = step.timeout if isinstance(step, FinishStep) else None
+            yield from _expected(step.expect, program, timeout, now)
+    elif isinstance(step, FaultStep):
+        yield from _fault(step.fault, step.at, step.spec, line, now)
+    elif isinstance(step, HealStep):
+        yield from _heal(step.heal, now)
+
+
+def _command(words: tuple[str, ...], key: str, host: str, now: _Now) -> Iterator[Finding]:
+    if message := now.unknown(host):
+        yield ("on",), message
+        return
+    has_programs = now.lab.hosts[host].programs is not None
+    word = words[0]
+    if word in PROGRAMS and not has_programs:
+        able = [name for name, other in now.lab.hosts.items() if other.programs is not None]
+        where = f"run it on {listing(able)}, or" if able else "run"
+        yield (key, 0), f"{host} has no bundled programs, so no {word}; {where} a command that its image has"
+    elif word not in PROGRAMS and has_programs and (near := nearest(word, PROGRAMS, cutoff=_MISSPELT)):
+        yield (key, 0), f"there is no bundled program {word!r}; did you mean {near}?"
+
+
+def _started(step: StartStep, line: int, now: _Now) -> Iterator[Finding]:
+    handle = step.handle
+    if handle in now.running:
+        since = now.running[handle][1]
+        yield (
+            ("as",) if step.label else ("start",),
+            f"{handle} has been running since line {since}; stop it first, or call this one by another name with as:",
+        )
+    now.running[handle] = (step, line)
+    now.ended.pop(handle, None)
+
+
+def _ended(kind: str, handle: str, line: int, now: _Now) -> Generator[Finding, None, str | None]:
+    """Yields what is wrong, returns the program's word if it runs."""
+    if handle in now.running:
+        step, _ = now.running.pop(handle)
+        now.ended[handle] = line
+        return step.start[0]
+    if handle in now.ended:
+        yield (
+            (kind,),
+            f"{handle} has ended already, in line {now.ended[handle]}; remove this step, or start it again",
+        )
+        return None
+    runs = (
+        f"running here: {listing(now.running, 'and')}" if now.running else "nothing runs here; start it first"
+    )
+    yield (kind,), f"no program {handle!r} runs at this point{did_you_mean(handle, now.running, runs)}"
+    return None
+
+
+def _fault(name: str, hosts: tuple[str, ...], spec: Fault, line: int, now: _Now) -> Iterator[Finding]:
+    if name == ALL:
+        yield ("fault",), "no fault can be called all: heal: all removes every fault; choose another name"
+    elif name in now.faults:
+        since = now.faults[name]
+        yield (
+            ("fault",),
+            f"a fault {name} is in place since line {since}; heal it first, or choose another name",
+        )
+    if name != ALL:
+        now.faults[name] = line
+    known = True
+    for index, host in enumerate(hosts):
+        if message := now.unknown(host):
+            known = False
+            yield ("at", index), message
+        elif host in hosts[:index]:
+            yield ("at", index), f"{host} stands here twice; one fault is put once at each host"
+    for host in spec.hosts():
+        if message := now.unknown(host):
+            known = False
+            yield _mention(spec, host), message
+    for host in dict.fromkeys(hosts) if known else ():
+        try:
+            spec.plan(now.lab.site(host), name)
+        except Impossible as error:
+            yield (spec.kind,), str(error)
+
+
+def _mention(spec: Fault, host: str) -> Loc:
+    """Where in a fault a host is named."""
+    for key, info in type(spec).model_fields.items():
+        value = getattr(spec, key)
+        if value == host:
+            return (spec.kind, info.alias or key)
+        if isinstance(value, tuple) and host in value:
+            return (spec.kind, info.alias or key, value.index(host))
+    return (spec.kind,)
+
+
+def _heal(names: tuple[str, ...], now: _Now) -> Iterator[Finding]:
+    if names == (ALL,):
+        if not now.faults:
+            yield ("heal",), "no fault is in place here, so there is nothing to heal"
+        now.faults.clear()
+        return
+    for index, name in enumerate(names):
+        if name == ALL:
+            yield ("heal", index), "all stands alone: write heal: all, or the names"
+        elif name in now.faults:
+            del now.faults[name]
+        elif name in names[:index]:
+            yield ("heal", index), f"{name} stands here twice; name each fault once"
+        else:
+            known = f"in place here: {listing(now.faults, 'and')}" if now.faults else "none is"
+            yield (
+                ("heal", index),
+                f"no fault {name!r} is in place at this point{did_you_mean(name, now.faults, known)}",
+            )
+
+
+def _expected(expect: Expectation, program: str, timeout: float | None, now: _Now) -> Iterator[Finding]:
+    scenario = now.loaded.scenario
+    for loc, host in _hosts_of(expect):
+        if message := now.unknown(host):
+            yield ("expect", *loc), message
+    for loc, message in cannot_hold(expect, program, timeout or scenario.timeout, scenario.capture.enabled):
+        yield ("expect", *loc), message
+
+
+def _hosts_of(expect: Expectation) -> Iterable[tuple[Loc, str]]:
+    for index, packet in enumerate(expect.packets):
+        yield ("packets", index, "at"), packet.at
+    for index, socket in enumerate(expect.sockets):
+        yield ("sockets", index, "at"), socket.at
+    for index, queue in enumerate(expect.queues.of if expect.queues else ()):
+        yield ("queues", "of", index, "at"), queue.at

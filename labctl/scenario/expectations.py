@@ -1,0 +1,115 @@
+"""Expectations that could never hold, or never fail, whatever happens: told before the run. Pure."""
+
+from __future__ import annotations
+
+import errno
+import re
+import socket
+from collections.abc import Iterator
+
+from labctl.scenario.model import OUTCOME_KEYS, PROGRAMS, Expectation, TextMatch
+from labctl.scenario.tree import Loc
+from labctl.scenario.words import did_you_mean, shorten
+from labctl.units import format_duration
+
+Finding = tuple[Loc, str]
+
+# Two names for one number: the kernel's headers define the one as the other, and programs report the second.
+SYNONYMS = {"EWOULDBLOCK": "EAGAIN", "ENOTSUP": "EOPNOTSUPP", "EDEADLOCK": "EDEADLK"}
+ERRNOS = frozenset(name for name in vars(errno) if name.startswith("E")) - SYNONYMS.keys()
+# getaddrinfo(3)'s own codes, which are no errno but what a look-up ends in.
+LOOKUPS = frozenset(name for name in dir(socket) if name.startswith("EAI_"))
+
+_QUOTED = re.compile(r"""r?"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'""")
+_OPERATOR = re.compile(r"[=!<>~]+")
+_CAPTURE_FILTER = re.compile(r"\s*(?:(?:ip6?|tcp|udp)\s+)?(?:(?:src|dst)\s+)?(port|host|net)\s+([\w.:]+)\s*")
+_BRACKETS = {")": "(", "]": "[", "}": "{"}
+
+
+def cannot_hold(expect: Expectation, program: str, timeout_s: float, captured: bool) -> Iterator[Finding]:
+    """Every reason why `expect` cannot apply to a step that runs `program` and ends after `timeout_s` at the latest.
+
+    Yields the location inside the expectation and what to write instead.
+    """
+    if program not in PROGRAMS:
+        for key in sorted(expect.model_fields_set & OUTCOME_KEYS):
+            yield (
+                (key,),
+                (
+                    f"{shorten(program)} reports no outcome, only bundled programs do; "
+                    f"ask for exit:, stdout:, stderr:, packets: or sockets:, or use probe"
+                ),
+            )
+    for index, symbol in enumerate(expect.errno or ()):
+        if symbol is not None and (message := _no_errno(symbol)):
+            yield ("errno", index), message
+    if expect.elapsed and expect.elapsed.min is not None and expect.elapsed.min >= timeout_s:
+        limit = format_duration(timeout_s)
+        yield (
+            ("elapsed", "min"),
+            f"this step is ended after its timeout of {limit}; write a longer timeout: at the step",
+        )
+    if expect.packets and not captured:
+        yield (
+            ("packets",),
+            "capture: is false, so there will be no packets to look at; remove the one or the other",
+        )
+    for index, packet in enumerate(expect.packets):
+        if message := _broken_filter(packet.filter):
+            yield ("packets", index, "filter"), message
+    for key, text in (("stdout", expect.stdout), ("stderr", expect.stderr)):
+        yield from _vacuous(key, text)
+
+
+def _no_errno(symbol: str) -> str | None:
+    if symbol in ERRNOS or symbol in LOOKUPS:
+        return None
+    if symbol in SYNONYMS:
+        return f"{symbol} is {SYNONYMS[symbol]} on Linux and is reported so; write {SYNONYMS[symbol]}"
+    return f"Linux has no errno {symbol}{did_you_mean(symbol, ERRNOS | LOOKUPS, 'see errno(3)', cutoff=0.7)}"
+
+
+def _broken_filter(text: str) -> str | None:
+    """What is obviously wrong with a display filter; whether its fields exist only tshark knows."""
+    if not text.strip():
+        return "an empty filter selects every packet; write one, like tcp, or frame for all of them"
+    if match := _CAPTURE_FILTER.fullmatch(text):
+        field = {"port": "tcp.port", "host": "ip.addr", "net": "ip.addr"}[match[1]]
+        return f"this is a capture filter (pcap-filter(7)), not a display filter; write {field} == {match[2]}"
+    bare = _QUOTED.sub(" ", text)
+    if '"' in bare or "'" in bare:
+        return "a quote in this filter is never closed"
+    opened: list[str] = []
+    for char in bare:
+        if char in "([{":
+            opened.append(char)
+        elif char in _BRACKETS and (not opened or opened.pop() != _BRACKETS[char]):
+            return f"a {char} in this filter closes nothing"
+    if opened:
+        return f"a {opened[-1]} in this filter is never closed"
+    if "=" in _OPERATOR.findall(bare):
+        return f"a display filter compares with ==, not =; write {shorten(_OPERATOR.sub(_doubled, text), 80)}"
+    return None
+
+
+def _doubled(match: re.Match[str]) -> str:
+    return "==" if match[0] == "=" else match[0]
+
+
+def _vacuous(key: str, text: str | TextMatch | None) -> Iterator[Finding]:
+    if text == "":
+        yield (
+            (key,),
+            f"every text contains the empty one, so this could never fail; write {key}: {{exact: ''}} for no output",
+        )
+    elif isinstance(text, TextMatch):
+        if text.contains == "":
+            yield (
+                (key, "contains"),
+                "every text contains the empty one, so this could never fail; write exact: '' for no output",
+            )
+        if text.lacks == "":
+            yield (
+                (key, "lacks"),
+                "no text lacks the empty one, so this could never hold; write what must not be there",
+            )

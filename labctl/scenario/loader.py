@@ -1,0 +1,126 @@
+"""A YAML file → Scenario, or every problem in it with file:line:column and what would be right.
+
+`load` is a line of stages: bytes → text → nodes (yamltext) → values with marks and parameters (tree) → steps, each
+held against the one model its keys name → Scenario. Problems of a stage are collected; all are shown together.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import cast
+
+from pydantic import ValidationError
+
+from labctl.errors import Problem, ScenarioError
+from labctl.faults import FAULTS
+from labctl.scenario.messages import empties, explain
+from labctl.scenario.model import STEPS, Expectation, RunStep, Scenario, Step
+from labctl.scenario.tree import Loc, Mark, Tree, grow
+from labctl.scenario.which import which_step
+from labctl.scenario.yamltext import Source, compose, read
+
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A scenario with its file: `text` as it was read, `marks` the position of every value in it."""
+
+    path: Path
+    text: str
+    scenario: Scenario
+    marks: Mapping[Loc, Mark] = field(repr=False)
+    file: str = ""
+
+    def problem(self, loc: Loc, message: str) -> Problem:
+        """A problem at a location of the model, like ("steps", 3, "drop", "to").
+
+        It points at the value when that is a scalar, else at its key; where the file has nothing at that location
+        (a default), at the nearest value around it.
+        """
+        return Problem(self.file or str(self.path), *nearest_mark(self.marks, loc).place, message)
+
+
+def load(path: str | os.PathLike[str], overrides: Mapping[str, str] = MappingProxyType({})) -> Loaded:
+    """The scenario in a file, with `overrides` (name -> YAML scalar) in the place of its params.
+
+    Raises ScenarioError with every problem found, by line, and UsageError for an override of an unknown parameter.
+    """
+    return from_source(read(path), overrides)
+
+
+def from_source(source: Source, overrides: Mapping[str, str] = MappingProxyType({})) -> Loaded:
+    """As `load`, from text that has been read already."""
+    tree = grow(source, compose(source), overrides)
+    scenario = _validate(tree)
+    if tree.problems or scenario is None:
+        raise collected(tree.problems)
+    return Loaded(Path(source.file), source.text, scenario, MappingProxyType(tree.marks), source.file)
+
+
+def nearest_mark(marks: Mapping[Loc, Mark], loc: Loc) -> Mark:
+    """The mark of a location, or of the nearest one around it that the file has."""
+    while loc not in marks and loc:
+        loc = loc[:-1]
+    return marks.get(loc) or Mark(1, 1, None, "mapping")
+
+
+def collected(problems: list[Problem]) -> ScenarioError:
+    """The error that carries these problems in the order of their lines; the first `SHOWN`, and how many more."""
+    ordered = sorted(dict.fromkeys(problems), key=lambda p: (p.file, p.line, p.column))
+    if len(ordered) > SHOWN:
+        rest = ordered[SHOWN:]
+        more = Problem(
+            rest[0].file, rest[0].line, rest[0].column, f"and {len(rest)} more problems from here on"
+        )
+        ordered = [*ordered[:SHOWN], more]
+    return ScenarioError(ordered)
+
+
+# Stands in for the steps when those have problems of their own, so that the rest of the file is looked at too.
+_STAND_IN = RunStep(run=("true",), on="x", expect=Expectation(errno=None))
+
+
+def _validate(tree: Tree) -> Scenario | None:
+    values = dict(tree.value)
+    raw = values.get("steps")
+    steps: tuple[Step, ...] | None = ()
+    if isinstance(raw, list) and raw:
+        steps = _steps(tree, raw)
+        values["steps"] = steps or (_STAND_IN,)
+    tree.problems += empties(
+        tree, Scenario, {k: v for k, v in values.items() if k != "steps" or v is None}, (), ()
+    )
+    try:
+        scenario = Scenario.model_validate(values)
+    except ValidationError as error:
+        tree.problems += explain(tree, Scenario, error, ())
+        return None
+    return scenario if steps is not None else None
+
+
+def _steps(tree: Tree, raw: list[object]) -> tuple[Step, ...] | None:
+    """Every step held against the model its keys name; None when one of them has problems."""
+    steps: list[Step] = []
+    for index, value in enumerate(raw):
+        loc: Loc = ("steps", index)
+        kind = which_step(tree, value, loc)
+        if kind is None:
+            continue
+        tree.problems += empties(tree, STEPS[kind], value, loc, loc)
+        if (
+            kind == "fault"
+        ):  # `drop:` with nothing behind it has been reported; it still says which fault was meant
+            value = {
+                key: {} if item is None and key in FAULTS else item
+                for key, item in cast(dict[str, object], value).items()
+            }
+        try:
+            steps.append(STEPS[kind].model_validate(value))
+        except ValidationError as error:
+            tree.problems += explain(tree, STEPS[kind], error, loc)
+    return tuple(steps) if len(steps) == len(raw) else None

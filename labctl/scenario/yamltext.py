@@ -1,0 +1,221 @@
+"""A file's bytes → PyYAML's node graph, or a plain sentence with the position where it stops being usable.
+
+Everything that could make a small file expensive (size, depth, aliases) is bounded while events stream by, before
+PyYAML builds anything from them: nothing here takes more time or memory than a file of `MAX_VALUES` values does.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from labctl.errors import Problem, ScenarioError
+from labctl.scenario.words import did_you_mean
+from labctl.scenario.yamlsentences import sentence
+
+MAX_BYTES = 2**20
+MAX_DEPTH = 40
+MAX_VALUES = 50_000
+
+# YAML 1.2.2, 5.1: the characters a stream may hold.
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
+
+# libyaml where PyYAML was built with it (ten times quicker; its positions are the same, a test holds that).
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class CoreLoader(_Base):  # type: ignore[misc]
+    """PyYAML with the scalars of YAML 1.2's core schema (10.3.2) instead of 1.1's.
+
+    So `on`, `yes` and `no` are text, `1:30` and `2024-01-01` are text, `010` is ten.
+    """
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  PyYAML's own name and kind
+
+
+_TAG = "tag:yaml.org,2002:"
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"null|Null|NULL|~|", ["n", "N", "~", ""]),
+    # Longer numbers than any unit needs stay text, so that no number can overflow later.
+    ("int", r"[-+]?[0-9]{1,18}|0o[0-7]{1,20}|0x[0-9a-fA-F]{1,15}", "-+0123456789"),
+    ("float", r"[-+]?(\.[0-9]{1,30}|[0-9]{1,30}(\.[0-9]{0,30})?)([eE][-+]?[0-9]{1,2})?", "-+.0123456789"),
+):
+    CoreLoader.add_implicit_resolver(_TAG + _tag, re.compile(rf"(?:{_pattern})\Z"), list(_first))
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file as text, and the name the user called it by."""
+
+    file: str
+    text: str
+
+    def problem(self, line: int, column: int, message: str) -> Problem:
+        return Problem(self.file, line, column, message)
+
+    def fail(self, line: int, column: int, message: str) -> NoReturn:
+        raise ScenarioError([self.problem(line, column, message)])
+
+
+def read(path: str | os.PathLike[str]) -> Source:
+    """The file's text. Raises ScenarioError when it is missing, no file, too large, or no UTF-8 text."""
+    file = os.fspath(path)
+    try:
+        if not Path(file).is_file():
+            raise ScenarioError([Problem(file, 1, 1, _why_no_file(Path(file)))])
+        with Path(file).open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        raise ScenarioError([Problem(file, 1, 1, f"cannot be read: {reason}")]) from None
+    return decode(file, data)
+
+
+def decode(file: str, data: bytes) -> Source:
+    """Text from bytes. Raises ScenarioError with the position of the first thing that is no text."""
+    if len(data) > MAX_BYTES:
+        raise ScenarioError([Problem(file, 1, 1, "is larger than 1 MiB; a scenario is some 45 lines")])
+    try:
+        text = data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        before = Source(file, data[: error.start].decode("utf-8"))
+        line, column = _position(before.text, len(before.text))
+        before.fail(
+            line, column, f"byte 0x{data[error.start]:02x} is not UTF-8; save this file as UTF-8 text"
+        )
+    source = Source(file, text)
+    if bad := _FORBIDDEN.search(text):
+        line, column = _position(text, bad.start())
+        source.fail(
+            line, column, f"the character U+{ord(bad[0]):04X} is not allowed in YAML; is this a text file?"
+        )
+    return source
+
+
+def compose(source: Source) -> yaml.MappingNode:
+    """The root mapping of the only document. Raises ScenarioError."""
+    try:
+        _Survey(source).run()
+        root = yaml.compose(source.text, Loader=CoreLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        source.fail(line, column, sentence(error, source.text.splitlines()))
+    except yaml.YAMLError as error:
+        source.fail(1, 1, f"is not YAML: {str(error).splitlines()[0]}")
+    if root is None or (isinstance(root, yaml.ScalarNode) and not root.value and not root.style):
+        source.fail(1, 1, "is empty; a scenario begins with scenario: NAME and has steps:")
+    if not isinstance(root, yaml.MappingNode):
+        at = root.start_mark
+        kind = "a list" if isinstance(root, yaml.SequenceNode) else "text"
+        source.fail(
+            at.line + 1, at.column + 1, f"is {kind}, not a mapping; a scenario begins with scenario: NAME"
+        )
+    return root
+
+
+@dataclass
+class _Open:
+    """A collection whose end has not been seen: how much is in it, all aliases written out."""
+
+    anchor: str | None
+    values: int = 1
+    depth: int = 1
+
+
+class _Survey:
+    """One pass over the events that bounds depth, aliases and documents before any node is made."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.stack = [_Open(None, 0, 0)]
+        self.anchors: dict[str, tuple[int, int]] = {}
+        self.values = 0
+        self.documents = 0
+
+    def run(self) -> None:
+        """Raises ScenarioError at the first event that goes beyond a bound, and what the parser raises."""
+        for event in yaml.parse(self.source.text, Loader=CoreLoader):
+            if isinstance(event, yaml.DocumentStartEvent):
+                self.documents += 1
+                if self.documents > 1:
+                    self._fail(
+                        event, "a second document begins here; one file is one scenario, remove the ---"
+                    )
+            elif isinstance(event, yaml.AliasEvent):
+                self._alias(event)
+            elif isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent):
+                self._begins(event)
+            elif isinstance(event, yaml.CollectionEndEvent):
+                done = self.stack.pop()
+                self.stack[-1].values += done.values
+                self.stack[-1].depth = max(self.stack[-1].depth, done.depth + 1)
+                if done.anchor:
+                    self.anchors[done.anchor] = (done.values, done.depth)
+
+    def _alias(self, event: Any) -> None:
+        name = str(event.anchor)
+        if any(entry.anchor == name for entry in self.stack):
+            self._fail(event, f"*{name} stands inside what &{name} names, so it would never end")
+        if name not in self.anchors:
+            near = did_you_mean(name, self.anchors, f"an anchor is written &{name}")
+            self._fail(event, f"*{name} names nothing above{near}")
+        values, depth = self.anchors[name]
+        self._count(event, values, depth)
+        self.stack[-1].values += values
+        self.stack[-1].depth = max(self.stack[-1].depth, depth + 1)
+
+    def _begins(self, event: Any) -> None:
+        if event.tag not in (None, "!"):
+            self._fail(event, "tags (!…) mean nothing in a scenario; remove it, and quote what must be text")
+        name = event.anchor
+        if name and (name in self.anchors or any(entry.anchor == name for entry in self.stack)):
+            self._fail(event, f"the anchor &{name} stands here a second time; choose another name")
+        self._count(event, 1, 1)
+        if not isinstance(event, yaml.ScalarEvent):
+            self.stack.append(_Open(name))
+            return
+        self.stack[-1].values += 1
+        if name:
+            self.anchors[name] = (1, 1)
+
+    def _count(self, event: Any, values: int, depth: int) -> None:
+        self.values += values
+        if len(self.stack) - 1 + depth > MAX_DEPTH:
+            self._fail(event, f"is nested more than {MAX_DEPTH} deep; a scenario needs about 6")
+        if self.values > MAX_VALUES:
+            what = f"makes more than {MAX_VALUES} values, all aliases (*) written out"
+            self._fail(event, f"{what}; a scenario has some hundred")
+
+    def _fail(self, event: Any, message: str) -> NoReturn:
+        self.source.fail(event.start_mark.line + 1, event.start_mark.column + 1, message)
+
+
+def _position(text: str, index: int) -> tuple[int, int]:
+    """1-based line and column of `text[index]`, counted as YAML counts lines."""
+    line, start = 1, 0
+    for found in _LINE_BREAK.finditer(text, 0, index):
+        line, start = line + 1, found.end()
+    return line, index - start + 1
+
+
+def _why_no_file(path: Path) -> str:
+    if path.is_dir():
+        return "is a folder, not a scenario; name the YAML file in it"
+    if path.exists():
+        return os.strerror(errno.ENXIO) + ": not a regular file"
+    folder = path.parent
+    if not folder.is_dir():
+        return f"there is no folder {folder}"
+    near = did_you_mean(
+        path.name, [entry.name for entry in folder.iterdir() if entry.suffix in (".yaml", ".yml")]
+    )
+    return f"there is no such file{near}"

@@ -1,0 +1,205 @@
+"""Every kind of expectation, held against the evidence. Pure: evidence in, findings out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from labctl.evidence.record import Evidence, ProgramRecord, Sample
+from labctl.scenario.model import (
+    CountRange,
+    DurationRange,
+    Expectation,
+    PacketExpectation,
+    QueueOf,
+    QueueSum,
+    SizeRange,
+    SocketExpectation,
+    TextMatch,
+)
+from labctl.units import format_duration, format_size
+from labctl.verdict.finding import Finding
+
+# A connection in one of these still has its queues; after that its program has let go of it.
+OPEN_STATES = ("ESTAB", "CLOSE-WAIT", "FIN-WAIT-1", "FIN-WAIT-2")
+
+
+def check(expect: Expectation, evidence: Evidence, step: int, program: ProgramRecord) -> list[Finding]:
+    """All findings of one step's expectation, in the order people write them."""
+    return [
+        *_outcome_checks(expect, program),
+        *_output_checks(expect, program),
+        *(_packets(p, evidence, step) for p in expect.packets),
+        *(f for s in expect.sockets for f in _sockets(s, evidence, step)),
+        *([_queues(expect.queues, evidence, step, program)] if expect.queues else []),
+    ]
+
+
+def _outcome_checks(expect: Expectation, program: ProgramRecord) -> Iterator[Finding]:
+    if expect.needs_outcome and program.outcome is None:
+        yield Finding("outcome", "a program that reports one", f"none; exit status {program.exit}", "error")
+        return
+    outcome = program.outcome or {}
+    if "errno" in expect.model_fields_set and expect.errno is not None:
+        actual = outcome["errno"]
+        # Our own time limit is neither success nor an error of the kernel's, so it is no null here.
+        said = "no answer within the program's own limit" if actual is None and outcome.get("timed_out") else symbol(actual)
+        ok = actual in expect.errno and not (actual is None and outcome.get("timed_out") and not expect.timed_out)
+        yield Finding.of("errno", " or ".join(symbol(e) for e in expect.errno), said, ok)
+    if expect.timed_out is not None:
+        actual = bool(outcome.get("timed_out"))
+        yield Finding.of("timed_out", str(expect.timed_out).lower(), str(actual).lower(), actual == expect.timed_out)
+    if expect.exit is not None:
+        yield Finding.of("exit", str(expect.exit), str(program.exit), program.exit == expect.exit)
+    if expect.elapsed is not None:
+        seconds = outcome["ms"] / 1000 if "ms" in outcome else (program.seconds or 0.0)
+        yield in_range("elapsed", expect.elapsed, seconds, format_duration)
+    if expect.within is not None:
+        seconds = program.seconds or 0.0
+        yield in_range("within", DurationRange(max=f"{expect.within}s"), seconds, format_duration)
+    for name in ("sent", "received"):
+        wanted = getattr(expect, name)
+        if wanted is not None:
+            yield in_range(name, wanted, int(outcome.get(name, 0)), format_bytes)
+    for name, value in (expect.outcome or {}).items():
+        actual = outcome.get(name, "nothing")
+        yield Finding.of(f"outcome.{name}", repr_value(value), repr_value(actual), actual == value)
+
+
+def _output_checks(expect: Expectation, program: ProgramRecord) -> Iterator[Finding]:
+    for name, text in (("stdout", program.stdout), ("stderr", program.stderr)):
+        wanted = getattr(expect, name)
+        if wanted is not None:
+            match = TextMatch(contains=wanted) if isinstance(wanted, str) else wanted
+            yield from _text(name, match, text)
+
+
+def _text(name: str, wanted: TextMatch, text: str) -> Iterator[Finding]:
+    actual = shorten(text)
+    if wanted.exact is not None:
+        yield Finding.of(f"{name}.exact", repr(wanted.exact), actual, text.rstrip() == wanted.exact.rstrip())
+    if wanted.contains is not None:
+        yield Finding.of(f"{name}.contains", repr(wanted.contains), actual, wanted.contains in text)
+    if wanted.matches is not None:
+        yield Finding.of(f"{name}.matches", f"/{wanted.matches}/", actual, re.search(wanted.matches, text, re.MULTILINE) is not None)
+    if wanted.lacks is not None:
+        yield Finding.of(f"{name}.lacks", f"no {wanted.lacks!r}", actual, wanted.lacks not in text)
+
+
+def _packets(wanted: PacketExpectation, evidence: Evidence, step: int) -> Finding:
+    name = f"packets at {wanted.at}: {wanted.filter}"
+    capture = evidence.captures.get(wanted.at)
+    if capture is None:
+        return Finding(name, describe_range(wanted.count, str), f"no capture of {wanted.at}", "error")
+    if wanted.filter in capture.refused:
+        return Finding(name, "a display filter", "Wireshark refuses this filter", "error")
+    if not capture.complete:
+        return Finding(name, describe_range(wanted.count, str), f"an incomplete capture: {capture.reason}", "error")
+    start, end = evidence.window(step)
+    position = capture.filters.index(wanted.filter)
+    selected = [p for p in evidence.packets[wanted.at] if position in p.selected and start <= p.t < end]
+    finding = in_range(name, wanted.count, len(selected), str)
+    numbers = ", ".join(f"#{p.number}" for p in selected[:8]) + (", …" if len(selected) > 8 else "")
+    return Finding(finding.check, finding.expected, finding.actual + (f" ({numbers})" if selected else ""), finding.verdict)
+
+
+def _sockets(wanted: SocketExpectation, evidence: Evidence, step: int) -> Iterator[Finding]:
+    name = f"socket at {wanted.at} {describe_socket(wanted.port, wanted.peer)}"
+    states = (wanted.state,) if wanted.state else OPEN_STATES
+    found = last_socket(evidence, step, wanted.at, wanted.port, wanted.peer, states)
+    if wanted.state is not None or found is None:
+        seen = "seen" if found else "never seen in this step"
+        yield Finding.of(name, f"in state {wanted.state or 'ESTAB'}", seen, found is not None)
+    if found is None:
+        return
+    for queue in ("recv_q", "send_q"):
+        limit = getattr(wanted, queue)
+        if limit is not None:
+            yield in_range(f"{name} {queue}", limit, found[queue], format_bytes)
+
+
+def _queues(wanted: QueueSum, evidence: Evidence, step: int, program: ProgramRecord) -> Finding:
+    target = int((program.outcome or {}).get(wanted.equals, 0))
+    expected = f"{wanted.equals} = {target}B" + (f" ± {wanted.tolerance}B" if wanted.tolerance else "")
+    parts: list[str] = []
+    total = 0
+    for part in wanted.of:
+        found = last_socket(evidence, step, part.at, part.port, part.peer, ("ESTAB",))
+        label = f"{part.at} {part.queue}"
+        if found is None:
+            return Finding.of("queues", expected, f"no open socket at {part.at} {describe_socket(part.port, part.peer)}", False)
+        parts.append(f"{label} {found[part.queue]}B")
+        total += found[part.queue]
+    return Finding.of("queues", expected, f"{total}B: {' + '.join(parts)}", abs(total - target) <= wanted.tolerance)
+
+
+def last_socket(
+    evidence: Evidence, step: int, host: str, port: int | None, peer: int | None, states: tuple[str, ...]
+) -> Mapping[str, Any] | None:
+    """The named socket in the last sample of the step in which it is in one of the states."""
+    for sample in reversed(samples_of(evidence, step, host)):
+        for socket in sample.sockets:
+            if (
+                socket["state"] in states
+                and (port is None or socket["port"] == port)
+                and (peer is None or socket["peer"] == peer)
+            ):
+                return socket
+    return None
+
+
+def samples_of(evidence: Evidence, step: int, host: str) -> list[Sample]:
+    """The samples that hold during a step: those taken in it, and the last before it, which held until the next."""
+    start, end = evidence.window(step)
+    before = [s for s in evidence.samples.get(host, []) if s.t < start][-1:]
+    return before + [s for s in evidence.samples.get(host, []) if start <= s.t < end]
+
+
+def in_range(
+    name: str, wanted: int | DurationRange | SizeRange | CountRange, actual: float, show: Callable[[Any], str]
+) -> Finding:
+    """A number against an exact value or a range whose ends are included."""
+    if isinstance(wanted, int):
+        return Finding.of(name, show(wanted), show(actual), actual == wanted)
+    ok = (wanted.min is None or actual >= wanted.min) and (wanted.max is None or actual <= wanted.max)
+    return Finding.of(name, describe_range(wanted, show), show(actual), ok)
+
+
+def describe_range(wanted: int | DurationRange | SizeRange | CountRange, show: Callable[[Any], str]) -> str:
+    """`3`, `at least 1`, `at most 2s`, `3s to 12s`."""
+    if isinstance(wanted, int):
+        return show(wanted)
+    if wanted.min is not None and wanted.max is not None:
+        return f"{show(wanted.min)} to {show(wanted.max)}"
+    if wanted.min is not None:
+        return f"at least {show(wanted.min)}"
+    return f"at most {show(wanted.max)}"
+
+
+def describe_socket(port: int | None, peer: int | None) -> str:
+    """How a socket is named in a message."""
+    return " ".join([f"port {port}"] * (port is not None) + [f"peer port {peer}"] * (peer is not None))
+
+
+def format_bytes(number: int) -> str:
+    """`12B`, and `64KiB (65536B)` where that is easier to see."""
+    short = format_size(number)
+    return short if short == f"{number}B" else f"{short} ({number}B)"
+
+
+def symbol(errno: str | None) -> str:
+    """An errno for people: null is success."""
+    return errno or "success"
+
+
+def repr_value(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def shorten(text: str, limit: int = 200) -> str:
+    """Output for a message: quoted, control characters escaped, its end kept, as that is where programs say what happened."""
+    text = text.rstrip()
+    if not text:
+        return "nothing"
+    return repr(text) if len(text) <= limit else "…" + repr(text[-limit:])

@@ -1,0 +1,204 @@
+"""Scenario × Evidence → result: what result.json says. Pure; a live run and `labctl judge` call the same function."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from labctl.evidence.record import CaptureRecord, Evidence, FaultRecord, ProgramRecord
+from labctl.scenario.model import AnyStep, Expectation, Scenario
+from labctl.verdict.checks import check, symbol
+from labctl.verdict.explain import explain
+from labctl.verdict.finding import Finding, Verdict, worst
+
+VERSION = 1
+OUTCOME_KEYS = ("op", "errno", "ms", "sent", "received", "byteorder", "machine")
+
+
+@dataclass(frozen=True)
+class StepVerdict:
+    """One step as the result tells it."""
+
+    index: int
+    kind: str
+    name: str
+    host: str | None
+    verdict: Verdict
+    reason: str
+    findings: tuple[Finding, ...]
+    started: float
+    seconds: float
+    program: ProgramRecord | None
+
+
+@dataclass(frozen=True)
+class RunVerdict:
+    """A whole run as the result tells it."""
+
+    verdict: Verdict
+    reason: str
+    steps: tuple[StepVerdict, ...]
+    evidence: Evidence
+
+
+def judge(scenario: Scenario, titles: dict[int, str], evidence: Evidence) -> RunVerdict:
+    """Hold every expectation against the evidence.
+
+    Arguments: the scenario, the title of each step by index, and the evidence. A run that was interrupted, that broke,
+    whose fault touched no packet, or whose capture is incomplete is an error, whatever the programs saw.
+    """
+    steps = tuple(
+        _judge_step(index, step, titles[index], evidence)
+        for index, step in enumerate(scenario.steps, 1)
+        if index in evidence.steps
+    )
+    problems = _problems(scenario, evidence)
+    if evidence.missing:
+        return RunVerdict("skip", evidence.missing, steps, evidence)
+    verdict = worst([s.verdict for s in steps] + (["error"] if problems else []))
+    bad = [s for s in steps if s.verdict == verdict]
+    if problems:
+        reason = problems[0]
+    elif verdict == "pass":
+        reason = _passed(steps, evidence)
+    else:
+        reason = f"step {bad[0].index} ({bad[0].name}): {bad[0].reason}"
+    return RunVerdict(verdict, reason, steps, evidence)
+
+
+def _problems(scenario: Scenario, evidence: Evidence) -> list[str]:
+    """What makes a run an error as a whole, most telling first."""
+    found = []
+    if evidence.interrupted:
+        found.append("interrupted before it was finished")
+    if evidence.error:
+        found.append(evidence.error)
+    for fault in evidence.faults:
+        if fault.packets == 0:
+            found.append(f"the fault {fault.name} on {fault.host} touched no packet, so this run proves nothing about it")
+        elif fault.packets is None and not found:
+            found.append(f"nobody read what the fault {fault.name} on {fault.host} touched")
+    if not found:
+        found += [f"the capture of {c.host} is incomplete: {c.reason}" for c in evidence.captures.values() if not c.complete]
+    if not found and len(evidence.steps) < len(scenario.steps):
+        found.append(f"only {len(evidence.steps)} of {len(scenario.steps)} steps were taken")
+    return found
+
+
+def _passed(steps: tuple[StepVerdict, ...], evidence: Evidence) -> str:
+    findings = sum(len(s.findings) for s in steps)
+    packets = sum(c.packets for c in evidence.captures.values())
+    expected = f"{findings} expectation{'s' * (findings != 1)} held"
+    return f"{expected}; {packets} packets captured on {len(evidence.captures)} hosts" if packets else expected
+
+
+def _judge_step(index: int, step: AnyStep, title: str, evidence: Evidence) -> StepVerdict:
+    record = evidence.steps[index]
+    program = evidence.programs.get(record.program or "")
+    expect: Expectation | None = getattr(step, "expect", None)
+    findings: list[Finding] = []
+    if record.error is None and record.ended is None:
+        verdict: Verdict = "error"
+        reason = "it was not finished"
+    elif record.error is not None:
+        verdict, reason = "error", record.error
+    elif expect is not None and program is not None:
+        findings = check(expect, evidence, index, program)
+        verdict = worst([f.verdict for f in findings])
+        reason = _reason(findings, evidence, index, program)
+    else:
+        verdict, reason = "pass", _done(step, evidence)
+    ended = record.ended if record.ended is not None else record.started
+    host = program.host if program else getattr(step, "on", None)
+    return StepVerdict(
+        index, step.kind, title, host, verdict, reason, tuple(findings), record.started, round(ended - record.started, 6), program
+    )
+
+
+def _reason(findings: list[Finding], evidence: Evidence, index: int, program: ProgramRecord) -> str:
+    bad = [str(f) for f in findings if f.verdict != "pass"]
+    why = explain(evidence, index, program) or _plain(program)
+    return "; ".join([*bad[:3], *([f"{len(bad) - 3} more"] if len(bad) > 3 else []), why])
+
+
+def _plain(program: ProgramRecord) -> str:
+    """What the program saw, when nothing more is known."""
+    outcome = program.outcome
+    if outcome is None:
+        return f"exit status {program.exit} after {program.seconds:.2f} s"
+    what = "no answer" if outcome.get("timed_out") else symbol(outcome.get("errno"))
+    return f"{outcome['op']}: {what} after {float(outcome.get('ms', 0)):.1f} ms"
+
+
+def _done(step: AnyStep, evidence: Evidence) -> str:
+    if step.kind in ("fault", "heal"):
+        names = (step.fault,) if step.kind == "fault" else step.heal
+        touched = [f for f in evidence.faults if f.name in names or names == ("all",)]
+        return "; ".join(f"{f.name} on {f.host}: {f.packets} packets touched" for f in touched) or "done"
+    return {"start": "started", "stop": "stopped", "wait": "waited"}.get(step.kind, "done")
+
+
+def result(run: RunVerdict) -> dict[str, Any]:
+    """The verdict as result.json holds it, version 1 (DESIGN: contract)."""
+    evidence = run.evidence
+    return {
+        "version": VERSION,
+        "scenario": evidence.scenario,
+        "run": evidence.run,
+        "engine": evidence.engine,
+        "verdict": run.verdict,
+        "reason": run.reason,
+        "started": evidence.started,
+        "seconds": evidence.seconds,
+        "seed": evidence.seed,
+        "interrupted": evidence.interrupted,
+        "steps": [_step(s) for s in run.steps],
+        "faults": [_fault(f) for f in evidence.faults],
+        "captures": [_capture(c) for c in evidence.captures.values()],
+        "environment": dict(evidence.environment),
+    }
+
+
+def _step(step: StepVerdict) -> dict[str, Any]:
+    program = step.program
+    return {
+        "index": step.index,
+        "name": step.name,
+        "kind": step.kind,
+        "host": step.host,
+        "verdict": step.verdict,
+        "reason": step.reason,
+        "started": step.started,
+        "seconds": step.seconds,
+        "argv": list(program.argv) if program else None,
+        "exit": program.exit if program else None,
+        "outcome": dict(program.outcome) if program and program.outcome is not None else None,
+        "findings": [f.as_json() for f in step.findings],
+    }
+
+
+def _fault(fault: FaultRecord) -> dict[str, Any]:
+    return {
+        "name": fault.name,
+        "kind": fault.kind,
+        "host": fault.host,
+        "interface": fault.interface,
+        "backend": fault.backend,
+        "commands": fault.commands,
+        "asked": fault.asked,
+        "applied": fault.applied,
+        "removed": fault.removed,
+        "packets": fault.packets,
+        "fired": bool(fault.packets),
+    }
+
+
+def _capture(capture: CaptureRecord) -> dict[str, Any]:
+    return {
+        "host": capture.host,
+        "file": capture.file,
+        "packets": capture.packets,
+        "dropped": capture.dropped,
+        "complete": capture.complete,
+        "reason": capture.reason,
+    }
