@@ -42,6 +42,7 @@ class Request:
     loaded: Loaded
     lab_path: Path
     seed: int
+    overrides: Mapping[str, str] = field(default_factory=dict)
     standing: bool = False
     keep: bool = False
 
@@ -63,7 +64,7 @@ def execute(request: Request, engine: Engine, record: RunDirectory, run: str) ->
     record.event(
         "run-start", t=0.0, version=VERSION, run=run, scenario=scenario.scenario, engine=engine.name, seed=request.seed,
         started=datetime.fromtimestamp(record.epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), epoch=record.epoch,
-        labctl=__version__,
+        overrides=dict(request.overrides), labctl=__version__,
     )  # fmt: skip
     try:
         record.write("scenario.yaml", request.loaded.text)

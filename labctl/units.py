@@ -1,7 +1,7 @@
 """Quantities as users write them (`100ms`, `5%`, `10mbit`, `64KiB`) as numbers with one fixed unit each.
 
-A unit is always written: a bare number has no meaning that a reader can check. Names follow tc(8), section UNITS
-(bit rates in powers of ten), and IEC 80000-13 for sizes (KiB = 1024 bytes).
+A unit is always written: a bare number has no meaning that a reader can check. Names follow tc(8), section
+UNITS (bit rates in powers of ten), and IEC 80000-13 for sizes (KiB = 1024 bytes).
 """
 
 from __future__ import annotations
@@ -13,7 +13,15 @@ from pydantic import BeforeValidator, WithJsonSchema
 
 DURATION_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 SIZE_BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
-RATE_BPS = {"bit": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9, "bps": 8, "kbps": 8 * 10**3, "mbps": 8 * 10**6}
+RATE_BPS = {
+    "bit": 1,
+    "kbit": 10**3,
+    "mbit": 10**6,
+    "gbit": 10**9,
+    "bps": 8,
+    "kbps": 8 * 10**3,
+    "mbps": 8 * 10**6,
+}
 
 _NUMBER_UNIT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z%/]*)\s*")
 
@@ -46,7 +54,9 @@ def parse_size_bytes(value: object) -> int:
 
 
 def parse_bytes(value: object) -> int:
-    """Bytes from a size, or from a bare whole number: a count of bytes is exact and needs no unit. Raises ValueError."""
+    """Bytes from a size, or from a bare whole number: a count of bytes is exact and needs no unit. Raises
+    ValueError.
+    """
     if isinstance(value, int) and not isinstance(value, bool):
         if value < 0:
             raise ValueError(f"{value} is no number of bytes; write one from 0, like 65536 or 64KiB")
@@ -86,7 +96,11 @@ def format_size(size_bytes: float) -> str:
 def _schema(pattern_units: dict[str, float] | dict[str, int], example: str) -> WithJsonSchema:
     units = "|".join(re.escape(unit) for unit in sorted(pattern_units, key=len, reverse=True))
     return WithJsonSchema(
-        {"type": ["string", "integer"], "pattern": rf"^\s*(0|[0-9]+(\.[0-9]+)?\s*({units}))\s*$", "examples": [example]}
+        {
+            "type": ["string", "integer"],
+            "pattern": rf"^\s*(0|[0-9]+(\.[0-9]+)?\s*({units}))\s*$",
+            "examples": [example],
+        }
     )
 
 

@@ -42,7 +42,9 @@ class AppSession:
         self._say = None if outcome is None or outcome.quiet else outcome.say
 
     def receive(self, data: bytes) -> bytes:
-        """The answer's bytes once the request is complete; nothing before that."""
+        """The answer's bytes once the request is complete; nothing before or after that."""
+        if self.finished:
+            return b""
         try:
             request = self._decoder.feed(data)
             if request is None:

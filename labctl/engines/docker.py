@@ -76,7 +76,10 @@ class DockerEngine:
         return compose.read_config(path)
 
     def reserve(self, lab: Lab) -> Lab:
-        """The lab with addresses that nobody uses now."""
+        return addressed(lab, random.choice(self.free_blocks()))
+
+    def free_blocks(self) -> list[int]:
+        """The blocks of the pool that no Docker network uses now. Raises LabError when there are none."""
         taken = {n["Subnet"] for net in self._api.networks() for n in (net["IPAM"]["Config"] or []) if "Subnet" in n}
         base = int(POOL.network_address)
         used = set()
@@ -88,7 +91,7 @@ class DockerEngine:
         free = [block for block in range(BLOCKS) if block not in used]
         if not free:
             raise LabError(f"all {BLOCKS} address blocks of {POOL} are in use; `labctl gc` removes what dead runs hold")
-        return addressed(lab, random.choice(free))
+        return free
 
     def up(self, config: Mapping[str, Any], lab: Lab, hosts: Sequence[str], rendered: Path, say: Say) -> None:
         """Bring up `hosts` of a lab whose addresses are reserved. Raises AddressesTaken, MissingError, LabError."""

@@ -95,6 +95,7 @@ class Evidence:
     started: str
     epoch: float
     seed: int
+    overrides: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     offsets: Mapping[str, float] = field(default_factory=dict)
@@ -152,7 +153,7 @@ def load(path: Path) -> Evidence:
             if line["event"] == "run-start":
                 if line.get("version") != VERSION:
                     raise EvidenceError(f"{events} is of version {line.get('version')}; this labctl reads version {VERSION}")
-                evidence = Evidence(path, line["run"], line["scenario"], line["engine"], line["started"], line["epoch"], line["seed"])
+                evidence = Evidence(path, line["run"], line["scenario"], line["engine"], line["started"], line["epoch"], line["seed"], line.get("overrides", {}))
             elif evidence is not None:
                 _take(evidence, line)
         except (KeyError, TypeError) as error:

@@ -55,7 +55,7 @@ class RunDirectory:
 
     def event(self, event: str, **fields: Any) -> dict[str, Any]:
         """Append one line to events.jsonl, at once, and tell the observer."""
-        line = {"t": fields.pop("t", None) or self.now(), "event": event, **fields}
+        line = {"t": fields.pop("t") if "t" in fields else self.now(), "event": event, **fields}
         self._append("events.jsonl", line)
         self._observe(line)
         return line

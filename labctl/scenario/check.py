@@ -1,4 +1,5 @@
-"""What is wrong with a scenario that reads well by itself: held against its lab, and its steps against each other. Pure.
+"""What is wrong with a scenario that reads well by itself: held against its lab, and its steps against each
+other. Pure.
 
 The steps are gone through in order, with what runs and what is broken at each point, as a run would have it.
 """
@@ -33,7 +34,9 @@ _MISSPELT = 0.85
 
 
 def check(loaded: Loaded, lab: Lab) -> list[Problem]:
-    """Every problem that needs the lab or several steps to be seen, by line; empty when the scenario can be run."""
+    """Every problem that needs the lab or several steps to be seen, by line; empty when the scenario can be
+    run.
+    """
     now = _Now(loaded, lab)
     problems = []
     for index, step in enumerate(loaded.scenario.steps):
@@ -72,8 +75,8 @@ def _step(step: object, at: Loc, now: _Now) -> Iterator[Finding]:
     elif isinstance(step, RunStep):
         yield from _command(step.run, "run", step.on, now)
         # A misspelt program is reported as that, not as one that reports no outcome.
-        program = nearest(step.run[0], PROGRAMS, cutoff=_MISSPELT) or step.run[0]
-        yield from _expected(step.expect, program, step.timeout, now)
+        meant = nearest(step.run[0], PROGRAMS, cutoff=_MISSPELT) or step.run[0]
+        yield from _expected(step.expect, meant, step.timeout, now)
     elif isinstance(step, FinishStep | StopStep):
         kind, handle = ("finish", step.finish) if isinstance(step, FinishStep) else ("stop", step.stop)
         program = yield from _ended(kind, handle, line, now)
@@ -104,10 +107,8 @@ def _started(step: StartStep, line: int, now: _Now) -> Iterator[Finding]:
     handle = step.handle
     if handle in now.running:
         since = now.running[handle][1]
-        yield (
-            ("as",) if step.label else ("start",),
-            f"{handle} has been running since line {since}; stop it first, or call this one by another name with as:",
-        )
+        place: Loc = ("as",) if step.label else ("start",)
+        yield place, f"{handle} has been running since line {since}; stop it first, or name this one with as:"
     now.running[handle] = (step, line)
     now.ended.pop(handle, None)
 

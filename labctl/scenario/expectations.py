@@ -27,7 +27,8 @@ _BRACKETS = {")": "(", "]": "[", "}": "{"}
 
 
 def cannot_hold(expect: Expectation, program: str, timeout_s: float, captured: bool) -> Iterator[Finding]:
-    """Every reason why `expect` cannot apply to a step that runs `program` and ends after `timeout_s` at the latest.
+    """Every reason why `expect` cannot apply to a step that runs `program` and ends after `timeout_s` at the
+    latest.
 
     Yields the location inside the expectation and what to write instead.
     """
@@ -97,19 +98,14 @@ def _doubled(match: re.Match[str]) -> str:
 
 
 def _vacuous(key: str, text: str | TextMatch | None) -> Iterator[Finding]:
+    every = "every text contains the empty one, so this could never fail"
     if text == "":
-        yield (
-            (key,),
-            f"every text contains the empty one, so this could never fail; write {key}: {{exact: ''}} for no output",
-        )
+        yield (key,), f"{every}; write {key}: {{exact: ''}} for no output"
     elif isinstance(text, TextMatch):
         if text.contains == "":
-            yield (
-                (key, "contains"),
-                "every text contains the empty one, so this could never fail; write exact: '' for no output",
-            )
+            yield (key, "contains"), f"{every}; write exact: '' for no output"
         if text.lacks == "":
             yield (
                 (key, "lacks"),
-                "no text lacks the empty one, so this could never hold; write what must not be there",
+                "no text lacks the empty one, so this never holds; write what must not be there",
             )

@@ -1,7 +1,8 @@
 """A YAML file → Scenario, or every problem in it with file:line:column and what would be right.
 
-`load` is a line of stages: bytes → text → nodes (yamltext) → values with marks and parameters (tree) → steps, each
-held against the one model its keys name → Scenario. Problems of a stage are collected; all are shown together.
+`load` is a line of stages: bytes → text → nodes (yamltext) → values with marks and parameters (tree) → steps,
+each held against the one model its keys name → Scenario. Problems of a stage are collected; all are shown
+together.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pydantic import ValidationError
 from labctl.errors import Problem, ScenarioError
 from labctl.faults import FAULTS
 from labctl.scenario.messages import empties, explain
-from labctl.scenario.model import STEPS, Expectation, RunStep, Scenario, Step
+from labctl.scenario.model import STEPS, Expectation, FaultStep, RunStep, Scenario, Step
 from labctl.scenario.tree import Loc, Mark, Tree, grow
 from labctl.scenario.which import which_step
 from labctl.scenario.yamltext import Source, compose, read
@@ -39,8 +40,8 @@ class Loaded:
     def problem(self, loc: Loc, message: str) -> Problem:
         """A problem at a location of the model, like ("steps", 3, "drop", "to").
 
-        It points at the value when that is a scalar, else at its key; where the file has nothing at that location
-        (a default), at the nearest value around it.
+        It points at the value when that is a scalar, else at its key; where the file has nothing at that
+        location (a default), at the nearest value around it.
         """
         return Problem(self.file or str(self.path), *nearest_mark(self.marks, loc).place, message)
 
@@ -48,7 +49,8 @@ class Loaded:
 def load(path: str | os.PathLike[str], overrides: Mapping[str, str] = MappingProxyType({})) -> Loaded:
     """The scenario in a file, with `overrides` (name -> YAML scalar) in the place of its params.
 
-    Raises ScenarioError with every problem found, by line, and UsageError for an override of an unknown parameter.
+    Raises ScenarioError with every problem found, by line, and UsageError for an override of an unknown
+    parameter.
     """
     return from_source(read(path), overrides)
 
@@ -70,7 +72,9 @@ def nearest_mark(marks: Mapping[Loc, Mark], loc: Loc) -> Mark:
 
 
 def collected(problems: list[Problem]) -> ScenarioError:
-    """The error that carries these problems in the order of their lines; the first `SHOWN`, and how many more."""
+    """The error that carries these problems in the order of their lines; the first `SHOWN`, and how many
+    more.
+    """
     ordered = sorted(dict.fromkeys(problems), key=lambda p: (p.file, p.line, p.column))
     if len(ordered) > SHOWN:
         rest = ordered[SHOWN:]
@@ -81,7 +85,8 @@ def collected(problems: list[Problem]) -> ScenarioError:
     return ScenarioError(ordered)
 
 
-# Stands in for the steps when those have problems of their own, so that the rest of the file is looked at too.
+# Stands in for the steps when those have problems of their own, so that the rest of the file is looked at
+# too.
 _STAND_IN = RunStep(run=("true",), on="x", expect=Expectation(errno=None))
 
 
@@ -112,15 +117,14 @@ def _steps(tree: Tree, raw: list[object]) -> tuple[Step, ...] | None:
         if kind is None:
             continue
         tree.problems += empties(tree, STEPS[kind], value, loc, loc)
-        if (
-            kind == "fault"
-        ):  # `drop:` with nothing behind it has been reported; it still says which fault was meant
-            value = {
-                key: {} if item is None and key in FAULTS else item
-                for key, item in cast(dict[str, object], value).items()
-            }
         try:
-            steps.append(STEPS[kind].model_validate(value))
+            steps.append(STEPS[kind].model_validate(_meant(value) if kind == FaultStep.kind else value))
         except ValidationError as error:
             tree.problems += explain(tree, STEPS[kind], error, loc)
     return tuple(steps) if len(steps) == len(raw) else None
+
+
+def _meant(step: object) -> dict[str, object]:
+    """A fault step in which `drop:` with nothing behind it, which is reported, still says what was meant."""
+    keys = cast(dict[str, object], step)
+    return {key: {} if value is None and key in FAULTS else value for key, value in keys.items()}

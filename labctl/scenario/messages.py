@@ -1,6 +1,8 @@
-"""What pydantic says about a value, in the words of the language: one sentence, what is wrong and what to write.
+"""What pydantic says about a value, in the words of the language: one sentence, what is wrong and what to
+write.
 
-A union reports every branch; only the branch the author meant is shown. Python's words (str, tuple) never are.
+A union reports every branch; only the branch the author meant is shown. Python's words (str, tuple) never
+are.
 """
 
 from __future__ import annotations
@@ -34,8 +36,8 @@ _EXAMPLES = {
     "queue": "recv_q",
 }
 _WRONG_TYPE = {
-    "model_type", "dict_type", "tuple_type", "list_type", "string_type", "int_type", "int_parsing", "int_from_float",
-    "bool_type", "bool_parsing", "float_type", "float_parsing", "none_required",
+    "model_type", "dict_type", "tuple_type", "list_type", "string_type", "int_type", "int_parsing",
+    "int_from_float", "bool_type", "bool_parsing", "float_type", "float_parsing", "none_required",
 }  # fmt: skip
 
 
@@ -44,7 +46,7 @@ _NULL_MEANS_SOMETHING = ("errno", "outcome")
 
 @dataclass(frozen=True)
 class _Finding:
-    """One pydantic error: its location in the file, and where it was in one branch of a union, that union's."""
+    """One pydantic error: where it is in the file and, if in one branch of a union, that union and branch."""
 
     error: ErrorDetails
     loc: Loc
@@ -71,7 +73,7 @@ def explain(tree: Tree, model: type[BaseModel], error: ValidationError, prefix: 
 
 
 def _located(tree: Tree, model: type[BaseModel], detail: ErrorDetails, prefix: Loc) -> _Finding:
-    """Take from pydantic's location the part that names a branch of a union (`str`, `SizeRange`), no place."""
+    """Take from pydantic's location what names a branch of a union (`str`, `SizeRange`) and no place."""
     loc: Loc = prefix
     union: Loc | None = None
     branch = ""
@@ -92,7 +94,7 @@ def _is_echo(tree: Tree, finding: _Finding) -> bool:
 
 
 def _meant(tree: Tree, shape: Shape, union: Loc, findings: list[_Finding]) -> list[_Finding]:
-    """Of one union's errors those of the branch that was meant: a mapping meant the mapping, the rest the rest."""
+    """Of one union's errors those of the branch that was meant: by a mapping the mapping, else the others."""
     mapping = re.compile(rf"\b{shape.model.__name__ if shape.model else '-'}\b")
     of_mapping = [finding for finding in findings if mapping.search(finding.branch)]
     if tree.marks[union].what == "mapping" and of_mapping:
@@ -223,7 +225,8 @@ def _unknown_key(model: type[BaseModel], inside: Loc) -> str:
     owner = shape_at(model, tuple(around)).model or model
     keys = keys_of(owner)
     if not around and hasattr(model, "spec") and nearest(word, FAULTS):
-        return f"there is no fault {shorten(word)!r}{did_you_mean(word, FAULTS, f'a fault is one of {listing(FAULTS)}')}"
+        faults = f"a fault is one of {listing(FAULTS)}"
+        return f"there is no fault {shorten(word)!r}{did_you_mean(word, FAULTS, faults)}"
     for key in keys:
         inner = shape_at(owner, (key,)).model or shape_at(owner, (key, 0)).model
         if inner and word in keys_of(inner):
@@ -235,7 +238,9 @@ def _unknown_key(model: type[BaseModel], inside: Loc) -> str:
 def _missing(model: type[BaseModel], inside: Loc) -> str:
     key = str(inside[-1])
     field = field_at(model, inside)
-    about = f" ({field.description.rstrip('.')})" if field and field.description else ""
+    about = (
+        f" ({field.description.rstrip('.')})" if field and field.description and key not in _EXAMPLES else ""
+    )
     owner = next((part for part in reversed(inside[:-1]) if isinstance(part, str)), None)
     where = f"this {model.kind} step" if issubclass(model, Step) else "this scenario"
     if owner:

@@ -1,14 +1,15 @@
 """A scenario as a value: what to start, what to break, what must be seen. Pure; knows no lab and no Docker.
 
-The models are the language: their field names are the keys of the YAML, their docstrings and descriptions become the
-JSON Schema (hover text in editors) and the reference page. `labctl.scenario.loader` makes them from YAML.
+The models are the language: their field names are the keys of the YAML, their docstrings and descriptions
+become the JSON Schema (hover text in editors) and the reference page. `labctl.scenario.loader` makes them
+from YAML.
 """
 
 from __future__ import annotations
 
 import re
 import warnings
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -34,7 +35,9 @@ SYMBOL = re.compile(r"E[A-Z0-9]+(_[A-Z]+)?")
 
 # The programs that come with labctl (images/programs), by the word a scenario calls them.
 PROGRAMS: dict[str, str] = {
-    f"{name}-{role}": f"{name}_{role}.py" for name in ("echo", "multiconn", "app", "noread") for role in ("server", "client")
+    f"{name}-{role}": f"{name}_{role}.py"
+    for name in ("echo", "multiconn", "app", "noread")
+    for role in ("server", "client")
 } | {"probe": "probe.py"}
 
 
@@ -51,7 +54,9 @@ class Strict(BaseModel):
 def _argv(value: object) -> object:
     if isinstance(value, str):
         if len(words := value.split()) > 1:
-            raise ValueError(f"a command is a list, so that every argument is seen; write [{', '.join(words)}]")
+            raise ValueError(
+                f"a command is a list, so that every argument is seen; write [{', '.join(words)}]"
+            )
         return (value,)
     if isinstance(value, list):
         if not value:
@@ -147,7 +152,9 @@ class TextMatch(Strict):
 
     exact: str | None = Field(default=None, description="The whole text, but for white space at its end.")
     contains: str | None = Field(default=None, description="Somewhere in the text.")
-    matches: Regex | None = Field(default=None, description="A Python regular expression, searched for, multi-line.")
+    matches: Regex | None = Field(
+        default=None, description="A Python regular expression, searched for, multi-line."
+    )
     lacks: str | None = Field(default=None, description="Nowhere in the text.")
 
     @model_validator(mode="after")
@@ -162,12 +169,24 @@ class PacketExpectation(Strict):
 
     at: HostName
     filter: str = Field(description="A Wireshark display filter, like tcp.flags.reset == 1.")
-    count: Annotated[StrictInt, Field(ge=0)] | CountRange = Field(default=CountRange(min=1), description="How many there must be; at least one when not given.")
+    count: Annotated[StrictInt, Field(ge=0)] | CountRange = Field(
+        default=CountRange(min=1), description="How many there must be; at least one when not given."
+    )
 
 
 # The states of a TCP socket as ss(8) prints them (misc/ss.c, sstate_name).
 State = Literal[
-    "ESTAB", "SYN-SENT", "SYN-RECV", "FIN-WAIT-1", "FIN-WAIT-2", "TIME-WAIT", "UNCONN", "CLOSE-WAIT", "LAST-ACK", "LISTEN", "CLOSING"
+    "ESTAB",
+    "SYN-SENT",
+    "SYN-RECV",
+    "FIN-WAIT-1",
+    "FIN-WAIT-2",
+    "TIME-WAIT",
+    "UNCONN",
+    "CLOSE-WAIT",
+    "LAST-ACK",
+    "LISTEN",
+    "CLOSING",
 ]
 
 
@@ -188,12 +207,16 @@ class _Socket(Strict):
 class SocketExpectation(_Socket):
     """A TCP socket at one host, as sampled by the agent during this step.
 
-    `port` is the socket's own port, `peer` the other side's. The last sample of the step in which it exists counts.
+    `port` is the socket's own port, `peer` the other side's. The last sample in which it exists counts.
     """
 
     state: State | None = Field(default=None, description="Its state, as ss(8) names it.")
-    recv_q: Bytes | SizeRange | None = Field(default=None, description="Bytes received and not yet read by the program.")
-    send_q: Bytes | SizeRange | None = Field(default=None, description="Bytes sent and not yet acknowledged by the peer.")
+    recv_q: Bytes | SizeRange | None = Field(
+        default=None, description="Bytes received and not yet read by the program."
+    )
+    send_q: Bytes | SizeRange | None = Field(
+        default=None, description="Bytes sent and not yet acknowledged by the peer."
+    )
 
 
 class QueueOf(_Socket):
@@ -203,10 +226,12 @@ class QueueOf(_Socket):
 
 
 class QueueSum(Strict):
-    """Queues that together must hold what the program sent: every byte that went and was not read sits somewhere."""
+    """Queues that together must hold what the program sent: each byte not read yet sits somewhere."""
 
     of: tuple[QueueOf, ...] = Field(min_length=1, description="The queues that are added up.")
-    equals: Literal["sent", "received"] = Field(default="sent", description="The program's number the sum must be.")
+    equals: Literal["sent", "received"] = Field(
+        default="sent", description="The program's number the sum must be."
+    )
     tolerance: Bytes = Field(default=0, description="By how many bytes the sum may differ.")
 
 
@@ -224,19 +249,24 @@ class Expectation(Strict):
 
     errno: Annotated[tuple[str | None, ...], BeforeValidator(_one_or_more), _ERRNO_SCHEMA] | None = Field(
         default=None,
-        description="The symbol the program's last call ended in (ECONNREFUSED), or null for success; a list allows several.",
+        description="The symbol the program's last call ended in (ECONNREFUSED), or null for success; "
+        "a list allows several.",
     )
     exit: Annotated[StrictInt, Field(ge=0, le=255)] | None = Field(
         default=None, description="The program's exit status."
     )
-    timed_out: StrictBool | None = Field(default=None, description="Whether the program's own time limit ended the call: no error, no answer.")
+    timed_out: StrictBool | None = Field(
+        default=None, description="Whether the program's own time limit ended the call: no error, no answer."
+    )
     elapsed: DurationRange | None = Field(default=None, description="How long the program's last call took.")
     within: Duration | None = Field(default=None, description="The program ended within this time.")
     stdout: str | TextMatch | None = Field(default=None, description="Text: it must be contained.")
     stderr: str | TextMatch | None = Field(default=None, description="Text: it must be contained.")
     sent: Bytes | SizeRange | None = Field(default=None, description="Bytes the program sent.")
     received: Bytes | SizeRange | None = Field(default=None, description="Bytes the program received.")
-    outcome: dict[str, Any] | None = Field(default=None, min_length=1, description="Other fields of the program's outcome, by name.")
+    outcome: dict[str, Any] | None = Field(
+        default=None, min_length=1, description="Other fields of the program's outcome, by name."
+    )
     packets: tuple[PacketExpectation, ...] = Field(
         default=(), min_length=1, description="Packets captured during the step, by Wireshark display filter."
     )
@@ -254,7 +284,9 @@ class Expectation(Strict):
             raise ValueError("errno: lists nothing, so it could never hold; write null for success")
         for symbol in value or ():
             if symbol is not None and not SYMBOL.fullmatch(symbol):
-                raise ValueError(f"{symbol!r} is no errno symbol; write one like ECONNREFUSED, or null for success")
+                raise ValueError(
+                    f"{symbol!r} is no errno symbol; write one like ECONNREFUSED, or null for success"
+                )
         return value
 
     @model_validator(mode="after")
@@ -274,8 +306,12 @@ class Ready(Strict):
 
     listen: Port | None = Field(default=None, description="A TCP socket listens on this port.")
     bound: Port | None = Field(default=None, description="A UDP socket is bound to this port.")
-    output: Regex | None = Field(default=None, description="A regular expression seen in the program's output.")
-    timeout: Duration = Field(default=10.0, gt=0, le=600, description="When waiting ends and the step is an error.")
+    output: Regex | None = Field(
+        default=None, description="A regular expression seen in the program's output."
+    )
+    timeout: Duration = Field(
+        default=10.0, gt=0, le=600, description="When waiting ends and the step is an error."
+    )
 
     @model_validator(mode="after")
     def _waits_for_one_fact(self) -> Ready:
@@ -289,7 +325,9 @@ class Step(Strict):
 
     kind: ClassVar[str]
 
-    name: str | None = Field(default=None, description="A sentence for the report: what this step shows.", max_length=200)
+    name: str | None = Field(
+        default=None, description="A sentence for the report: what this step shows.", max_length=200
+    )
 
 
 class StartStep(Step):
@@ -297,9 +335,15 @@ class StartStep(Step):
 
     kind: ClassVar[str] = "start"
 
-    start: Argv = Field(description="A bundled program (app-server, probe, …) or any command the host's image has.")
+    start: Argv = Field(
+        description="A bundled program (app-server, probe, …) or any command the host's image has."
+    )
     on: HostName
-    label: Label | None = Field(default=None, alias="as", description="What stop and finish call it; the program's word when not given.")
+    label: Label | None = Field(
+        default=None,
+        alias="as",
+        description="What stop and finish call it; the program's word when not given.",
+    )
     ready: Ready | None = Field(default=None, description="What to wait for before the next step.")
     env: Env = {}
 
@@ -313,9 +357,13 @@ class RunStep(Step):
 
     kind: ClassVar[str] = "run"
 
-    run: Argv = Field(description="A bundled program (app-client, probe, …) or any command the host's image has.")
+    run: Argv = Field(
+        description="A bundled program (app-client, probe, …) or any command the host's image has."
+    )
     on: HostName
-    timeout: Duration | None = Field(default=None, gt=0, le=3600, description="When the program is killed and the step is an error.")
+    timeout: Duration | None = Field(
+        default=None, gt=0, le=3600, description="When the program is killed and the step is an error."
+    )
     env: Env = {}
     expect: Expectation = Field(description="What must be seen; everything that is given must hold.")
 
@@ -382,12 +430,21 @@ class _FaultStep(Step):
         return next(spec for kind in FAULTS if (spec := getattr(self, kind)) is not None)  # type: ignore[no-any-return]
 
 
-FaultStep = create_model(  # type: ignore[call-overload]
-    "FaultStep",
-    __base__=_FaultStep,
-    __doc__=_FaultStep.__doc__,
-    **{kind: (model | None, Field(default=None, description=model.summary)) for kind, model in FAULTS.items()},
-)
+if TYPE_CHECKING:
+
+    class FaultStep(_FaultStep):
+        """What type checkers see of it; its keys for the faults come from the registry."""
+
+else:
+    FaultStep = create_model(
+        "FaultStep",
+        __base__=_FaultStep,
+        __doc__=_FaultStep.__doc__,
+        **{
+            kind: (model | None, Field(default=None, description=model.summary))
+            for kind, model in FAULTS.items()
+        },
+    )
 
 STEPS: dict[str, type[Step]] = {
     step.kind: step for step in (StartStep, RunStep, FinishStep, StopStep, FaultStep, HealStep, WaitStep)
@@ -399,7 +456,11 @@ class Capture(Strict):
     """How packets are recorded."""
 
     enabled: StrictBool = Field(default=True, description="Whether packets are recorded at all.")
-    max: Size = Field(default=100 * 2**20, ge=2**16, description="A capture that grows beyond this ends, and the run says so.")
+    max: Size = Field(
+        default=100 * 2**20,
+        ge=2**16,
+        description="A capture that grows beyond this ends, and the run says so.",
+    )
     snaplen: Size = Field(default=2**18, ge=64, le=2**18, description="Bytes kept of each packet.")
 
 
@@ -412,8 +473,12 @@ def _capture(value: object) -> object:
 class Scenario(Strict):
     """One YAML file: what to start, what to break, what must be seen."""
 
-    scenario: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$", description="Its name: lower case, digits and dashes.")
-    lab: str | None = Field(default=None, description="A compose file, relative to this file; labctl's own lab when not given.")
+    scenario: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9-]{0,39}$", description="Its name: lower case, digits and dashes."
+    )
+    lab: str | None = Field(
+        default=None, description="A compose file, relative to this file; labctl's own lab when not given."
+    )
     tags: tuple[str, ...] = Field(default=(), description="Words to find it by.")
     params: dict[str, str | StrictBool | StrictInt | StrictFloat] = Field(
         default={}, description="Values that ${name} stands for in the rest of the file; --set changes them."
@@ -428,5 +493,7 @@ class Scenario(Strict):
     @model_validator(mode="after")
     def _expects_something(self) -> Scenario:
         if not any(getattr(step, "expect", None) for step in self.steps):
-            raise ValueError("no step expects anything, so this scenario could never fail; give a run step an expect")
+            raise ValueError(
+                "no step expects anything, so this scenario could never fail; give a run step an expect"
+            )
         return self

@@ -30,7 +30,7 @@ from labctl.scenario.model import (
 )
 from labctl.scenario.shape import default_of, fields_of, shape_at
 from labctl.scenario.yamltext import Source
-from labctl.units import RATE_BPS, SIZE_BYTES, DURATION_S, format_duration
+from labctl.units import DURATION_S, RATE_BPS, SIZE_BYTES, format_duration
 
 _MARKED = re.compile(r"(<!-- begin (\w+)[^>]*-->\n).*?(<!-- end \2 -->)", re.DOTALL)
 
@@ -99,7 +99,7 @@ def _units() -> str:
 |---|---|---|
 | duration | {durations} | `250us`, `100ms`, `1.5s`, `{format_duration(60)}` |
 | size | {sizes} bytes | `1500B`, `64KiB`, `1MB` |
-| rate | {rates}; `bit` and its kin are bits per second, `bps` and its kin **bytes** per second, as in tc(8) | `10mbit` |
+| rate | {rates}; as in tc(8), `bit` means bits and `bps` **bytes** per second | `10mbit` |
 | percentage | `%` | `5%`, `0.1%` |
 """
 

@@ -1,7 +1,7 @@
 """The JSON Schema of a scenario, for editors: made from the models, and told what the loader adds to them.
 
-`python -m labctl.scenario.schema` writes schema.json beside this file. What a schema cannot say (names that must
-exist, ranges in order, a unit's limits) the loader and `labctl check` say.
+`python -m labctl.scenario.schema` writes schema.json beside this file. What a schema cannot say (names that
+must exist, ranges in order, a unit's limits) the loader and `labctl check` say.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def schema() -> dict[str, Any]:
         _describe(definition, model)
     defs["Param"] = {
         "type": "string",
-        "pattern": r"^\$\{[A-Za-z_][A-Za-z0-9_-]*\}$",
-        "description": "A value from params, like ${port}.",
+        "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_-]*\}",
+        "description": "Text with a value from params in it, like ${port}.",
     }
     raw["properties"]["params"]["propertyNames"] = {"pattern": "^[A-Za-z_][A-Za-z0-9_-]*$"}
     raw["properties"]["capture"] = {
@@ -85,7 +85,9 @@ def _describe(definition: dict[str, Any], model: type[BaseModel]) -> None:
 
 
 def _property(prop: dict[str, Any], model: type[BaseModel], key: str, info: FieldInfo) -> dict[str, Any]:
-    """A key's own schema: no null where it means nothing, one where a list of one may be, a parameter anywhere."""
+    """A key's own schema: no null where it means nothing, one where a list of one may be, a parameter
+    anywhere.
+    """
     branches = [branch for branch in prop.get("anyOf", [prop]) if branch != {"type": "null"}]
     shape = shape_at(model, (key,))
     if shape.lenient and info.annotation is not None and branches[0].get("type") == "array":
@@ -99,7 +101,7 @@ def _property(prop: dict[str, Any], model: type[BaseModel], key: str, info: Fiel
 
 
 def _branch(branch: dict[str, Any]) -> list[dict[str, Any]]:
-    """One alternative; a quantity's pattern binds text only, so its number is said apart: zero needs no unit."""
+    """One alternative; a pattern binds text only, so of a quantity the number is said apart: bare zero."""
     branch.pop("title", None)
     if branch.get("type") == ["string", "integer"] and "pattern" in branch:
         examples = {"examples": branch["examples"]} if "examples" in branch else {}
@@ -109,11 +111,8 @@ def _branch(branch: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _is_narrow(branch: dict[str, Any]) -> bool:
     """Whether text like ${name} is refused by this alternative."""
-    return branch.keys() & {"enum", "pattern", "const"} != set() or branch.get("type") in (
-        "integer",
-        "number",
-        "boolean",
-    )
+    kind = branch.get("type")
+    return kind in ("integer", "number", "boolean") or bool(branch.keys() & {"enum", "pattern", "const"})
 
 
 if __name__ == "__main__":

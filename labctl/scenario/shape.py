@@ -1,4 +1,6 @@
-"""What the models allow at a location, in words: for messages and for the reference. Reads the models, changes nothing."""
+"""What the models allow at a location, in words: for messages and for the reference. Reads the models,
+changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ _JSON_WORDS = {
 
 @dataclass(frozen=True)
 class Shape:
-    """The types that may stand somewhere: `words` names them in YAML's words; `model` is the mapping's, if one may."""
+    """The types that may stand somewhere: `words` names them in YAML's words; `model` is the mapping's, if
+    one may.
+    """
 
     words: str
     model: type[BaseModel] | None = None

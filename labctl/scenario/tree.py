@@ -1,6 +1,7 @@
 """PyYAML's nodes → plain values, with the position of each and every `${name}` replaced.
 
-A location (`Loc`) is the path of keys and indexes to a value, as pydantic names it: ("steps", 3, "drop", "to").
+A location (`Loc`) is the path of keys and indexes to a value, as pydantic names it: ("steps", 3, "drop",
+"to").
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import yaml
 
 from labctl.errors import Problem, UsageError
 from labctl.scenario.words import did_you_mean, listing, nearest, shorten
-from labctl.scenario.yamltext import CoreLoader, Source
+from labctl.scenario.yamltext import Source, fragment
 
 Loc = tuple[str | int, ...]
 Scalar = str | int | float | bool
@@ -85,15 +86,6 @@ def grow(source: Source, root: yaml.MappingNode, overrides: Mapping[str, str]) -
     return tree
 
 
-def plain(text: str) -> Scalar | None:
-    """What a plain YAML scalar means: a number, true or false, null, or text."""
-    resolver = CoreLoader("")
-    try:
-        return _scalar(resolver.resolve(yaml.ScalarNode, text, (True, False)), text)
-    finally:
-        resolver.dispose()
-
-
 def _scalar(tag: str, text: str) -> Scalar | None:
     match tag.rpartition(":")[2]:
         case "null":
@@ -116,7 +108,9 @@ def _at(node: yaml.Node) -> tuple[int, int]:
 
 
 def _pairs(tree: Tree, mapping: yaml.MappingNode) -> dict[str, tuple[yaml.Node, yaml.Node]]:
-    """The mapping's keys, each with its own node and its value's; merged ones (`<<`) only where not given here."""
+    """The mapping's keys, each with its own node and its value's; merged ones (`<<`) only where not given
+    here.
+    """
     own: dict[str, tuple[yaml.Node, yaml.Node]] = {}
     merged: dict[str, tuple[yaml.Node, yaml.Node]] = {}
     for key, value in mapping.value:
@@ -224,15 +218,13 @@ def _override(tree: Tree, overrides: Mapping[str, str]) -> None:
 
 def _given(name: str, text: str) -> Param:
     """A value from the command line, read as one YAML scalar."""
-    try:
-        node = yaml.compose(text, Loader=CoreLoader)
-    except (yaml.YAMLError, RecursionError):
-        node = None
+    node = fragment(text)
     if node is None:
         return Param(text, text, given=True)
     if not isinstance(node, yaml.ScalarNode):
         raise UsageError(
-            f"--set {name}={shorten(text)}: a parameter is one value; text like this needs quotes: '\"{text}\"'"
+            f"--set {name}={shorten(text)}: a parameter is one value; "
+            f"text like this needs quotes: '\"{shorten(text)}\"'"
         )
     value = _scalar(node.tag, node.value)
     return Param("" if value is None else value, node.value, given=True)

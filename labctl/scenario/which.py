@@ -1,4 +1,6 @@
-"""Which kind of step a mapping is: told by its keys before any model is tried, so that only one model's errors show."""
+"""Which kind of step a mapping is: told by its keys before any model is tried, so that only one model's
+errors show.
+"""
 
 from __future__ import annotations
 

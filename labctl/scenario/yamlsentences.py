@@ -64,4 +64,4 @@ def _flow(line: str, opened: int | None, context: str) -> str:
 def _block(line: str, column: int, opened: int | None) -> str:
     if line[:column].rstrip().endswith(("'", '"')):
         return "text goes on after its closing quote; put 'single quotes' around the whole"
-    return f"this line is indented like nothing above it; its keys must line up with those begun in line {opened}"
+    return f"this line is indented like nothing above it; line its keys up with those begun in line {opened}"

@@ -1,12 +1,12 @@
 """A file's bytes → PyYAML's node graph, or a plain sentence with the position where it stops being usable.
 
-Everything that could make a small file expensive (size, depth, aliases) is bounded while events stream by, before
-PyYAML builds anything from them: nothing here takes more time or memory than a file of `MAX_VALUES` values does.
+Everything that could make a small file expensive (size, depth, aliases) is bounded while events stream by,
+before PyYAML builds anything from them: nothing here takes more time or memory than a file of `MAX_VALUES`
+values does.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 from dataclasses import dataclass
@@ -68,13 +68,15 @@ class Source:
 def read(path: str | os.PathLike[str]) -> Source:
     """The file's text. Raises ScenarioError when it is missing, no file, too large, or no UTF-8 text."""
     file = os.fspath(path)
+    if "\0" in file:
+        raise ScenarioError([Problem(file, 1, 1, "cannot be read: the name holds a NUL")])
     try:
         if not Path(file).is_file():
             raise ScenarioError([Problem(file, 1, 1, _why_no_file(Path(file)))])
         with Path(file).open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
         raise ScenarioError([Problem(file, 1, 1, f"cannot be read: {reason}")]) from None
     return decode(file, data)
 
@@ -120,6 +122,15 @@ def compose(source: Source) -> yaml.MappingNode:
             at.line + 1, at.column + 1, f"is {kind}, not a mapping; a scenario begins with scenario: NAME"
         )
     return root
+
+
+def fragment(text: str) -> yaml.Node | None:
+    """A piece of YAML, like a command line has it; None when it is none, or nothing."""
+    try:
+        _Survey(Source("", text)).run()
+        return yaml.compose(text, Loader=CoreLoader)
+    except (yaml.YAMLError, ScenarioError):
+        return None
 
 
 @dataclass
@@ -211,7 +222,7 @@ def _why_no_file(path: Path) -> str:
     if path.is_dir():
         return "is a folder, not a scenario; name the YAML file in it"
     if path.exists():
-        return os.strerror(errno.ENXIO) + ": not a regular file"
+        return "is not a regular file"
     folder = path.parent
     if not folder.is_dir():
         return f"there is no folder {folder}"

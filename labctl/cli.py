@@ -1,0 +1,344 @@
+"""The command line: the only module that prints and exits. What is slow to import is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from labctl import __version__
+from labctl.errors import LabctlError, ScenarioError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+SET = click.option("--set", "sets", multiple=True, metavar="NAME=VALUE", help="Change a parameter of the scenario.")
+
+
+class Commands(click.Group):
+    """Turns labctl's own errors into exit codes, and nothing else."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LabctlError as error:
+            fail(error)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            sys.exit(130)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)
+
+
+def fail(error: LabctlError) -> NoReturn:
+    """Say what went wrong and exit with its code."""
+    from labctl.report.plain import printable
+
+    prefix = "" if isinstance(error, ScenarioError) else "labctl: "
+    click.echo(prefix + "\n".join(printable(line) for line in str(error).splitlines()), err=True)
+    sys.exit(error.exit_code)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="labctl")
+def main() -> None:
+    """A laboratory for network failures: real hosts, real faults, evidence and a verdict."""
+
+
+@main.command()
+@PATHS
+@SET
+@click.option("--jobs", "-j", default=1, show_default=True, type=click.IntRange(1, 64), help="How many runs at once.")
+@click.option("--out", default=Path("runs"), show_default=True, type=click.Path(path_type=Path), help="Where run directories go.")
+@click.option("--lab", metavar="NAME", help="Use a standing lab (labctl up).")
+@click.option("--keep", is_flag=True, help="Leave the lab up afterwards.")
+@click.option("--junit", type=click.Path(path_type=Path), help="Also write a JUnit file over all runs.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else, on stdout.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="For everything random; recorded in the result.")
+def run(
+    paths: tuple[Path, ...], sets: tuple[str, ...], jobs: int, out: Path, lab: str | None, keep: bool,
+    junit: Path | None, as_json: bool, seed: int | None,
+) -> None:  # fmt: skip
+    """Run scenarios, or folders of them, and judge what was seen."""
+    from labctl.runs import Options, exit_code, find_scenarios, prepare
+
+    options = Options(out, overrides(sets), lab, keep, seed)
+    files = find_scenarios(paths)
+    check_all(files, options.overrides, prepare)
+    console = console_for(as_json)
+    done = run_all(files, options, jobs, console, as_json)
+    results = [value for item in done if not isinstance(item, LabctlError) for value in (item[1],)]
+    errors = [item for item in done if isinstance(item, LabctlError)]
+    if junit is not None:
+        write_junit(junit, results)
+    if as_json:
+        click.echo(json.dumps(results[0] if len(files) == 1 and results else results, indent=2, ensure_ascii=False))
+    elif len(files) > 1 and results:
+        from labctl.report import terminal
+
+        terminal.table(console, results)
+    for error in errors:
+        click.echo(f"labctl: {error}", err=True)
+    codes = [exit_code(results)] * bool(results) + [error.exit_code for error in errors]
+    sys.exit(next((code for code in (130, 4, 3, 2, 1) if code in codes), 0) if errors else codes[0])
+
+
+def run_all(files: Sequence[Path], options: Any, jobs: int, console: Console, quiet: bool) -> list[Any]:
+    """Run the files, one after the other here or several at once in processes of their own."""
+    from labctl.jobs import interruptible, run_many
+    from labctl.report import terminal
+    from labctl.runs import run_scenario
+
+    progress = terminal.Rich(console) if console.is_terminal and not quiet else terminal.Plain(console)
+    done: list[Any] = []
+    interruptible()
+    with progress:
+        if jobs > 1 and len(files) > 1:
+            done = run_many(files, options, jobs, progress.observe)
+        else:
+            for file in files:
+                try:
+                    done.append(run_scenario(file, options, lambda event, name=file.stem: progress.observe(name, event)))
+                except LabctlError as error:
+                    done.append(error)
+                if not isinstance(done[-1], LabctlError) and done[-1][1]["interrupted"]:
+                    break
+    if not quiet:
+        for item in done:
+            if not isinstance(item, LabctlError) and (len(files) == 1 or item[1]["verdict"] != "pass"):
+                terminal.summary(console, item[1], str(item[0]))
+    return done
+
+
+def check_all(files: Sequence[Path], sets: Mapping[str, str], prepare: Any) -> list[Any]:
+    """Load and check every file before anything is started. Raises ScenarioError with the problems of all of them."""
+    problems, found, labs = [], [], {}  # type: ignore[var-annotated]
+    for file in files:
+        try:
+            found.append(prepare(file, sets, labs))
+        except ScenarioError as error:
+            problems += error.problems
+    if problems:
+        raise ScenarioError(problems)
+    return found
+
+
+def console_for(quiet: bool) -> Console:
+    """Where progress goes: the terminal, or nowhere when only JSON is wanted."""
+    from rich.console import Console
+
+    return Console(file=open(os.devnull, "w") if quiet else sys.stdout, highlight=False)  # noqa: SIM115, PTH123
+
+
+def overrides(sets: tuple[str, ...]) -> dict[str, str]:
+    """`k=v` pairs as a mapping. Raises UsageError."""
+    found = {}
+    for item in sets:
+        name, equals, value = item.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--set {item}: write NAME=VALUE")
+        found[name] = value
+    return found
+
+
+def write_junit(path: Path, results: list[dict[str, Any]]) -> None:
+    """The JUnit file over all runs. Raises LabctlError."""
+    from labctl.report.junit import junit
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(junit(results), encoding="utf-8")
+    except OSError as error:
+        raise LabctlError(f"{path} cannot be written: {error.strerror}") from None
+
+
+@main.command("check")
+@PATHS
+@SET
+def check_command(paths: tuple[Path, ...], sets: tuple[str, ...]) -> None:
+    """Validate scenarios: file:line:column, what is wrong, and what would be right."""
+    from labctl.runs import find_scenarios, prepare
+
+    files = find_scenarios(paths)
+    check_all(files, overrides(sets), prepare)
+    click.echo(f"{len(files)} scenario{'s' * (len(files) != 1)} checked, no problem")
+
+
+@main.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@SET
+@click.option("--json", "as_json", is_flag=True, help="The plan as plan.json holds it.")
+def explain(path: Path, sets: tuple[str, ...], as_json: bool) -> None:
+    """Show the plan: every host, step and exact command. Nothing is run; addresses are examples."""
+    from labctl.plan import plan
+    from labctl.report.explain import explain as words
+    from labctl.runs import prepare
+
+    loaded, lab = prepare(path, overrides(sets))
+    planned = plan(loaded.scenario, lab)
+    click.echo(json.dumps(planned.as_json(), indent=2, ensure_ascii=False) if as_json else words(planned))
+
+
+@main.command("list")
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--errno", help="Only scenarios that produce this error.")
+@click.option("--fault", help="Only scenarios with this kind of fault.")
+@click.option("--tag", help="Only scenarios with this tag.")
+@click.option("--json", "as_json", is_flag=True)
+def list_command(paths: tuple[Path, ...], errno: str | None, fault: str | None, tag: str | None, as_json: bool) -> None:
+    """The catalogue of scenarios."""
+    from labctl.catalogue import catalogue
+    from labctl.runs import OWN_LAB, find_scenarios
+
+    entries = catalogue(find_scenarios(paths or (OWN_LAB.parent / "scenarios",)))
+    chosen = [
+        e for e in entries
+        if (not errno or errno.upper() in e.errnos) and (not fault or fault in e.faults) and (not tag or tag in e.tags)
+    ]  # fmt: skip
+    if as_json:
+        click.echo(json.dumps([e.as_json() for e in chosen], indent=2, ensure_ascii=False))
+        return
+    width = max((len(e.name) for e in chosen), default=0)
+    for entry in chosen:
+        click.echo(f"{entry.name:{width}}  {entry.summary}")
+    if not chosen:
+        raise UsageError("no scenario is like that; `labctl list` shows all")
+
+
+@main.command()
+@click.argument("compose", required=False, type=click.Path(path_type=Path))
+@click.option("--name", default="lab", show_default=True, help="What other commands call it.")
+def up(compose: Path | None, name: str) -> None:
+    """Bring up a lab that stays, for work by hand and for `labctl run --lab NAME`."""
+    from labctl.standing import bring_up
+
+    hosts = bring_up(compose, name, lambda line: click.echo(line, err=True))
+    click.echo(f"lab {name} is up: {', '.join(hosts)}")
+
+
+@main.command()
+@click.argument("name", default="lab")
+def down(name: str) -> None:
+    """Take a standing lab down."""
+    from labctl.standing import take_down
+
+    containers, networks = take_down(name)
+    click.echo(f"lab {name} is down: {containers} containers and {networks} networks removed")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True)
+def ps(as_json: bool) -> None:
+    """What stands and what runs: labs, their hosts and addresses."""
+    from labctl.standing import listing
+
+    labs = listing()
+    if as_json:
+        click.echo(json.dumps(labs, indent=2))
+        return
+    if not labs:
+        click.echo("no lab is up")
+    for lab in labs:
+        click.echo(f"{lab['name']}  ({lab['kind']})")
+        for host in lab["hosts"]:
+            click.echo(f"  {host['name']:12} {host['state']:10} {', '.join(host['addresses'])}")
+
+
+@main.command("exec", context_settings={"ignore_unknown_options": True})
+@click.option("--lab", metavar="NAME", help="Which standing lab, when there are several.")
+@click.argument("host")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def exec_command(lab: str | None, host: str, command: tuple[str, ...]) -> None:
+    """Run a command (or a bundled program) on a host of a standing lab: labctl exec client -- probe connect server 80."""
+    from labctl.standing import exec_argv
+
+    argv = exec_argv(lab, host, command, interactive=sys.stdin.isatty() and sys.stdout.isatty())
+    os.execvp(argv[0], argv)
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True))
+@click.option("--json", "as_json", is_flag=True)
+def judge(run: Path, as_json: bool) -> None:
+    """Judge a run again from its directory alone."""
+    from labctl.report import terminal
+    from labctl.runs import exit_code, judge_run
+    from labctl.verdict.judge import result
+
+    value = result(judge_run(run))
+    if as_json:
+        click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    else:
+        terminal.summary(console_for(False), value, str(run))
+    sys.exit(exit_code([value]))
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True))
+@click.option("--open", "open_it", is_flag=True, help="Open the page in a browser.")
+def report(run: Path, open_it: bool) -> None:
+    """Write a run's page again."""
+    from labctl.evidence.rundir import RunDirectory
+    from labctl.runs import judge_run, write_reports
+    from labctl.verdict.judge import result
+
+    verdict = judge_run(run)
+    write_reports(RunDirectory(run, lambda _: None), verdict, result(verdict))
+    click.echo(run / "report.html")
+    if open_it:
+        click.launch(str(run / "report.html"))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True)
+def doctor(as_json: bool) -> None:
+    """What this machine can do, what is missing, and how to get it."""
+    from labctl.doctor import examine
+
+    found = examine()
+    if as_json:
+        click.echo(json.dumps([f.as_json() for f in found], indent=2))
+    else:
+        for finding in found:
+            click.echo(f"{'✓' if finding.ok else '✗'} {finding.what}: {finding.found}")
+            if not finding.ok:
+                click.echo(f"    {finding.cost}\n    {finding.cure}")
+    sys.exit(0 if all(f.ok or not f.needed for f in found) else 3)
+
+
+@main.command()
+def gc() -> None:
+    """Remove what dead runs left behind. Runs that go on and standing labs are not touched."""
+    from labctl.standing import collect_garbage
+
+    runs, containers, networks = collect_garbage()
+    click.echo(f"{runs} dead run{'s' * (runs != 1)}: {containers} containers and {networks} networks removed")
+
+
+@main.command("images")
+@click.argument("services", nargs=-1)
+def images_command(services: tuple[str, ...]) -> None:
+    """Build the lab's images now instead of when a run needs them: labctl images [SERVICE...]."""
+    from labctl.standing import build_images
+
+    for name in build_images(services, lambda line: click.echo(line, err=True)):
+        click.echo(name)
+
+
+@main.command()
+def schema() -> None:
+    """The JSON Schema of a scenario, for editors."""
+    from labctl.scenario.schema import schema as of_scenarios
+
+    click.echo(json.dumps(of_scenarios(), indent=2, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

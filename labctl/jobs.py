@@ -1,0 +1,101 @@
+"""Several runs at once, each in a process of its own, so that each undoes its own faults whatever happens to the others."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import queue
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from labctl.errors import LabctlError
+from labctl.runs import Options, run_scenario
+
+_Event = tuple[int, str, Any]
+
+
+def run_many(
+    paths: Sequence[Path], options: Options, jobs: int, observe: Callable[[str, Mapping[str, Any]], None]
+) -> list[tuple[Path, dict[str, Any]] | LabctlError]:
+    """Run the scenarios, at most `jobs` at a time; for each its directory and result, or what stopped it before it began.
+
+    On KeyboardInterrupt every run that goes on is interrupted, undone and saved; the rest are not begun.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["labctl.runner", "labctl.engines.docker", "labctl.report.html"])
+    events: multiprocessing.Queue[_Event] = context.Queue()
+    waiting = list(enumerate(paths))
+    running: dict[int, Any] = {}
+    found: dict[int, tuple[Path, dict[str, Any]] | LabctlError] = {}
+    stopping = False
+    while waiting and not stopping or running:
+        try:
+            while waiting and len(running) < jobs and not stopping:
+                index, path = waiting.pop(0)
+                running[index] = context.Process(target=_run, args=(index, path, options, events))
+                running[index].start()
+            _take(events, paths, running, found, observe)
+        except KeyboardInterrupt:
+            stopping = True
+            for process in running.values():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGINT)
+    return [found[index] for index in sorted(found)]
+
+
+def _take(
+    events: multiprocessing.Queue[_Event],
+    paths: Sequence[Path],
+    running: dict[int, Any],
+    found: dict[int, tuple[Path, dict[str, Any]] | LabctlError],
+    observe: Callable[[str, Mapping[str, Any]], None],
+) -> None:
+    try:
+        index, kind, value = events.get(timeout=0.1)
+    except queue.Empty:
+        for index in [i for i, p in running.items() if not p.is_alive() and events.empty()]:
+            process = running.pop(index)
+            found.setdefault(index, LabctlError(f"{paths[index]}: the process of this run ended with {process.exitcode}"))
+        return
+    if kind == "event":
+        observe(paths[index].stem, value)
+    else:
+        found[index] = value
+        running.pop(index).join()
+
+
+def _run(index: int, path: Path, options: Options, events: multiprocessing.Queue[_Event]) -> None:
+    interruptible()
+
+    def observe(event: Mapping[str, Any]) -> None:
+        if event["event"] != "sockets":
+            events.put((index, "event", event))
+
+    try:
+        events.put((index, "done", run_scenario(path, options, observe)))
+    except LabctlError as error:
+        events.put((index, "done", _portable(error)))
+    except KeyboardInterrupt:
+        events.put((index, "done", LabctlError(f"{path}: interrupted before it began")))
+
+
+def _portable(error: LabctlError) -> LabctlError:
+    # Errors with arguments of their own do not travel between processes; their message and exit code do.
+    plain = LabctlError(str(error))
+    plain.exit_code = error.exit_code
+    return plain
+
+
+def interruptible() -> None:
+    """The first SIGINT or SIGTERM interrupts the run; what follows while it is being undone is ignored."""
+
+    def interrupt(number: int, frame: object) -> None:  # noqa: ARG001
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    signal.signal(signal.SIGTERM, interrupt)

@@ -1,0 +1,145 @@
+"""What a person sees of a run in a terminal: progress while it runs, a summary when it has ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.markup import escape
+from rich.padding import Padding
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from labctl.report.plain import printable
+
+MARK = {"pass": ("✓", "green"), "fail": ("✗", "red"), "error": ("!", "bold red"), "skip": ("-", "yellow")}
+# A step that is over before this is not worth a moving picture.
+LIVE_AFTER_S = 0.4
+
+
+def describe_event(event: Mapping[str, Any]) -> str | None:
+    """One line about something that happened, or None for what only the record needs."""
+    kind = event["event"]
+    if kind == "progress":
+        return str(event["message"])
+    if kind == "lab-up":
+        return f"lab is up: {', '.join(h['name'] for h in event['hosts'])}"
+    if kind == "step-start":
+        return f"step {event['index']}: {event['title']}"
+    if kind == "program-end":
+        outcome = event["outcome"]
+        if outcome is None:
+            return f"  {event['handle']} on {event['host']} ended with status {event['exit']}"
+        said = "no answer" if outcome.get("timed_out") else outcome["errno"] or "success"
+        return f"  {outcome['op']}: {said} after {outcome.get('ms', 0):.1f} ms"
+    if kind == "fault-applied":
+        return f"  {event['kind']} is in place on {event['host']}"
+    if kind == "fault-removed":
+        return f"  healed; it touched {event['packets']} packets"
+    if kind == "error":
+        return f"error: {event['message']}"
+    if kind == "interrupted":
+        return "interrupted; undoing everything"
+    return None
+
+
+class Plain:
+    """Progress for a pipe or a log: one line for each thing that happens."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def __enter__(self) -> Plain:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def observe(self, scenario: str, event: Mapping[str, Any]) -> None:
+        line = describe_event(event)
+        if line is not None:
+            stamp = f"{event.get('t', 0):7.2f}s"
+            self._console.print(Text(f"{scenario}  {stamp}  {printable(line)}"), soft_wrap=True)
+
+
+class Rich:
+    """Progress for a terminal: one line for each run that is going on, with what it does now and since when."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._now: dict[str, tuple[str, float, str]] = {}
+        self._live = Live(console=console, refresh_per_second=8, transient=True, get_renderable=self._picture)
+
+    def __enter__(self) -> Rich:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def observe(self, scenario: str, event: Mapping[str, Any]) -> None:
+        line = describe_event(event)
+        if event["event"] == "run-end":
+            self._now.pop(scenario, None)
+        elif line is not None:
+            _, since, seen = self._now.get(scenario, ("", 0.0, ""))
+            if line.startswith("  "):
+                self._now[scenario] = (self._now.get(scenario, (scenario, 0.0, ""))[0], since, line.strip())
+            else:
+                self._now[scenario] = (line, time.monotonic(), seen)
+
+    def _picture(self) -> RenderableType:
+        lines = []
+        for scenario, (what, since, seen) in list(self._now.items()):
+            age = time.monotonic() - since
+            text = Text.assemble((scenario, "bold"), f"  {printable(what)}", (f"  {age:.0f}s" if age >= 1 else "", "dim"))
+            if seen:
+                text.append(f"   last: {printable(seen)}", style="dim")
+            lines.append(Spinner("dots", text) if age >= LIVE_AFTER_S else Padding(text, (0, 0, 0, 2)))
+        return Group(*lines)
+
+
+def summary(console: Console, value: Mapping[str, Any], path: str) -> None:
+    """One run: its verdict and reason, each step with what it saw, and where the evidence is."""
+    mark, style = MARK[value["verdict"]]
+    console.print()
+    console.print(Text.assemble((f"{mark} {value['scenario']}: {value['verdict']}", style), f"  in {value['seconds']:.1f} s"))
+    console.print(Padding(Text(printable(value["reason"])), (0, 0, 0, 2)))
+    table = Table(box=None, show_header=False, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column(width=4, justify="right", no_wrap=True)
+    table.add_column(ratio=1)
+    for step in value["steps"]:
+        if step["kind"] in ("run", "finish") or step["verdict"] != "pass":
+            _step_row(table, step)
+    console.print(table)
+    for capture in value["captures"]:
+        if not capture["complete"]:
+            console.print(Text(f"  capture of {capture['host']}: {capture['reason']}", style="red"))
+    console.print(Text.assemble("  ", ("evidence  ", "dim"), path))
+
+
+def _step_row(table: Table, step: Mapping[str, Any]) -> None:
+    mark, style = MARK[step["verdict"]]
+    took = f"  {step['seconds']:.2f} s"
+    head = Text.assemble((f"{mark} ", style), printable(step["name"]), (took, "dim"))
+    body = Text(printable(step["reason"]), style="" if step["verdict"] != "pass" else "dim")
+    table.add_row(str(step["index"]), Group(head, Padding(body, (0, 0, 0, 2))))
+
+
+def table(console: Console, values: Sequence[Mapping[str, Any]]) -> None:
+    """Several runs: one line each, then how many of each verdict."""
+    grid = Table(box=None, pad_edge=False, header_style="dim")
+    for name, justify in (("", "left"), ("scenario", "left"), ("verdict", "left"), ("seconds", "right"), ("reason", "left")):
+        grid.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for value in values:
+        mark, style = MARK[value["verdict"]]
+        seconds = f"{value['seconds']:.1f}" if value.get("seconds") is not None else ""
+        grid.add_row(Text(mark, style), escape(value["scenario"]), Text(value["verdict"], style), seconds, Text(printable(value["reason"])))
+    console.print()
+    console.print(grid)
+    counts = {v: sum(r["verdict"] == v for r in values) for v in MARK}
+    console.print("  " + ", ".join(f"{n} {v}" for v, n in counts.items() if n))

@@ -1,0 +1,164 @@
+"""Runs from the outside: a scenario file in, a judged run directory out. What the command line and Python callers use."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labctl.errors import EvidenceError, LabctlError, ScenarioError, UsageError
+from labctl.evidence.record import Evidence
+from labctl.evidence.record import load as load_evidence
+from labctl.evidence.rundir import Observer, RunDirectory, new_run_name
+from labctl.lab import Lab, read_lab
+from labctl.plan import default_title
+from labctl.scenario.check import check
+from labctl.scenario.loader import Loaded, load
+from labctl.verdict.judge import RunVerdict, judge, result
+
+if TYPE_CHECKING:
+    from labctl.engines.base import Engine
+
+OWN_LAB = Path(__file__).resolve().parent.parent / "docker-compose.yml"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run. `lab` names a standing lab to use instead of a fresh one; `overrides` are the --set values."""
+
+    out: Path = Path("runs")
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    lab: str | None = None
+    keep: bool = False
+    seed: int | None = None
+
+
+def find_scenarios(paths: Sequence[Path]) -> list[Path]:
+    """The scenario files named, and those in the folders named, sorted. Raises UsageError when there are none."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*.y*ml") if p.suffix in (".yaml", ".yml") and _is_scenario(p))
+            if not inside:
+                raise UsageError(f"there is no scenario in the folder {path}")
+            found += inside
+        else:
+            found.append(path)
+    return list(dict.fromkeys(found))
+
+
+def _is_scenario(path: Path) -> bool:
+    # A folder of scenarios may hold compose files and defaults as well; a scenario says that it is one.
+    try:
+        return any(line.startswith("scenario:") for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
+    except OSError:
+        return True
+
+
+def lab_path(loaded: Loaded) -> Path:
+    """The compose file a scenario runs in."""
+    own = loaded.scenario.lab
+    return OWN_LAB if own is None else (loaded.path.parent / own).resolve()
+
+
+def prepare(path: Path, overrides: Mapping[str, str], labs: dict[Path, Lab] | None = None) -> tuple[Loaded, Lab]:
+    """Load a scenario and its lab and check one against the other. Raises ScenarioError with every problem."""
+    loaded = load(path, overrides)
+    where = lab_path(loaded)
+    labs = {} if labs is None else labs
+    if where not in labs:
+        try:
+            labs[where] = read_lab(where)
+        except ScenarioError as error:
+            mine = loaded.problem(("lab",), error.problems[0].message) if loaded.scenario.lab else error.problems[0]
+            raise ScenarioError([mine]) from None
+    problems = check(loaded, labs[where])
+    if problems:
+        raise ScenarioError(problems)
+    return loaded, labs[where]
+
+
+def run_scenario(path: Path, options: Options, observe: Observer, engine: Engine | None = None) -> tuple[Path, dict[str, Any]]:
+    """Run one scenario and judge it; its run directory, and the result as result.json holds it.
+
+    Raises ScenarioError, MissingError or LabError for what stops a run before it begins; whatever happens to the run
+    itself is in the result.
+    """
+    loaded, _ = prepare(path, options.overrides)
+    run = new_run_name(loaded.scenario.scenario)
+    engine = engine or _docker(run, options.lab)
+    from labctl.runner import Request, execute
+
+    record = RunDirectory.create(options.out, run, observe)
+    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(2**31)
+    request = Request(loaded, lab_path(loaded), seed, dict(options.overrides), options.lab is not None, options.keep)
+    try:
+        execute(request, engine, record, run)
+        return record.path, conclude(record)
+    finally:
+        record.close()
+
+
+def _docker(run: str, standing: str | None) -> Engine:
+    from labctl.engines.docker import DockerEngine, connect
+
+    return DockerEngine(connect(), run, standing)
+
+
+def conclude(record: RunDirectory) -> dict[str, Any]:
+    """Judge what a run directory holds and write result.json, report.html and junit.xml into it."""
+    verdict = judge_run(record.path)
+    value = result(verdict)
+    record.write_json("result.json", value)
+    write_reports(record, verdict, value)
+    return value
+
+
+def judge_run(path: Path) -> RunVerdict:
+    """The verdict on a run, from its directory alone. Raises EvidenceError when it cannot be believed."""
+    evidence = load_evidence(path)
+    loaded = _scenario_of(path, evidence)
+    titles = {index: step.name or default_title(step) for index, step in enumerate(loaded.scenario.steps, 1)}
+    return judge(loaded.scenario, titles, evidence)
+
+
+def _scenario_of(path: Path, evidence: Evidence) -> Loaded:
+    try:
+        return load(path / "scenario.yaml", evidence.overrides)
+    except LabctlError as error:
+        raise EvidenceError(f"the run's own scenario cannot be read: {error}") from None
+
+
+def write_reports(record: RunDirectory, verdict: RunVerdict, value: dict[str, Any]) -> None:
+    """The page and the JUnit file of one run. A report that cannot be made is an error of ours, and says so."""
+    from labctl.report.html import render
+    from labctl.report.junit import junit
+
+    record.write("report.html", render(verdict, read_plan(record.path), (record.path / "scenario.yaml").read_text(encoding="utf-8")))
+    record.write("junit.xml", junit([value]))
+
+
+def read_plan(path: Path) -> dict[str, Any]:
+    """plan.json of a run; empty when the run broke before it had one."""
+    try:
+        found: dict[str, Any] = json.loads((path / "plan.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise EvidenceError(f"{path / 'plan.json'} cannot be read: {error}") from None
+    return found
+
+
+def exit_code(results: Sequence[Mapping[str, Any]]) -> int:
+    """The command's exit status for these results (DESIGN: contract)."""
+    if any(r.get("interrupted") for r in results):
+        return 130
+    verdicts = {r["verdict"] for r in results}
+    if "error" in verdicts:
+        return 4
+    if "fail" in verdicts:
+        return 1
+    return 3 if verdicts == {"skip"} else 0

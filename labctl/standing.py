@@ -1,0 +1,127 @@
+"""Labs that stay, and what dead runs leave: everything that is done to Docker outside a run."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from labctl.engines.agents import AgentClient
+from labctl.engines.base import AddressesTaken
+from labctl.engines.docker import (
+    HOST,
+    OWN_COMPOSE,
+    RUN,
+    STANDING,
+    DockerEngine,
+    compose_of_agent,
+    connect,
+    dead_runs,
+    remove,
+)
+from labctl.engines.images import ensure
+from labctl.errors import LabError, UsageError
+from labctl.evidence.rundir import new_run_name
+from labctl.lab import from_compose
+from labctl.plan import command
+
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+
+
+def bring_up(compose: Path | None, name: str, say: Callable[[str], None]) -> tuple[str, ...]:
+    """Bring up every host of a lab under a name; its hosts. Raises UsageError, MissingError, LabError."""
+    if not NAME.fullmatch(name):
+        raise UsageError(f"{name!r} is no name for a lab; write lower case letters, digits and dashes")
+    api = connect()
+    if api.containers(filters={"label": f"{STANDING}={name}"}):
+        raise UsageError(f"a lab named {name} stands already; `labctl down {name}` takes it down, or choose another --name")
+    engine = DockerEngine(api, new_run_name(name), name)
+    path = (compose or OWN_COMPOSE).resolve()
+    config = engine.prepare(path, say)
+    lab = from_compose(config, path)
+    hosts = tuple(lab.hosts)
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as on_error:
+        on_error.callback(take_down, name)
+        for attempt in range(5):
+            addressed = engine.reserve(lab)
+            try:
+                engine.up(config, addressed, hosts, Path(scratch) / "compose.yaml", say)
+                break
+            except AddressesTaken:
+                if attempt == 4:
+                    raise
+        with ExitStack() as agents:
+            agents.callback(engine.down)
+            for host in hosts:
+                client = AgentClient(host, engine.open_agent(host), lambda *_: None)
+                agents.callback(client.close)
+                subnets = [addressed.networks[n] for n in addressed.hosts[host].networks]
+                gateways = [g for s in subnets for g in (s.gateway, s.gateway6) if g]
+                client.call("routes", routes=[[r.to, r.via] for r in addressed.routes(host, hosts)], gateways=gateways)
+        on_error.pop_all()
+    return hosts
+
+
+def take_down(name: str) -> tuple[int, int]:
+    """Take a standing lab down; how many containers and networks went. Raises LabError when there is none."""
+    api = connect()
+    label = f"{STANDING}={name}"
+    if not api.containers(all=True, filters={"label": label}) and not api.networks(filters={"label": label}):
+        raise LabError(f"no lab named {name} stands here; `labctl ps` shows what does")
+    return remove(api, [label])
+
+
+def listing() -> list[dict[str, Any]]:
+    """Every lab that is up, standing or in a run, with its hosts."""
+    labs: dict[str, dict[str, Any]] = {}
+    for container in connect().containers(all=True, filters={"label": [RUN, HOST]}):
+        labels = container["Labels"]
+        standing = labels.get(STANDING)
+        key = standing or labels[RUN]
+        lab = labs.setdefault(key, {"name": key, "kind": "standing" if standing else "run", "hosts": []})
+        addresses = [n["IPAddress"] for n in container["NetworkSettings"]["Networks"].values() if n.get("IPAddress")]
+        lab["hosts"].append({"name": labels[HOST], "state": container["State"], "addresses": addresses})
+    for lab in labs.values():
+        lab["hosts"].sort(key=lambda host: host["name"])
+    return sorted(labs.values(), key=lambda lab: lab["name"])
+
+
+def exec_argv(name: str | None, host: str, words: tuple[str, ...], interactive: bool) -> list[str]:
+    """The docker command that runs `words` on a host of a standing lab. Raises UsageError, LabError."""
+    filters = [STANDING if name is None else f"{STANDING}={name}", HOST]
+    found = connect().containers(filters={"label": filters})
+    labs = {c["Labels"][STANDING] for c in found}
+    if not labs:
+        raise LabError("no lab stands here; `labctl up` makes one")
+    if len(labs) > 1:
+        raise UsageError(f"several labs stand here; choose one with --lab: {', '.join(sorted(labs))}")
+    container = next((c for c in found if c["Labels"][HOST] == host), None)
+    if container is None:
+        hosts = ", ".join(sorted(c["Labels"][HOST] for c in found))
+        raise UsageError(f"lab {labs.pop()} has no host {host}; it has {hosts}")
+    argv = command(words, container["Labels"].get("labctl.programs"))
+    return ["docker", "exec", "-i", *(["-t"] if interactive else []), container["Id"], *argv]
+
+
+def collect_garbage() -> tuple[int, int, int]:
+    """Remove what dead runs of this machine left; how many runs, containers and networks."""
+    api = connect()
+    runs = dead_runs(api)
+    counts = [remove(api, [f"{RUN}={run}"]) for run in runs]
+    return len(runs), sum(c for c, _ in counts), sum(n for _, n in counts)
+
+
+def build_images(services: tuple[str, ...], say: Callable[[str], None]) -> list[str]:
+    """Build the images of our own lab's services (all when none is named) and the agent's; their names."""
+    api = connect()
+    config = DockerEngine(api, "images").prepare(OWN_COMPOSE, say)
+    unknown = [s for s in services if s not in config["services"] and s != "agent"]
+    if unknown:
+        raise UsageError(f"there is no service {unknown[0]}; there are {', '.join(config['services'])} and agent")
+    wanted = [s for s in services if s != "agent"] or ([] if services else list(config["services"]))
+    names = ensure(api, config, wanted, say) if wanted else {}
+    names |= ensure(api, compose_of_agent(), ["agent"], say)
+    return sorted(set(names.values()))

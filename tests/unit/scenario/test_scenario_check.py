@@ -1,0 +1,212 @@
+"""What only the lab or another step can show is found before the run, at its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from bad_scenarios import HEAD, RUN
+from labctl.lab import Lab, from_compose
+from labctl.scenario.check import check
+from labctl.scenario.loader import from_source
+from labctl.scenario.yamltext import Source
+from test_scenario_loader import GOOD
+
+PROGRAMS = {"labels": {"labctl.programs": "/opt/labctl/programs"}}
+LAB: Lab = from_compose(
+    {
+        "services": {
+            "server": {**PROGRAMS, "networks": ["near"]},
+            "client": {**PROGRAMS, "networks": ["far"]},
+            "db": {"networks": ["near"]},
+            "router": {"labels": {"labctl.role": "router"}, "networks": ["near", "far"]},
+        }
+    },
+    Path("compose.yml"),
+)
+HAS = "it has server, client, db and router"
+HAS_ALSO = "It has server, client, db and router"
+
+
+def problems(text: str) -> list[str]:
+    return [str(problem) for problem in check(from_source(Source("f.yaml", text)), LAB)]
+
+
+def probe(expect: str, more: str = "") -> str:
+    return f"  - run: [probe, connect, server, 80]\n    on: client\n    expect: {expect}\n{more}"
+
+
+def test_a_good_scenario_has_no_problem() -> None:
+    assert problems(GOOD) == []
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        (
+            "  - {start: app-server, on: sever}\n",
+            [f"6:29: the lab has no host 'sever'; did you mean server? {HAS_ALSO}"],
+        ),
+        ("  - {start: app-server, on: moon}\n", [f"6:29: the lab has no host 'moon'; {HAS}"]),
+        (
+            "  - {start: probe, on: db}\n",
+            [
+                "6:13: db has no bundled programs, so no probe; run it on server or client, or a command that its image has"
+            ],
+        ),
+        (
+            "  - {start: app-sever, on: server}\n",
+            ["6:13: there is no bundled program 'app-sever'; did you mean app-server?"],
+        ),
+        ("  - {start: app-sever, on: db}\n", []),
+        (
+            "  - {start: app-server, on: server}\n  - {start: app-server, on: client}\n",
+            ["7:13: app-server has been running since line 6; stop it first, or name this one with as:"],
+        ),
+        (
+            "  - {start: app-server, on: server}\n  - {start: probe, on: client, as: app-server}\n",
+            ["7:36: app-server has been running since line 6; stop it first, or name this one with as:"],
+        ),
+        (
+            "  - {start: app-server, on: server}\n  - stop: app-server\n  - {start: app-server, on: server}\n",
+            [],
+        ),
+        (
+            "  - {start: app-server, on: server}\n  - stop: app-sever\n",
+            [
+                "7:11: no program 'app-sever' runs at this point; did you mean app-server? Running here: app-server"
+            ],
+        ),
+        (
+            "  - stop: app-server\n",
+            ["6:11: no program 'app-server' runs at this point; nothing runs here; start it first"],
+        ),
+        (
+            "  - {start: probe, on: server}\n  - stop: probe\n  - {finish: probe, expect: {errno: null}}\n",
+            ["8:14: probe has ended already, in line 7; remove this step, or start it again"],
+        ),
+        (
+            "  - {fault: wall, at: [router, routr, router], drop: {to: servr, from: [db, x]}}\n",
+            [
+                f"6:32: the lab has no host 'routr'; did you mean router? {HAS_ALSO}",
+                "6:39: router stands here twice; one fault is put once at each host",
+                f"6:59: the lab has no host 'servr'; did you mean server? {HAS_ALSO}",
+                f"6:77: the lab has no host 'x'; {HAS}",
+            ],
+        ),
+        (
+            "  - {fault: wall, at: router, drop: {}}\n  - {fault: wall, at: db, drop: {}}\n",
+            ["7:13: a fault wall is in place since line 6; heal it first, or choose another name"],
+        ),
+        (
+            "  - {fault: wall, at: router, drop: {}}\n  - heal: wall\n  - {fault: wall, at: db, drop: {}}\n",
+            [],
+        ),
+        (
+            "  - fault: wall\n    at: router\n    drop: {protocol: icmpv6}\n",
+            ["8:5: protocol icmpv6 needs IPv6, and this lab has only IPv4"],
+        ),
+        (
+            "  - {fault: all, at: router, drop: {}}\n",
+            ["6:13: no fault can be called all: heal: all removes every fault; choose another name"],
+        ),
+        (
+            "  - {fault: wall, at: router, drop: {}}\n  - heal: [wal, wall, wall, all]\n",
+            [
+                "7:12: no fault 'wal' is in place at this point; did you mean wall? In place here: wall",
+                "7:23: wall stands here twice; name each fault once",
+                "7:29: all stands alone: write heal: all, or the names",
+            ],
+        ),
+        ("  - heal: all\n", ["6:11: no fault is in place here, so there is nothing to heal"]),
+        ("  - heal: wall\n", ["6:11: no fault 'wall' is in place at this point; none is"]),
+        (
+            "  - {run: curl, on: db, expect: {errno: null, exit: 0}}\n",
+            [
+                "6:41: curl reports no outcome, only bundled programs do; "
+                "ask for exit:, stdout:, stderr:, packets: or sockets:, or use probe"
+            ],
+        ),
+        (
+            "  - {start: curl, on: db}\n  - {finish: curl, expect: {sent: 3}}\n",
+            [
+                "7:35: curl reports no outcome, only bundled programs do; "
+                "ask for exit:, stdout:, stderr:, packets: or sockets:, or use probe"
+            ],
+        ),
+        (
+            probe("{errno: ECONREFUSED}"),
+            ["8:21: Linux has no errno ECONREFUSED; did you mean ECONNREFUSED? See errno(3)"],
+        ),
+        (probe("{errno: [EAI_AGAIN, null, EFOO]}"), ["8:39: Linux has no errno EFOO; see errno(3)"]),
+        (
+            probe("{errno: EWOULDBLOCK}"),
+            ["8:21: EWOULDBLOCK is EAGAIN on Linux and is reported so; write EAGAIN"],
+        ),
+        (probe("{errno: EOPNOTSUPP}"), []),
+        (
+            probe("{elapsed: {min: 40s}}"),
+            ["8:29: this step is ended after its timeout of 30s; write a longer timeout: at the step"],
+        ),
+        (probe("{elapsed: {min: 40s}}", "    timeout: 60s\n"), []),
+        (
+            probe("{stdout: '', stderr: {contains: '', lacks: ''}}"),
+            [
+                "8:14: every text contains the empty one, so this could never fail; write stdout: {exact: ''} for no output",
+                "8:35: every text contains the empty one, so this could never fail; write exact: '' for no output",
+                "8:49: no text lacks the empty one, so this never holds; write what must not be there",
+            ],
+        ),
+        (
+            probe("{sockets: [{at: x, port: 1}], queues: {of: [{at: y, port: 1, queue: recv_q}]}}"),
+            [f"8:29: the lab has no host 'x'; {HAS}", f"8:62: the lab has no host 'y'; {HAS}"],
+        ),
+    ],
+)
+def test_problems(steps: str, expected: list[str]) -> None:
+    assert problems(HEAD + RUN + steps) == [f"f.yaml:{line}" for line in expected]
+
+
+@pytest.mark.parametrize(
+    ("display_filter", "expected"),
+    [
+        ("tcp.port == 80", None),
+        (
+            'http contains "(a=\\"" || tcp.port in {80, 81} || a === b || c ~= d || e != 1 || f[0:2] == 1:2',
+            None,
+        ),
+        (
+            "tcp.port = 80 && a == 1",
+            "a display filter compares with ==, not =; write tcp.port == 80 && a == 1",
+        ),
+        (
+            "tcp port 80",
+            "this is a capture filter (pcap-filter(7)), not a display filter; write tcp.port == 80",
+        ),
+        (
+            "host 10.0.0.1",
+            "this is a capture filter (pcap-filter(7)), not a display filter; write ip.addr == 10.0.0.1",
+        ),
+        ("(tcp.port == 80", "a ( in this filter is never closed"),
+        ("tcp.port == 80)", "a ) in this filter closes nothing"),
+        ("tcp.port in {80]", "a ] in this filter closes nothing"),
+        ('http contains "a', "a quote in this filter is never closed"),
+        (" ", "an empty filter selects every packet; write one, like tcp, or frame for all of them"),
+    ],
+)
+def test_filters_that_are_obviously_broken(display_filter: str, expected: str | None) -> None:
+    quoted = display_filter.replace("'", "''")
+    text = HEAD + probe(f"\n      packets:\n        - at: client\n          filter: '{quoted}'")
+    assert problems(text) == ([f"f.yaml:8:19: {expected}"] if expected else [])
+
+
+def test_packets_need_the_capture() -> None:
+    text = "capture: false\n" + HEAD + probe("{packets: [{at: client, filter: tcp}]}")
+    assert problems(text) == [
+        "f.yaml:6:14: capture: is false, so there will be no packets to look at; remove the one or the other"
+    ]
+
+
+def test_a_problem_in_a_parameter_is_shown_where_it_is_used() -> None:
+    text = "params: {peer: sever}\n" + HEAD + RUN + '  - {fault: w, at: router, drop: {to: "${peer}"}}\n'
+    assert problems(text) == [f"f.yaml:7:39: the lab has no host 'sever'; did you mean server? {HAS_ALSO}"]

@@ -1,0 +1,101 @@
+"""The JSON Schema says what the loader says, as far as a schema can."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from bad_scenarios import HEAD, NO_SCENARIO, RUN
+from labctl.errors import ScenarioError
+from labctl.scenario import schema as module
+from labctl.scenario.loader import from_source
+from labctl.scenario.yamltext import CoreLoader, Source
+from test_scenario_loader import GOOD
+
+SCENARIOS = Path(__file__).resolve().parents[3] / "scenarios"
+
+# What no schema can see: several values at once, numbers in text, names elsewhere in the file, or YAML itself.
+BEYOND_A_SCHEMA = (
+    "could never lie between", "nothing could ever lie", "no step expects anything", "answers TCP only", "has no ports", "regular expression",
+    "out of range", "is no port", "the key", "is used nowhere", "there is no parameter", "(${", "is no parameter",
+)  # fmt: skip
+
+GOOD_ONES = [
+    GOOD,
+    HEAD + RUN,
+    HEAD
+    + RUN
+    + "  - wait: 100 ms\n  - {start: sh, on: a, ready: {output: x, timeout: 0.5s}, env: {A: 1, B: true}, as: b}\n",
+    HEAD
+    + RUN
+    + "  - {stop: a, signal: KILL}\n  - heal: [a, b]\n  - heal: all\n  - {finish: a, expect: {exit: 0}}\n",
+    HEAD
+    + RUN
+    + "  - {fault: a, at: [b, c], reject: {with: tcp-reset, protocol: tcp, dport: 80-90, sport: 5}}\n",
+    "scenario: a\nlab: x.yml\ntags: [a]\ntimeout: 1m\ncapture: false\nsample: 50ms\nsteps:\n" + RUN,
+    "scenario: a\ncapture: {max: 1GiB, snaplen: 96B}\nparams: {a: 1}\ntimeout: ${a}0s\nsteps:\n" + RUN,
+    HEAD
+    + "  - run: x\n    on: a\n    expect: {errno: [null, EAGAIN], sent: 64KiB, received: {min: 0, max: 3}, stdout: x,\n"
+    "      stderr: {lacks: y}, timed_out: false, within: 0, packets: [{at: a, filter: x, count: {min: 1}}],\n"
+    "      sockets: [{at: a, port: 1, state: ESTAB, send_q: 0}], outcome: {a: null},\n"
+    "      queues: {of: [{at: a, peer: 5, queue: send_q}], equals: received, tolerance: 1KiB}}\n",
+]
+
+
+def accepts(text: str) -> bool:
+    try:
+        value: Any = yaml.load(text, CoreLoader)
+    except yaml.YAMLError:
+        return False
+    return jsonschema.Draft202012Validator(module.schema()).is_valid(value)
+
+
+def test_it_is_a_schema() -> None:
+    jsonschema.Draft202012Validator.check_schema(module.schema())
+
+
+def test_the_file_is_up_to_date() -> None:
+    assert module.FILE.read_text(encoding="utf-8") == module.text(), "run python -m labctl.scenario.schema"
+
+
+@pytest.mark.parametrize("text", GOOD_ONES)
+def test_what_the_loader_takes_the_schema_takes(text: str) -> None:
+    assert from_source(Source("f.yaml", text))
+    assert accepts(text)
+
+
+@pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_scenarios_fit_the_schema(path: Path) -> None:
+    assert accepts(path.read_text(encoding="utf-8"))
+
+
+def _for_a_schema() -> list[tuple[str, str]]:
+    return [
+        (text, messages[0])
+        for text, messages in NO_SCENARIO
+        if not all(any(word in message for word in BEYOND_A_SCHEMA) for message in messages)
+    ]
+
+
+@pytest.mark.parametrize("text", [t for t, _ in _for_a_schema()], ids=[m for _, m in _for_a_schema()])
+def test_what_the_loader_refuses_the_schema_refuses(text: str) -> None:
+    with pytest.raises(ScenarioError):
+        from_source(Source("f.yaml", text))
+    assert not accepts(text)
+
+
+def test_every_key_has_its_hover_text() -> None:
+    found = module.schema()
+    silent = [
+        f"{name}.{key}"
+        for name, definition in {"": found, **found["$defs"]}.items()
+        for key, value in definition.get("properties", {}).items()
+        if "description" not in value
+    ]
+    # The fault models are the faults' own; theirs is a wish, not a rule.
+    assert [key for key in silent if key.split(".")[0] not in ("Drop", "Reject")] == []
+    assert "null" not in json.dumps(found["$defs"]["Ready"])
