@@ -1,9 +1,9 @@
 """How fast the programs are: `python3 bench/programs.py`, or `./script/bench programs`.
 
-It compares the app server with a minimal asyncio server of the same protocol (at the end of this file), each on
-one core, with the load generator of app_client.py on another: connections per second, the server's own CPU time
-per connection, its memory before and after, and with 1,000 idle connections. `--powerpc COMMAND` adds the app server
-under another Python, such as 'qemu-ppc -L /usr/powerpc-linux-gnu /opt/python/bin/python3'.
+It compares the app server with a minimal asyncio server of the same protocol (at the end of this file), each
+on one core, with the load generator of app_client.py on another: connections per second, the server's own CPU
+time per connection, its memory before and after, and with 1,000 idle connections. `--powerpc COMMAND` adds the
+app server under another Python, such as 'qemu-ppc -L /usr/powerpc-linux-gnu /opt/python/bin/python3'.
 """
 
 from __future__ import annotations
@@ -69,16 +69,17 @@ def serving(command: Sequence[str], core: int) -> Iterator[tuple[int, int]]:
             yield process.pid, port
         finally:
             process.send_signal(signal.SIGTERM)
-            process.stdout.read()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=5)
+            process.kill()
 
 
 def load(port: int, connections: int, core: int, concurrency: int) -> dict[str, Any]:
     """Run the load generator, pinned to one core; its outcome."""
     client = [sys.executable, str(PROGRAMS / "app_client.py"), "127.0.0.1", str(port), "search", "morpheus"]
     options = ["--load", str(connections), "--concurrency", str(concurrency), "--quiet"]
-    run = subprocess.run(
-        ["taskset", "-c", str(core), *client, *options], stdout=subprocess.PIPE, text=True, check=True
-    )
+    command = ["taskset", "-c", str(core), *client, *options]
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=600)
     outcome: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
     return outcome
 
@@ -123,7 +124,7 @@ def table(rows: Sequence[Figures]) -> str:
         "MB after",
         "MB 1,000 idle",
     )
-    lines = [heading]
+    lines: list[tuple[str, ...]] = [heading]
     for row in rows:
         ratio = row.per_second / rows[0].per_second
         numbers = (row.per_second, ratio, *row[2:])
@@ -139,9 +140,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--connections", type=int, default=20_000, help="for each server (200,000 shows flat memory)"
-    )
+    parser.add_argument("--connections", type=int, default=20_000, help="for each server")
     parser.add_argument("--concurrency", type=int, default=32)
     parser.add_argument(
         "--powerpc", metavar="COMMAND", help="a Python of another machine, to run the app server with"
@@ -172,9 +171,13 @@ async def answer_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
     decoder = Decoder()
     request = None
     while request is None:
-        request = decoder.feed(await reader.read(16384))
-    writer.write(encode(answer(request)))
-    await writer.drain()
+        data = await reader.read(16384)
+        if not data:
+            break
+        request = decoder.feed(data)
+    if request is not None:
+        writer.write(encode(answer(request)))
+        await writer.drain()
     writer.close()
 
 

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,8 @@ def execute(request: Request, engine: Engine, record: RunDirectory, run: str) ->
      4. start the captures and wait until each is proven to record; sample sockets
      5. take the steps in order: programs, faults, waits
      6. stop programs, read the counters, undo every fault
-     7. end the captures and fetch them
-     8. take the lab down
+     7. end the captures; take the hosts away while they are fetched and read
+     8. take down what is left
     Whatever fails, what follows it in this list still happens for what had been done before.
     """
     scenario = request.loaded.scenario
@@ -99,7 +100,8 @@ def _bring_up(request: Request, engine: Engine, record: RunDirectory, run: str, 
         config = engine.prepare(request.lab_path, say)
         lab = from_compose(config, request.lab_path)
         planned = _up(config, lab, scenario, engine, record, say)
-    session = Session(planned, engine, record, run)
+    stays = request.standing or request.keep
+    session = Session(planned, engine, record, run, release=(lambda: None) if stays else engine.release)
     session.open_agents(stack, set_routes=True)
     record.event("environment", environment={**engine.environment(), **session.environment, "labctl": __version__})
     return session
@@ -159,6 +161,7 @@ class Session:
     programs: dict[str, Running] = field(default_factory=dict)
     applied: dict[tuple[str, str], FaultPlan] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
+    release: Callable[[], None] = lambda: None
 
     # -- step 3 -----------------------------------------------------------------------------------------------------
 
@@ -213,7 +216,9 @@ class Session:
         finally:
             with self._first_error_wins():
                 self._everywhere(lambda host: self.agents[host].call("sample", interval_s=0), self.plan.hosts)
-                self._everywhere(self._end_capture, started)
+                missing = dict(zip(started, self._everywhere(self._finish_capture, started), strict=True))
+                # From here on nothing of the hosts is needed: they go while their captures are read.
+                self._everywhere(lambda job: job(), [self.release, *(partial(self._end_capture, h, missing[h]) for h in started)])
                 if started:
                     self._merge(started)
 
@@ -230,11 +235,14 @@ class Session:
         started.append(host)
         self.record.event("capture-start", host=host, **answer)
 
-    def _end_capture(self, host: str) -> None:
+    def _finish_capture(self, host: str) -> Any:
+        return self.agents[host].call("capture_finish")
+
+    def _end_capture(self, host: str, missing: list[str]) -> None:
         agent = self.agents[host]
         filters = self.plan.filters[host]
         refused: list[str] = []
-        answer = agent.call("capture_stop", timeout_s=CAPTURE_TIMEOUT_S)
+        answer = agent.call("capture_stop", timeout_s=CAPTURE_TIMEOUT_S, missing=missing)
         file = f"pcap/{host}.pcapng"
         agent.channel.fetch(answer["file"], self.record.path / file)
         while True:

@@ -54,7 +54,7 @@ class Agent:
         self.ops: dict[str, Callable[..., Any]] = {
             "hello": self.hello, "run": self.run, "apply": self.apply, "undo": self.undo, "undo_all": self.undo_all,
             "counters": self.counters, "wait_bound": self.wait_bound, "sockets": self.sockets,
-            "sample": self.sample, "capture_start": self.capture_start, "capture_stop": self.capture_stop,
+            "sample": self.sample, "capture_start": self.capture_start, "capture_finish": self.capture_finish, "capture_stop": self.capture_stop,
             "dissect": self.dissect, "rulesets": self.rulesets, "routes": self.routes,
         }  # fmt: skip
 
@@ -193,18 +193,24 @@ class Agent:
         self.capture = Capture(Path(path), names, token, comment, snaplen, max_bytes)
         return self.capture.start()
 
-    def capture_stop(self) -> dict[str, Any]:
-        """End the capture and say whether it is complete."""
+    def capture_finish(self) -> list[str]:
+        """Bracket the capture's end; which sentinels are missing. After this the host's interfaces may go away."""
+        return self._captured().finish()
+
+    def capture_stop(self, missing: list[str]) -> dict[str, Any]:
+        """End the capture and say whether it is complete; `missing` is what capture_finish answered."""
+        return self._captured().stop(missing)
+
+    def _captured(self) -> Capture:
         if self.capture is None:
-            raise Refused("no capture runs here")
-        return self.capture.stop()
+            raise Refused("nothing is captured here")
+        return self.capture
 
     def dissect(self, argv: list[str]) -> dict[str, Any]:
         """Run a tshark command line over the capture that ended, its output into a file beside it (.tsv)."""
-        if self.capture is None:
-            raise Refused("nothing was captured here")
-        target = self.capture.path.with_suffix(".tsv")
-        ran = run((*argv, "-r", str(self.capture.path)), timeout_s=DISSECT_TIMEOUT_S, out=target)
+        capture = self._captured()
+        target = capture.path.with_suffix(".tsv")
+        ran = run((*argv, "-r", str(capture.path)), timeout_s=DISSECT_TIMEOUT_S, out=target)
         with target.open("rb") as file:
             packets = sum(1 for line in file if SENTINEL not in line)
         return {"file": str(target), "packets": packets, **ran.as_json()}

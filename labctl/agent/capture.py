@@ -1,7 +1,8 @@
 """Capturing every interface of this namespace with dumpcap, bracketed by sentinel frames.
 
 dumpcap announces nothing when it is ready and loses its tail when it is stopped at once. So a frame of our own is sent on
-every interface at the beginning and at the end, and the capture is believed only when all of them are in the file.
+every interface at the beginning and at the end, and the capture is believed only when all of them are in the file: what
+was captured between two packets that are there is there as well.
 The frames have the ethertype that IEEE 802 sets aside for local experiments (RFC 9542, 4.) and go to an address that
 bridges never forward (IEEE 802.1D, table 7-10), so that no host sees another's.
 """
@@ -21,11 +22,11 @@ from typing import Any
 
 ETHERTYPE = 0x88B5
 LINK_LOCAL_GROUP = bytes.fromhex("0180c200000e")
-READY_TIMEOUT_S = 10.0
-RESEND_S = 0.25
+START_TIMEOUT_S = 10.0
+# libpcap hands packets over when a block of its ring is full or 250 ms old (CAP_READ_TIMEOUT in dumpcap.c).
+SENTINEL_TIMEOUT_S = 5.0
+RESEND_S = 0.5
 POLL_S = 0.002
-# dumpcap writes what it has at this interval; the default of 100 ms is what loses the tail.
-UPDATE_MS = 20
 BUFFER_MIB = 16
 
 _COUNTS = re.compile(r"Packets received/dropped on interface '(?P<name>[^']+)': (?P<received>\d+)/(?P<dropped>\d+)")
@@ -47,19 +48,21 @@ class Capture:
     max_bytes: int
     _process: subprocess.Popen[bytes] | None = None
     _errors: Any = field(default_factory=lambda: tempfile.TemporaryFile())  # noqa: SIM115
-    _bracket: dict[str, list[str]] = field(default_factory=dict)
 
     def argv(self) -> tuple[str, ...]:
         """The dumpcap command line."""
         each = [word for name in self.interfaces for word in ("-i", name, "-s", str(self.snaplen), "-B", str(BUFFER_MIB))]
         limit = max(1, self.max_bytes // 1000)
         return (
-            "dumpcap", "-q", "-t", *each, "-w", str(self.path), "-a", f"filesize:{limit}",
-            "--update-interval", str(UPDATE_MS), "--capture-comment", self.comment,
+            "dumpcap", "-q", "-t", *each, "-w", str(self.path), "-a", f"filesize:{limit}", "--capture-comment", self.comment,
         )  # fmt: skip
 
     def start(self) -> dict[str, Any]:
-        """Start and return when the beginning sentinel of every interface is in the file. Raises CaptureFailed."""
+        """Start, and return when every packet from now on will be in the file. Raises CaptureFailed.
+
+        dumpcap opens its interfaces before it makes its file, so once the file is there the beginning sentinels are sent.
+        They reach the file a quarter of a second later; `finish` looks for them, so that nobody waits for them here.
+        """
         started = time.monotonic()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -68,56 +71,58 @@ class Capture:
             )
         except OSError as error:
             raise CaptureFailed(f"dumpcap: {error.strerror}") from None
-        missing = self._await("begin")
-        if missing:
-            self._end()
-            raise CaptureFailed(f"no packet of {', '.join(missing)} reached {self.path}: {self._said() or 'dumpcap said nothing'}")
+        while not self.path.exists():
+            if self._process.poll() is not None or time.monotonic() - started > START_TIMEOUT_S:
+                self._end()
+                raise CaptureFailed(f"dumpcap made no {self.path}: {self._said() or 'it said nothing'}")
+            time.sleep(POLL_S)
+        for name in self.interfaces:
+            _send(name, self._payload("begin", name))
         return {"argv": list(self.argv()), "interfaces": list(self.interfaces), "ms": (time.monotonic() - started) * 1000}
 
-    def stop(self) -> dict[str, Any]:
-        """End it and say whether it is complete: both sentinels of every interface in the file, and why not if not."""
-        missing = self._await("end")
+    def finish(self) -> list[str]:
+        """Send the end sentinels and wait until they are in the file; what is missing, of both ends, by interface."""
+        missing = {(which, name): self._payload(which, name) for which in ("begin", "end") for name in self.interfaces}
+        deadline = time.monotonic() + SENTINEL_TIMEOUT_S
+        offset, tail, next_send = 0, b"", 0.0
+        while missing and time.monotonic() < deadline:
+            if time.monotonic() >= next_send:
+                for (which, name), payload in missing.items():
+                    if which == "end":
+                        _send(name, payload)
+                next_send = time.monotonic() + RESEND_S
+            if self._process is None or self._process.poll() is not None:
+                deadline = 0.0  # one last look at what it wrote
+            time.sleep(POLL_S)
+            with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
+                file.seek(offset)
+                fresh = file.read()
+            offset += len(fresh)
+            tail = tail[-256:] + fresh
+            missing = {key: payload for key, payload in missing.items() if payload not in tail}
+            if not any(which == "end" for which, _ in missing):
+                break  # what came before the end and is not there now will never come
+        return [f"{which} sentinel of {name}" for which, name in missing]
+
+    def stop(self, missing: list[str]) -> dict[str, Any]:
+        """End dumpcap and say whether the capture is complete; `missing` is what `finish` answered."""
         self._end()
         said = self._said()
         dropped = sum(int(match["dropped"]) for match in _COUNTS.finditer(said))
         size = self.path.stat().st_size if self.path.exists() else 0
         reason = None
-        if size >= self.max_bytes // 1000 * 1000 and missing:
-            reason = f"the capture reached its limit of {self.max_bytes} bytes"
+        if missing and size >= self.max_bytes // 1000 * 1000:
+            reason = f"it reached its limit of {self.max_bytes} bytes"
         elif missing:
-            reason = f"no end sentinel of {', '.join(missing)} in the file"
-        return {
-            "file": str(self.path), "bytes": size, "dropped": dropped, "complete": not missing and dropped == 0,
-            "reason": reason if missing else (f"the kernel dropped {dropped} packets" if dropped else None),
-            "said": said,
-        }  # fmt: skip
+            reason = f"there is no {', no '.join(missing)} in the file"
+        elif dropped:
+            reason = f"the kernel dropped {dropped} packets"
+        return {"file": str(self.path), "bytes": size, "dropped": dropped, "complete": reason is None, "reason": reason, "said": said}
 
     def kill(self) -> None:
         """End it without waiting for anything: what is in the file is in the file."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
-
-    def _await(self, which: str) -> list[str]:
-        """Send the sentinels of one end and wait for them; the interfaces whose sentinel did not come."""
-        missing = {name: self._payload(which, name) for name in self.interfaces}
-        deadline = time.monotonic() + READY_TIMEOUT_S
-        offset, tail = 0, b""
-        next_send = 0.0
-        while missing and time.monotonic() < deadline:
-            if time.monotonic() >= next_send and self.path.exists():
-                for name, payload in missing.items():
-                    _send(name, payload)
-                next_send = time.monotonic() + RESEND_S
-            if self._process is None or (self._process.poll() is not None and next_send):
-                deadline = min(deadline, time.monotonic())  # one last look at what it wrote
-            time.sleep(POLL_S)
-            with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
-                file.seek(offset)
-                fresh = file.read()
-                offset += len(fresh)
-                tail = tail[-256:] + fresh
-                missing = {name: payload for name, payload in missing.items() if payload not in tail}
-        return list(missing)
 
     def _payload(self, which: str, name: str) -> bytes:
         return f"labctl sentinel {which} {self.token} {name};".encode()

@@ -80,6 +80,9 @@ class Engine(Protocol):
     def dead(self) -> str | None:
         """The name of a host that ended though nobody asked it to, or None."""
 
+    def release(self) -> None:
+        """Take the hosts away; agents stay, so that what they recorded can be fetched. `down` must follow."""
+
     def down(self) -> None:
         """Take away everything this engine made for this run; safe to call again. Raises LabError when something stays."""
 

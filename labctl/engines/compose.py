@@ -65,10 +65,10 @@ def build(services: Mapping[str, Mapping[str, Any]], scratch: Path, timeout_s: f
 
 
 def up(rendered: Path, project_directory: Path, services: Sequence[str]) -> None:
-    """Bring services up and wait until they run. Raises LabError with Compose's own words."""
+    """Start services. Raises LabError with Compose's own words."""
     done = compose(
         "-f", str(rendered), "--project-directory", str(project_directory),
-        "up", "--detach", "--wait", "--no-build", "--quiet-pull", *services,
+        "up", "--detach", "--no-build", "--quiet-pull", *services,
     )  # fmt: skip
     if done.returncode:
         raise LabError(f"the lab did not come up: {tail(done.stderr, 12)}")

@@ -9,6 +9,7 @@ import platform
 import random
 import tarfile
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,6 +33,7 @@ STANDING = "labctl.lab"
 HOST = "labctl.host"
 AGENT = "labctl.agent"
 ROOT = Path(__file__).resolve().parents[2]
+UP_TIMEOUT_S = 120.0
 OWN_COMPOSE = ROOT / "docker-compose.yml"
 
 
@@ -69,6 +71,7 @@ class DockerEngine:
         self._processes: list[DockerProcess] = []
         self._dead: dict[str, str] = {}
         self._closing = False
+        self._compose_version: str | None = None
 
     # -- making the lab ---------------------------------------------------------------------------------------------
 
@@ -107,6 +110,26 @@ class DockerEngine:
                 raise AddressesTaken(str(error)) from None
             raise
         self._find_containers()
+        self._wait_running(hosts)
+
+    def _wait_running(self, hosts: Sequence[str]) -> None:
+        """Until every host runs and, where it has a health check, is healthy. Compose's own --wait looks only twice a second."""
+        deadline = time.monotonic() + UP_TIMEOUT_S
+        for host in hosts:
+            while True:
+                try:
+                    state = self._api.inspect_container(self._containers[host])["State"]
+                except (KeyError, docker.errors.NotFound):
+                    raise LabError(f"the host {host} did not come up") from None
+                health = state.get("Health", {}).get("Status", "healthy")
+                if state["Running"] and health == "healthy":
+                    break
+                if state["Status"] in ("exited", "dead"):
+                    logs = self._api.logs(self._containers[host], tail=5).decode(errors="replace").strip()
+                    raise LabError(f"the host {host} ended with {state['ExitCode']} instead of staying up: {logs or 'it said nothing'}")
+                if time.monotonic() > deadline:
+                    raise LabError(f"the host {host} is not up after {UP_TIMEOUT_S:g}s: {state['Status']}, {health}")
+                time.sleep(0.02)
 
     def attach(self) -> Lab:
         """Use the standing lab of this name; the lab as its containers and networks say. Raises LabError."""
@@ -142,8 +165,9 @@ class DockerEngine:
 
     def _find_containers(self) -> None:
         wanted = f"{STANDING}={self._standing}" if self._standing else f"{RUN}={self._run}"
-        found = self._api.containers(filters={"label": [wanted, HOST]})
+        found = self._api.containers(all=True, filters={"label": [wanted, HOST]})
         self._containers = {c["Labels"][HOST]: c["Id"] for c in found}
+        self._compose_version = next((c["Labels"].get("com.docker.compose.version") for c in found), None)
         threading.Thread(target=self._watch, name="deaths", daemon=True).start()
 
     def _watch(self) -> None:
@@ -196,11 +220,16 @@ class DockerEngine:
         return {
             "kernel": version.get("KernelVersion"),
             "docker": version.get("Version"),
-            "compose": compose.version(),
+            "compose": self._compose_version,
             "python": platform.python_version(),
         }
 
     # -- taking it away ---------------------------------------------------------------------------------------------
+
+    def release(self) -> None:
+        self._closing = True
+        if not self._standing:
+            _each(lambda c: self._api.remove_container(c, force=True, v=True), self._containers.values())
 
     def down(self) -> None:
         self._closing = True

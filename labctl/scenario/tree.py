@@ -14,7 +14,7 @@ import yaml
 
 from labctl.errors import Problem, UsageError
 from labctl.scenario.words import did_you_mean, listing, nearest, shorten
-from labctl.scenario.yamltext import Source, fragment
+from labctl.scenario.yamltext import MAX_BYTES, Source, fragment
 
 Loc = tuple[str | int, ...]
 Scalar = str | int | float | bool
@@ -63,6 +63,7 @@ class Tree:
     params: dict[str, Param] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
     empty: set[Loc] = field(default_factory=set)
+    written: int = 0
 
 
 def grow(source: Source, root: yaml.MappingNode, overrides: Mapping[str, str]) -> Tree:
@@ -78,7 +79,8 @@ def grow(source: Source, root: yaml.MappingNode, overrides: Mapping[str, str]) -
             tree.value[name] = {known: param.value for known, param in tree.params.items()}
         else:
             tree.value[name] = _value(tree, node, (name,), key)
-    for name in [name for name in tree.params if name not in tree.used]:
+    unused = [name for name in tree.params if name not in tree.used]
+    for name in unused if tree.written <= MAX_BYTES else ():
         line, column = tree.marks["params", name].key or (1, 1)
         _problem(
             tree, line, column, f"the parameter {name} is used nowhere; write ${{{name}}} where it belongs"
@@ -159,6 +161,12 @@ def _substitute(tree: Tree, node: yaml.ScalarNode, verbatim: bool) -> Scalar:
     if whole and whole[1] in tree.params and text.endswith("}") and not verbatim:
         tree.used.add(whole[1])
         return tree.params[whole[1]].value
+    # Counted before it is written: parameters must not make of a small file a large one.
+    longest = max((len(param.text) for param in tree.params.values()), default=0)
+    tree.written += len(text) + text.count("${") * longest
+    if tree.written > MAX_BYTES:
+        _problem(tree, *_at(node), "the parameters make more than 1 MiB of text of this file")
+        return text
 
     def replace(match: re.Match[str]) -> str:
         name = match[1]

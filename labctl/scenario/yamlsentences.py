@@ -22,8 +22,6 @@ def sentence(error: yaml.MarkedYAMLError, lines: list[str]) -> str:
     indent = line[: len(line) - len(line.lstrip())]
     if "\t" in indent:
         return "a tab cannot indent YAML; use spaces"
-    if "directive" in context or "directive" in problem:
-        return "a line that begins with % is a directive, and a scenario has none; remove it"
     if "node content" in problem and char and char in "]},":
         return f"a {char} closes nothing here; if it is text, put it in quotes"
     if "flow" in context or "flow" in problem:

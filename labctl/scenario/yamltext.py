@@ -21,10 +21,13 @@ from labctl.scenario.yamlsentences import sentence
 
 MAX_BYTES = 2**20
 MAX_DEPTH = 40
-MAX_VALUES = 50_000
+MAX_VALUES = 20_000
+# PyYAML's time grows with their square, as libyaml's does with that of directives (%TAG), which are refused.
+MAX_ANCHORS = 200
 
 # YAML 1.2.2, 5.1: the characters a stream may hold.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_DIRECTIVE = re.compile("^%", re.MULTILINE)
 _LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 
 # libyaml where PyYAML was built with it (ten times quicker; its positions are the same, a test holds that).
@@ -99,6 +102,11 @@ def decode(file: str, data: bytes) -> Source:
         source.fail(
             line, column, f"the character U+{ord(bad[0]):04X} is not allowed in YAML; is this a text file?"
         )
+    if found := _DIRECTIVE.search(text):
+        line, column = _position(text, found.start())
+        source.fail(
+            line, column, "a line that begins with % is a directive, and a scenario has none; remove it"
+        )
     return source
 
 
@@ -159,7 +167,7 @@ class _Survey:
                 self.documents += 1
                 if self.documents > 1:
                     self._fail(
-                        event, "a second document begins here; one file is one scenario, remove the ---"
+                        event, "a second document begins here; one file is one scenario, so remove the ---"
                     )
             elif isinstance(event, yaml.AliasEvent):
                 self._alias(event)
@@ -190,6 +198,8 @@ class _Survey:
         name = event.anchor
         if name and (name in self.anchors or any(entry.anchor == name for entry in self.stack)):
             self._fail(event, f"the anchor &{name} stands here a second time; choose another name")
+        if name and len(self.anchors) >= MAX_ANCHORS:
+            self._fail(event, f"has more than {MAX_ANCHORS} anchors (&); a scenario needs a few")
         self._count(event, 1, 1)
         if not isinstance(event, yaml.ScalarEvent):
             self.stack.append(_Open(name))

@@ -14,7 +14,7 @@ from launching import NATIVE, Program, Result, outcome_of
 
 
 class Situation(NamedTuple):
-    """One row. HOST and PORT in the client's arguments are the server's; `expected` are fields of its outcome."""
+    """One row. HOST and PORT in the client's words are the server's; `expected`: fields of its outcome."""
 
     name: str
     server: tuple[str, ...] | None

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  messages stand here as they are shown, on one line
 """Bad scenarios and the exact words about them. Every message must tell what is wrong and what to write instead."""
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ NOT_YAML: dict[str, tuple[str, str]] = {
     "a stray bracket": ("a: ]\n", "f.yaml:1:4: a ] closes nothing here; if it is text, put it in quotes"),
     "two documents": (
         "a: 1\n---\nb: 1\n",
-        "f.yaml:2:1: a second document begins here; one file is one scenario, remove the ---",
+        "f.yaml:2:1: a second document begins here; one file is one scenario, so remove the ---",
     ),
     "a quoted document": (
         '"a" b\n',
@@ -86,7 +87,7 @@ NOT_YAML: dict[str, tuple[str, str]] = {
     ),
     "an unknown directive": (
         "%FOO\n",
-        "f.yaml:1:5: a line that begins with % is a directive, and a scenario has none; remove it",
+        "f.yaml:1:1: a line that begins with % is a directive, and a scenario has none; remove it",
     ),
     "too deep": (
         "a: [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\n",

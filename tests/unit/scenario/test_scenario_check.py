@@ -1,3 +1,4 @@
+# ruff: noqa: E501  messages stand here as they are shown, on one line
 """What only the lab or another step can show is found before the run, at its place."""
 
 from __future__ import annotations
@@ -6,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from bad_scenarios import HEAD, RUN
+from test_scenario_loader import GOOD
+
 from labctl.lab import Lab, from_compose
 from labctl.scenario.check import check
 from labctl.scenario.loader import from_source
 from labctl.scenario.yamltext import Source
-from test_scenario_loader import GOOD
 
 PROGRAMS = {"labels": {"labctl.programs": "/opt/labctl/programs"}}
 LAB: Lab = from_compose(

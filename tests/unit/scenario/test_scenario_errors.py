@@ -6,6 +6,7 @@ import re
 
 import pytest
 from bad_scenarios import NO_SCENARIO, NOT_YAML
+
 from labctl.errors import ScenarioError
 from labctl.scenario.loader import from_source
 from labctl.scenario.yamltext import decode

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
+
 from labctl.errors import ScenarioError
 from labctl.scenario.loader import from_source
-from labctl.scenario.yamltext import MAX_DEPTH, MAX_VALUES, Source
+from labctl.scenario.yamltext import MAX_ANCHORS, MAX_DEPTH, MAX_VALUES, Source, decode
 
 BOMB = "a0: &a0 [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
     f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 30)
@@ -55,6 +56,21 @@ def test_refused_after_few_events(
     with pytest.raises(ScenarioError, match=message):
         from_source(Source("f.yaml", text))
     assert counted.events <= events
+
+
+def test_many_anchors_and_directives_are_refused() -> None:
+    """PyYAML and libyaml take quadratic time for them: 60 000 took 19 s."""
+    anchors = "".join(f"k{n}: &a{n} 1\n" for n in range(MAX_ANCHORS + 1))
+    with pytest.raises(ScenarioError, match=f"more than {MAX_ANCHORS} anchors"):
+        from_source(Source("f.yaml", anchors))
+    with pytest.raises(ScenarioError, match="3:1: a line that begins with % is a directive"):
+        decode("f.yaml", b"a: 1\n...\n%TAG !a! x\n---\n")
+
+
+def test_parameters_do_not_blow_a_file_up() -> None:
+    text = f"params: {{a: {'x' * 50_000}}}\nsteps:\n" + "  - {wait: 'b${a}${a}'}\n" * 30_000
+    with pytest.raises(ScenarioError, match="the parameters make more than 1 MiB"):
+        from_source(Source("f.yaml", text[: text.rindex("\n", 0, 20_000 + 60_000)]))
 
 
 def test_deepest_and_largest_that_are_allowed_do_not_exhaust_the_stack() -> None:

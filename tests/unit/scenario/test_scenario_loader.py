@@ -1,3 +1,4 @@
+# ruff: noqa: E501  messages stand here as they are shown, on one line
 """A good file becomes the scenario that was written, with the position of everything in it."""
 
 from __future__ import annotations
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from bad_scenarios import HEAD, RUN
+
 from labctl.errors import ScenarioError, UsageError
 from labctl.scenario import yamltext
 from labctl.scenario.loader import SHOWN, Loaded, from_source, load

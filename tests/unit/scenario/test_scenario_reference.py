@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from labctl.faults import FAULTS
 from labctl.scenario.loader import from_source
 from labctl.scenario.model import STEPS, Expectation

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  messages stand here as they are shown, on one line
 """The JSON Schema says what the loader says, as far as a schema can."""
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import jsonschema
 import pytest
 import yaml
 from bad_scenarios import HEAD, NO_SCENARIO, RUN
+from test_scenario_loader import GOOD
+
 from labctl.errors import ScenarioError
 from labctl.scenario import schema as module
 from labctl.scenario.loader import from_source
 from labctl.scenario.yamltext import CoreLoader, Source
-from test_scenario_loader import GOOD
 
 SCENARIOS = Path(__file__).resolve().parents[3] / "scenarios"
 

@@ -1,0 +1,160 @@
+"""The pure model behind the page's diagram and the terminal's: lifelines, rows, fault bands, step marks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from labctl.evidence.packets import ACK, FIN, PSH, RST, SYN, Packet
+from labctl.evidence.record import Evidence
+from labctl.report.bursts import MAX_ROWS, Burst, Row, rows
+from labctl.report.passages import Passage, passages
+from labctl.report.plain import one_line, plural, shorten, size
+from labctl.report.series import Throughput, throughput
+from labctl.verdict.explain import ICMP_UNREACHABLE, ICMPV6_UNREACHABLE
+
+_FLAGS = ((SYN, "SYN"), (FIN, "FIN"), (RST, "RST"), (PSH, "PSH"), (ACK, "ACK"))
+_TROUBLE = {
+    "lost": "lost",
+    "rst": "reset",
+    "icmp": "ICMP error",
+    "retransmission": "retransmission",
+    "zero-window": "zero window",
+    "forged": "forged",
+    "duplicate": "duplicate",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A fault in time: at which host, from when to when (None: until the end), and how many packets it touched."""
+
+    name: str
+    kind: str
+    host: str
+    start: float
+    end: float | None
+    packets: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where a step began and, if it did, ended."""
+
+    index: int
+    t: float
+    end: float | None
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Everything a sequence diagram of one run shows.
+
+    `hosts` are the lifelines from left to right, routers in the middle; `rows` are in order of time; `packets` counts the
+    passages they tell, `noise` those of them that are neighbour discovery and multicast.
+    """
+
+    hosts: tuple[str, ...]
+    routers: frozenset[str]
+    rows: tuple[Row, ...]
+    bands: tuple[Band, ...]
+    marks: tuple[Mark, ...]
+    problems: Counter[str]
+    packets: int
+    noise: int
+    end: float
+    throughput: Throughput
+
+
+def ladder(evidence: Evidence, limit: int = MAX_ROWS) -> Ladder:
+    """The ladder of a run, of at most about `limit` rows. Raises EvidenceError when a capture cannot be read."""
+    found = passages(evidence)
+    problems: Counter[str] = Counter()
+    for passage in found:
+        problems.update(passage.traits)
+    routers = frozenset(_routers(evidence))
+    bands = tuple(Band(f.name, f.kind, f.host, f.applied, f.removed, f.packets) for f in evidence.faults)
+    marks = tuple(Mark(s.index, s.started, s.ended) for s in sorted(evidence.steps.values(), key=lambda s: s.started))
+    ends = [t for m in marks for t in (m.t, m.end or 0.0)] + [p.end for p in found[-64:]]
+    end = max(ends, default=evidence.seconds or 0.0)
+    return Ladder(
+        hosts=_order(evidence, found, routers),
+        routers=routers,
+        rows=tuple(rows(found, limit)),
+        bands=bands,
+        marks=marks,
+        problems=Counter({k: n for k, n in problems.items() if k in _TROUBLE}),
+        packets=len(found),
+        noise=sum(p.noise for p in found),
+        end=end,
+        throughput=throughput(found, end),
+    )
+
+
+def _routers(evidence: Evidence) -> list[str]:
+    """Hosts that stand on several networks: more than one address of one family."""
+    return [
+        host
+        for host, addresses in evidence.addresses.items()
+        if sum(":" not in a for a in addresses) > 1
+        or sum(":" in a and not a.startswith("fe80") for a in addresses) > 1
+    ]
+
+
+def _order(evidence: Evidence, found: Sequence[Passage], routers: frozenset[str]) -> tuple[str, ...]:
+    """Who speaks first stands left; routers stand in the middle; a host that neither spoke nor was spoken to is left out."""
+    spoke: dict[str, None] = {}
+    for passage in found:
+        if not passage.noise:
+            for host in (passage.source, passage.target, *(hop.host for hop in passage.hops)):
+                if host is not None:
+                    spoke.setdefault(host)
+    for band in evidence.faults:
+        spoke.setdefault(band.host)
+    names = list(spoke) or list(evidence.addresses) or list(evidence.captures)
+    ends = [host for host in names if host not in routers]
+    middle = [host for host in names if host in routers]
+    half = max(1, len(ends) // 2) if ends else 0
+    return (*ends[:half], *middle, *ends[half:])
+
+
+def label(row: Row) -> str:
+    """A row in a few words: `SYN`, `PSH, ACK 12 B`, `ICMP port unreachable`, `214 segments, 310 kB`."""
+    return _burst_label(row) if isinstance(row, Burst) else packet_label(row.packet)
+
+
+def packet_label(packet: Packet) -> str:
+    """What one packet is, in a few words."""
+    if packet.flags is not None:
+        flags = ", ".join(name for bit, name in _FLAGS if packet.flags & bit) or "no flags"
+        return flags + (f" {size(packet.payload)}" if packet.payload else "")
+    if packet.icmp is not None and packet.icmp[0] == 3:
+        return f"ICMP {ICMP_UNREACHABLE.get(packet.icmp[1], 'unreachable')}"
+    if packet.icmpv6 is not None and packet.icmpv6[0] == 1:
+        return f"ICMPv6 {ICMPV6_UNREACHABLE.get(packet.icmpv6[1], 'unreachable')}"
+    return f"{one_line(packet.protocol)} {shorten(one_line(packet.info), 60)}"
+
+
+def ports(packet: Packet) -> str:
+    """`40106 → 65432`, or nothing."""
+    return f"{packet.sport} → {packet.dport}" if packet.sport is not None else ""
+
+
+def trouble(row: Row) -> list[str]:
+    """What is wrong with a row, in words, most telling first."""
+    if isinstance(row, Burst):
+        return [f"{row.problems[trait]} {word}" for trait, word in _TROUBLE.items() if row.problems[trait]]
+    return [word for trait, word in _TROUBLE.items() if trait in row.traits]
+
+
+def _burst_label(burst: Burst) -> str:
+    def half(count: int, payload: int) -> str:
+        if burst.mixed:
+            return plural(count, "packet") + (f", {size(payload)}" if payload else "")
+        if burst.first.packet.flags is None:
+            return plural(count, "datagram")
+        return f"{plural(count, 'segment')}, {size(payload)}" if payload else plural(count, "ACK")
+
+    there = half(burst.there, burst.there_bytes)
+    return f"{there}; back {half(burst.back, burst.back_bytes)}" if burst.back else there
