@@ -2,8 +2,8 @@
 
 It compares the app server with a minimal asyncio server of the same protocol (at the end of this file), each
 on one core, with the load generator of app_client.py on another: connections per second, the server's own CPU
-time per connection, its memory before and after, and with 1,000 idle connections. `--powerpc COMMAND` adds the
-app server under another Python, such as 'qemu-ppc -L /usr/powerpc-linux-gnu /opt/python/bin/python3'.
+time per connection, its memory before and after, and with 1,000 idle connections. `--powerpc COMMAND` adds
+the app server under another Python, say `qemu-ppc -L /usr/powerpc-linux-gnu /opt/python/bin/python3`.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def main() -> None:
             measure("app server, powerpc", command, max(1000, args.connections // 10), args.concurrency)
         )
     print(
-        f"{args.connections} connections each, {args.concurrency} at a time, server on one core, client on another"
+        f"{args.connections} connections each, {args.concurrency} at a time; server and client on a core each"
     )
     print(table(rows))
 

@@ -38,6 +38,7 @@ class PlannedStep:
     argv: tuple[str, ...] = ()
     env: tuple[tuple[str, str], ...] = ()
     faults: tuple[FaultPlan, ...] = ()
+    timeline: Mapping[str, float | int] | None = None
     handles: tuple[str, ...] = ()
     timeout_s: float = 30.0
 
@@ -78,6 +79,7 @@ class Plan:
                     "handles": list(step.handles),
                     "timeout_s": step.timeout_s,
                     "faults": [asdict(fault) for fault in step.faults],
+                    "timeline": dict(step.timeline) if step.timeline else None,
                 }
                 for step in self.steps
             ],
@@ -127,7 +129,7 @@ def _resolve(index: int, step: AnyStep, scenario: Scenario, lab: Lab, active: di
         return PlannedStep(index, step.kind, title, step)
     active[step.fault] = None
     faults = tuple(step.spec.plan(lab.site(host), step.fault) for host in step.at)
-    return PlannedStep(index, step.kind, title, step, step.at[0], faults=faults)
+    return PlannedStep(index, step.kind, title, step, step.at[0], faults=faults, timeline=step.timeline)
 
 
 def command(words: tuple[str, ...], programs: str | None) -> tuple[str, ...]:

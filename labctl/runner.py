@@ -34,6 +34,7 @@ WATCH_S = 0.05
 STOP_GRACE_S = 3.0
 CAPTURE_TIMEOUT_S = 60.0
 POOL_ATTEMPTS = 5
+_DEVICE = re.compile(r"\{dev:([^}]+)\}")
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,7 @@ class Session:
     agents: dict[str, AgentClient] = field(default_factory=dict)
     programs: dict[str, Running] = field(default_factory=dict)
     applied: dict[tuple[str, str], FaultPlan] = field(default_factory=dict)
+    fault_steps: dict[tuple[str, str], int] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     release: Callable[[], None] = lambda: None
 
@@ -359,49 +361,55 @@ class Session:
             self._check_hosts()
 
     def take_fault(self, step: PlannedStep) -> None:
-        self._everywhere(self._apply, step.faults)
+        self._everywhere(lambda fault: self._apply(fault, step), step.faults)
 
     def take_heal(self, step: PlannedStep) -> None:
         self.heal([key for key in reversed(self.applied) if key[0] in step.handles])
 
-    def _apply(self, fault: FaultPlan) -> None:
+    def _apply(self, fault: FaultPlan, step: PlannedStep) -> None:
         agent = self.agents[fault.host]
-        devices = {f"{{dev:{network}}}": name for network, name in agent.devices.items()}
-
-        def bound(argv: tuple[str, ...]) -> list[str]:
-            return [devices.get(word, word) for word in argv]
-
-        changes = [{"do": bound(c.do), "undo": bound(c.undo)} for c in fault.changes]
+        request = bind(fault.request(), agent.devices)
         asked = self.record.now()
+        self.fault_steps[fault.name, fault.host] = step.index
+        self.applied[fault.name, fault.host] = fault  # the moment before, so that whatever happens it is undone
         try:
-            answer = agent.call("apply", name=fault.name, changes=changes)
+            if step.timeline is None:
+                answer = agent.call("apply", name=fault.name, action=request)
+                self._fault_applied(fault, {"asked": self.record.epoch + asked + agent.clock_offset_s, **answer})
+            else:
+                agent.call("schedule", name=fault.name, action=request, timeline=dict(step.timeline))
         except AgentRefused as error:
+            del self.applied[fault.name, fault.host]
             raise StepFailed(f"the fault {fault.name} could not be applied: {error}") from None
-        self.applied[fault.name, fault.host] = fault
-        self.record.event(
-            "fault-applied", t=self.record.at(answer["time"] - agent.clock_offset_s), name=fault.name, kind=fault.kind,
-            host=fault.host, interface=fault.interface, backend=fault.backend, asked=asked, ran=answer["ran"],
-            commands=[r["argv"] for r in answer["ran"]],
-        )  # fmt: skip
 
     def heal(self, keys: Sequence[tuple[str, str]]) -> None:
-        """Read what each fault touched, then take it back. Raises the first error after trying all."""
+        """Take faults back, each after what it touched was counted. Raises the first error after trying all."""
         errors: list[LabctlError] = []
         for key in keys:
             fault = self.applied.pop(key)
-            agent = self.agents[fault.host]
             try:
-                chains = [{"tool": c.tool, "table": c.table, "chain": c.chain} for c in fault.counters]
-                packets = sum(agent.call("counters", chains=chains))
-                answer = agent.call("undo", name=fault.name)
-                self.record.event(
-                    "fault-removed", t=self.record.at(answer["time"] - agent.clock_offset_s), name=fault.name,
-                    host=fault.host, packets=packets, ran=answer["ran"],
-                )  # fmt: skip
+                answer = self.agents[fault.host].call("undo", name=fault.name)
+                if answer["packets"] is not None or answer["ran"]:
+                    self._fault_removed(fault, answer)
             except LabctlError as error:
                 errors.append(error)
         if errors:
             raise errors[0]
+
+    def _fault_applied(self, fault: FaultPlan, message: Mapping[str, Any]) -> None:
+        offset_s = self.agents[fault.host].clock_offset_s
+        self.record.event(
+            "fault-applied", step=self.fault_steps[fault.name, fault.host], t=self.record.at(message["time"] - offset_s), name=fault.name, kind=fault.kind, host=fault.host,
+            interface=fault.interface, backend=fault.backend, asked=self.record.at(message["asked"] - offset_s),
+            ran=message["ran"], commands=[r["argv"] for r in message["ran"]],
+        )  # fmt: skip
+
+    def _fault_removed(self, fault: FaultPlan, message: Mapping[str, Any]) -> None:
+        offset_s = self.agents[fault.host].clock_offset_s
+        self.record.event(
+            "fault-removed", t=self.record.at(message["time"] - offset_s), name=fault.name, host=fault.host,
+            packets=message["packets"], ran=message["ran"],
+        )  # fmt: skip
 
     # -- programs ---------------------------------------------------------------------------------------------------
 
@@ -464,6 +472,12 @@ class Session:
         if message["event"] == "sockets":
             offset_s = self.agents[host].clock_offset_s if host in self.agents else 0.0
             self.record.sample(host, self.record.at(message["time"] - offset_s), message["sockets"])
+        elif message["event"] == "fault-applied":
+            self._fault_applied(self.applied[message["name"], host], message)
+        elif message["event"] == "fault-removed":
+            self._fault_removed(self.applied[message["name"], host], message)
+        else:
+            self.record.event(message.pop("event"), host=host, **message)
 
     def _everywhere(self, action: Callable[[Any], Any], things: Sequence[Any]) -> list[Any]:
         """Do one thing for each, at once; raises the first error after all are done."""
@@ -482,6 +496,17 @@ class Session:
             self.record.event("error", message=str(error))
         except LabctlError as error:
             self.record.event("error", message=str(error))
+
+
+def bind(value: Any, devices: Mapping[str, str]) -> Any:
+    """A fault's request with the host's real interface names in the place of `{dev:NETWORK}`."""
+    if isinstance(value, str):
+        return _DEVICE.sub(lambda match: devices[match[1]], value)
+    if isinstance(value, Mapping):
+        return {key: bind(item, devices) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [bind(item, devices) for item in value]
+    return value
 
 
 class StepFailed(Exception):

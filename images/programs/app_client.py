@@ -132,6 +132,8 @@ def show_response(response: Message, args: argparse.Namespace, outcome: Outcome)
         outcome.note(result=result)
         outcome.say(f"result: {result}")
     elif response.content_type == ARRAY_TYPE:
+        if response.format is None:  # a server that takes it for granted that we know
+            response = response._replace(format=args.format)
         array = read_array(response, sys.byteorder if args.ignore_byteorder else response.byteorder)
         total, values = array.values[:1], array.values[1:]
         outcome.note(format=array.format, sum=total[0] if total else None, values=values)

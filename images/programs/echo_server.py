@@ -37,7 +37,12 @@ def main(args: argparse.Namespace, outcome: Outcome) -> None:
         served = 0
         while args.connections == 0 or served < args.connections:
             with endpoints.accept(listener, args, outcome) as connection:
-                echo(connection, outcome)
+                try:
+                    echo(connection, outcome)
+                except OSError as error:
+                    if args.connections == 1:
+                        raise
+                    outcome.say(outcome.describe(error))  # that connection's end, not the server's
             served += 1
             outcome.note(connections=served)
 

@@ -1,6 +1,6 @@
 """The agent's conversation with the driver: one JSON object a line, each way.
 
-    → {"id": 7, "op": "apply", "name": "wall", "changes": [{"do": [...], "undo": [...]}]}
+    → {"id": 7, "op": "apply", "name": "wall", "action": {"type": "commands", "changes": [...]}}
     ← {"id": 7, "ok": true, "result": {...}}       or  {"id": 7, "ok": false, "error": "what went wrong", "detail": {...}}
     ← {"event": "sockets", "time": 1795445515.96, "sockets": [...]}
 
@@ -23,16 +23,25 @@ from pathlib import Path
 from typing import Any
 
 from . import PROTOCOL
+from .action import Action, ActionFailed, Commands, failed
 from .capture import Capture, CaptureFailed
 from .command import run
-from .journal import Change, ChangeFailed, Journal, failed
+from .journal import Journal
 from .sockets import is_bound, sockets
+from .timeline import Schedule, Timeline
 
 POLL_S = 0.003
 DISSECT_TIMEOUT_S = 55.0
 NO_SUCH_ROUTE = "No such process"
 SENTINEL = b"labctl sentinel"
-_CHAIN_COUNT = re.compile(r"^\s*(\d+)\s+\d+\s+\S")
+
+# What a fault's request may be, by its "type". A fault that is more than commands adds its action here.
+ACTIONS: dict[str, Callable[[dict[str, Any]], Action]] = {"commands": Commands.parse}
+
+
+def make_action(request: dict[str, Any]) -> Action:
+    """The action that a request describes. Raises KeyError or ValueError when it describes none."""
+    return ACTIONS[request["type"]](request)
 
 
 class Refused(Exception):
@@ -51,9 +60,10 @@ class Agent:
         self.journal = Journal()
         self.capture: Capture | None = None
         self.sampling = threading.Event()
+        self.schedules: dict[str, Schedule] = {}
         self.ops: dict[str, Callable[..., Any]] = {
-            "hello": self.hello, "run": self.run, "apply": self.apply, "undo": self.undo, "undo_all": self.undo_all,
-            "counters": self.counters, "wait_bound": self.wait_bound, "sockets": self.sockets,
+            "hello": self.hello, "run": self.run, "apply": self.apply, "schedule": self.schedule, "undo": self.undo,
+            "wait_bound": self.wait_bound, "sockets": self.sockets,
             "sample": self.sample, "capture_start": self.capture_start, "capture_finish": self.capture_finish, "capture_stop": self.capture_stop,
             "dissect": self.dissect, "rulesets": self.rulesets, "routes": self.routes,
         }  # fmt: skip
@@ -65,7 +75,7 @@ class Agent:
             request = json.loads(line)
             number, op = request.pop("id"), request.pop("op")
             answer = {"id": number, "ok": True, "result": self.ops[op](**request)}
-        except (Refused, ChangeFailed, CaptureFailed) as error:
+        except (Refused, ActionFailed, CaptureFailed) as error:
             detail = getattr(error, "detail", None) or {"ran": [r.as_json() for r in getattr(error, "ran", [])]}
             answer = {"id": number, "ok": False, "error": str(error), "detail": detail}
         except Exception as error:  # the driver must hear of a bug here, and the agent must live on to undo
@@ -115,35 +125,32 @@ class Agent:
             done.append(ran.as_json())
         return done
 
-    def apply(self, name: str, changes: list[dict[str, list[str]]]) -> dict[str, Any]:
-        """Apply a fault's changes, all or none; answers with the commands and when they were in place."""
-        began = time.time()
-        ran = self.journal.apply(name, [Change(tuple(c["do"]), tuple(c["undo"])) for c in changes])
-        return {"ran": [r.as_json() for r in ran], "began": began, "time": time.time()}
-
-    def undo(self, name: str) -> dict[str, Any]:
-        """Take one fault back. A command that fails, unless its work is gone already, is an error."""
-        return self._undone(self.journal.undo(name))
-
-    def undo_all(self) -> dict[str, Any]:
-        """Take every fault back, the newest first."""
-        return self._undone([ran for name in reversed(self.journal.names()) for ran in self.journal.undo(name)])
-
-    def _undone(self, ran: list[Any]) -> dict[str, Any]:
-        bad = failed(ran)
-        if bad:
-            raise Refused(f"could not undo: {bad[0]}", {"ran": [r.as_json() for r in ran]})
+    def apply(self, name: str, action: dict[str, Any]) -> dict[str, Any]:
+        """Apply a fault now, all of it or nothing; answers with the commands and when it was in place."""
+        ran = self.journal.apply(name, make_action(action))
         return {"ran": [r.as_json() for r in ran], "time": time.time()}
 
-    def counters(self, chains: list[dict[str, str]]) -> list[int]:
-        """Packets counted by the rules of each chain {tool, table, chain}, in order."""
-        counts = []
-        for chain in chains:
-            listing = run((chain["tool"], "-w", "5", "-t", chain["table"], "-nvxL", chain["chain"]))
-            if not listing.ok:
-                raise Refused(str(listing))
-            counts.append(sum(int(m[1]) for m in map(_CHAIN_COUNT.match, listing.out.splitlines()[2:]) if m))
-        return counts
+    def schedule(self, name: str, action: dict[str, Any], timeline: dict[str, Any]) -> dict[str, Any]:
+        """Apply and remove a fault on a timeline; `fault-applied` and `fault-removed` events say when it happened."""
+        if name in self.schedules or name in self.journal.names():
+            raise Refused(f"{name} is applied already")
+        make_action(action)  # what is wrong with it is said now, not when its time comes
+        schedule = Schedule(name, lambda: make_action(action), Timeline(**timeline), self.journal, self.write)
+        self.schedules[name] = schedule
+        schedule.start()
+        return {"time": time.time()}
+
+    def undo(self, name: str) -> dict[str, Any]:
+        """End a fault's timeline and take it back, counting what it touched first (None when it was not in place).
+
+        A command that fails, unless its work is gone already, is an error.
+        """
+        if name in self.schedules:
+            self.schedules.pop(name).cancel()
+        ran, packets = self.journal.undo(name)
+        if failed(ran):
+            raise Refused(f"could not undo: {failed(ran)[0]}", {"ran": [r.as_json() for r in ran]})
+        return {"ran": [r.as_json() for r in ran], "packets": packets, "time": ran[0].ended if ran else time.time()}
 
     def rulesets(self) -> dict[str, str]:
         """What tc and iptables say of this namespace, counters aside: to compare before and after."""
@@ -218,6 +225,8 @@ class Agent:
     def close(self) -> None:
         """Undo everything and end everything: the driver is gone or asked for it."""
         self.sampling.set()
+        for schedule in list(self.schedules.values()):
+            schedule.cancel()
         self.journal.close()
         if self.capture is not None:
             self.capture.kill()

@@ -13,13 +13,17 @@ TIMEOUT_S = 20.0
 
 @dataclass(frozen=True)
 class Ran:
-    """One command with its exit status; `exit` is None when it could not be started or did not end in time."""
+    """One command with its exit status; `exit` is None when it could not be started or did not end in time.
+
+    `ms` is how long it took, `ended` the wall clock when it was over.
+    """
 
     argv: tuple[str, ...]
     exit: int | None
     out: str
     err: str
     ms: float
+    ended: float = 0.0
 
     @property
     def ok(self) -> bool:
@@ -41,7 +45,7 @@ def run(argv: tuple[str, ...], timeout_s: float = TIMEOUT_S, out: Path | None = 
     start = time.monotonic()
 
     def ran(exit_: int | None, said: str | None, err: str) -> Ran:
-        return Ran(argv, exit_, said or "", err, round((time.monotonic() - start) * 1000, 3))
+        return Ran(argv, exit_, said or "", err, round((time.monotonic() - start) * 1000, 3), time.time())
 
     try:
         stdout = out.open("wb") if out else subprocess.PIPE

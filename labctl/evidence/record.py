@@ -47,8 +47,22 @@ class StepRecord:
 
 
 @dataclass
+class Span:
+    """One time that a fault was in place: asked for, applied and removed, and the packets it touched meanwhile."""
+
+    asked: float
+    applied: float
+    removed: float | None = None
+    packets: int | None = None
+
+
+@dataclass
 class FaultRecord:
-    """One fault at one host: the commands, when it was in place, how many packets it touched."""
+    """One fault at one host: the commands, when it was in place, how many packets it touched.
+
+    A fault on a timeline may be in place several times: `spans` has each, `applied` the first beginning, `removed` the last
+    end, and `packets` the sum (None while any of them could not be counted).
+    """
 
     name: str
     kind: str
@@ -56,10 +70,25 @@ class FaultRecord:
     interface: str | None
     backend: str
     commands: list[list[str]]
-    asked: float
-    applied: float
-    removed: float | None = None
-    packets: int | None = None
+    step: int
+    spans: list[Span] = field(default_factory=list)
+
+    @property
+    def applied(self) -> float:
+        return self.spans[0].applied
+
+    @property
+    def removed(self) -> float | None:
+        return self.spans[-1].removed
+
+    @property
+    def packets(self) -> int | None:
+        counts = [span.packets for span in self.spans]
+        return None if None in counts else sum(c for c in counts if c is not None)
+
+    def in_place(self, start: float, end: float) -> bool:
+        """Whether it was in place at any time between the two."""
+        return any(s.applied < end and (s.removed is None or s.removed > start) for s in self.spans)
 
 
 @dataclass(frozen=True)
@@ -181,14 +210,10 @@ def _take(evidence: Evidence, line: dict[str, Any]) -> None:
     elif kind == "program-end":
         evidence.programs[line["id"]] = _ended(evidence, evidence.programs[line["id"]], line)
     elif kind == "fault-applied":
-        evidence.faults.append(
-            FaultRecord(
-                line["name"], line["kind"], line["host"], line["interface"], line["backend"], line["commands"], line["asked"], line["t"]
-            )
-        )
+        _fault(evidence, line).spans.append(Span(line["asked"], line["t"]))
     elif kind == "fault-removed":
-        fault = next(f for f in reversed(evidence.faults) if (f.name, f.host) == (line["name"], line["host"]))
-        fault.removed, fault.packets = line["t"], line["packets"]
+        span = next(f for f in reversed(evidence.faults) if (f.name, f.host) == (line["name"], line["host"])).spans[-1]
+        span.removed, span.packets = line["t"], line["packets"]
     elif kind == "capture-end":
         evidence.captures[line["host"]] = CaptureRecord(
             line["host"], line["file"], line["packets"], line["dropped"], line["complete"], line["reason"],
@@ -201,6 +226,18 @@ def _take(evidence: Evidence, line: dict[str, Any]) -> None:
         evidence.interrupted = True
     elif kind == "run-end":
         evidence.seconds = line["t"]
+
+
+def _fault(evidence: Evidence, line: dict[str, Any]) -> FaultRecord:
+    """The fault that an event is about: the one begun last under its name at its host, or a new one."""
+    for fault in reversed(evidence.faults):
+        if (fault.name, fault.host, fault.step) == (line["name"], line["host"], line["step"]):
+            return fault
+    made = FaultRecord(
+        line["name"], line["kind"], line["host"], line["interface"], line["backend"], line["commands"], line["step"]
+    )
+    evidence.faults.append(made)
+    return made
 
 
 def _ended(evidence: Evidence, program: ProgramRecord, line: dict[str, Any]) -> ProgramRecord:

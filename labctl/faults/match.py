@@ -67,6 +67,7 @@ class Firewall(Fault):
         chain = f"LABCTL-{name}"
         changes: list[Change] = []
         counters: list[Counter] = []
+        quench: list[Change] = []
         for family in self._families(site):
             tool = (TOOLS[family], "-w", "5")
             rules = [(*match, *self.target(family)) for match in self._matches(site, family)]
@@ -76,10 +77,11 @@ class Firewall(Fault):
             changes += [Change((*tool, "-A", chain, *rule), (*tool, "-D", chain, *rule)) for rule in rules]
             changes.append(Change((*tool, "-I", hook, "-j", chain), (*tool, "-D", hook, "-j", chain)))
             counters.append(Counter(TOOLS[family], "filter", chain))
+            quench.append(Change((*tool, "-I", chain, "1", "-j", "RETURN"), (*tool, "-D", chain, "-j", "RETURN")))
         if not changes:
             named = ", ".join(self.hosts())
             raise Impossible(f"{named} and {site.host} have no address family in common, so no packet could match")
-        return FaultPlan(name, self.kind, site.host, "iptables", tuple(changes), tuple(counters))
+        return FaultPlan(name, self.kind, site.host, "iptables", tuple(changes), tuple(counters), tuple(quench))
 
     def _direction(self, site: Site) -> Direction:
         if self.direction is not None:

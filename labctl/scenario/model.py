@@ -415,6 +415,16 @@ class _FaultStep(Step):
 
     fault: Label = Field(description="A name of your choice, for heal and for the report.")
     at: Annotated[HostNames, Field(description="The host or hosts at which it is put.")]
+    after: Duration | None = Field(
+        default=None, gt=0, le=3600, description="It begins this long after the step; the scenario goes on meanwhile."
+    )
+    for_: Duration | None = Field(
+        default=None, alias="for", gt=0, le=3600, description="It ends by itself this long after it began."
+    )
+    every: Duration | None = Field(
+        default=None, gt=0, le=3600, description="It begins anew this long after it began; needs for:."
+    )
+    times: int | None = Field(default=None, ge=2, le=10000, description="How often it begins; needs every:.")
 
     @model_validator(mode="after")
     def _is_exactly_one_kind(self) -> _FaultStep:
@@ -423,6 +433,22 @@ class _FaultStep(Step):
             had = f"this one has {' and '.join(given)}" if given else "this step has none of them"
             raise ValueError(f"a fault is exactly one of {', '.join(FAULTS)}; {had}")
         return self
+
+    @model_validator(mode="after")
+    def _has_a_timeline_that_can_be(self) -> _FaultStep:
+        if self.every is not None and (self.for_ is None or self.for_ >= self.every):
+            raise ValueError("every: needs a shorter for:, so that the fault is away between two times; write for: as well")
+        if self.times is not None and self.every is None:
+            raise ValueError("times: says how often, but not how far apart; write every: as well")
+        return self
+
+    @property
+    def timeline(self) -> dict[str, float | int] | None:
+        """When it is in place, as the agent's timeline has it; None for a fault that simply begins now."""
+        if self.after is None and self.for_ is None:
+            return None
+        given = {"after_s": self.after, "for_s": self.for_, "every_s": self.every, "times": self.times}
+        return {name: value for name, value in given.items() if value is not None}
 
     @property
     def spec(self) -> Fault:

@@ -59,7 +59,7 @@ def _in_step(evidence: Evidence, step: int, host: str) -> list[Packet]:
 def _fault_that(evidence: Evidence, step: int, kind: str) -> str | None:
     """The only fault of a kind that touched packets while the step ran, as a clause; None when there is none or several."""
     start, end = evidence.window(step)
-    found = [f for f in evidence.faults if f.kind == kind and f.packets and f.applied < end and (f.removed or end) > start]
+    found = [f for f in evidence.faults if f.kind == kind and f.packets and f.in_place(start, end)]
     return _clause(found[0]) if len(found) == 1 else None
 
 

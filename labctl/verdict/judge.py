@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from labctl.evidence.record import CaptureRecord, Evidence, FaultRecord, ProgramRecord
@@ -185,9 +185,10 @@ def _fault(fault: FaultRecord) -> dict[str, Any]:
         "interface": fault.interface,
         "backend": fault.backend,
         "commands": fault.commands,
-        "asked": fault.asked,
+        "asked": fault.spans[0].asked,
         "applied": fault.applied,
         "removed": fault.removed,
+        "spans": [asdict(span) for span in fault.spans],
         "packets": fault.packets,
         "fired": bool(fault.packets),
     }

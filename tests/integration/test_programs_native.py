@@ -1,4 +1,4 @@
-"""The programs, natively, for longer than a unit test may: 100,000 fuzzed inputs, 1,000 connections, memory."""
+"""The programs, natively, for longer than a unit test may: 100,000 fuzzed inputs, 1,000 connections."""
 
 from __future__ import annotations
 

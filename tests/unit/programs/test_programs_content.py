@@ -137,6 +137,7 @@ def test_arrays_are_summed_whatever_the_two_orders_are(
     response = over_the_wire(answer(request, server))
     assert response.byteorder == server
     total, *back = read_array(response, response.byteorder).values
+    assert response.format is not None
     assert response.format in ARRAY_FORMATS[form]
     if response.format in "fd" and form not in "fd":
         assert back == [float(value) for value in values]  # no integer is wide enough for the sum

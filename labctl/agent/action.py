@@ -1,0 +1,140 @@
+"""What a fault is to an agent: something that can be done, undone and counted.
+
+Most are lists of commands (`Commands`); a fault that needs more (a link tree, a DNS responder) brings an action of its own and
+is made from its request by the table in `__main__`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from .command import Ran, run
+
+# The only failures of an undo that mean "somebody took it away already": iptables(8) and tc(8), by their own words.
+ALREADY_GONE = (
+    "does a matching rule exist in that chain",
+    "No chain/target/match by that name",
+    "Cannot find specified qdisc",
+    "Cannot delete qdisc with handle of zero",
+    "Cannot find device",
+)
+_CHAIN_COUNT = re.compile(r"^\s*(\d+)\s+\d+\s+\S")
+
+
+class Action(Protocol):
+    """One fault at one host."""
+
+    def do(self) -> list[Ran]:
+        """Put it in place, whole or not at all. Raises ActionFailed, having taken back what it had done."""
+
+    def undo(self) -> list[Ran]:
+        """Take it back: exactly what was done. Never raises; commands that failed are in the answer."""
+
+    def count(self) -> int:
+        """Packets it has touched since it was done. Raises ActionFailed when that cannot be read."""
+
+
+class Staged(Protocol):
+    """An action of which most can be done ahead without effect, so that it begins within a few milliseconds of its time."""
+
+    def stage(self) -> None:
+        """Do what has no effect yet; `do` then does the rest, and `undo` takes all of it back. Raises ActionFailed."""
+
+
+class Quenched(Protocol):
+    """An action whose effect can be ended sooner than it can be taken back."""
+
+    def quench(self) -> list[Ran]:
+        """End the effect; `count` still tells what it had been, and `undo` follows. Never raises."""
+
+
+class Ramping(Protocol):
+    """An action that can also change while it is in place, from 0.0 (as it begins) to 1.0, over `ramp_s` seconds."""
+
+    ramp_s: float
+
+    def progress(self, fraction: float) -> list[Ran]:
+        """Be as far as this. Raises ActionFailed."""
+
+
+class ActionFailed(Exception):
+    """A command of a fault was refused; what had been done before it is undone again."""
+
+    def __init__(self, ran: list[Ran]) -> None:
+        super().__init__(str(next(r for r in ran if not r.ok)))
+        self.ran = ran
+
+
+@dataclass(frozen=True)
+class Change:
+    """One argv to do and one to undo."""
+
+    do: tuple[str, ...]
+    undo: tuple[str, ...]
+
+
+@dataclass
+class Commands:
+    """An action made of commands, each with its undo, and counted by iptables chains ({tool, table, chain})."""
+
+    changes: tuple[Change, ...]
+    counters: tuple[dict[str, str], ...] = ()
+    quenching: tuple[Change, ...] = ()
+    runner: Callable[[tuple[str, ...]], Ran] = run
+    _undos: list[tuple[str, ...]] = field(default_factory=list)
+    _done: list[Ran] = field(default_factory=list)
+
+    @classmethod
+    def parse(cls, request: dict[str, Any]) -> Commands:
+        """From its JSON: {"changes": [{"do": [...], "undo": [...]}], "counters": [...]}."""
+        return cls(_changes(request["changes"]), tuple(request.get("counters", ())), _changes(request.get("quench", ())))
+
+    def stage(self) -> None:
+        # The last change is the one that takes effect: a chain is hooked when all its rules are in it.
+        self._do(self.changes[:-1])
+
+    def do(self) -> list[Ran]:
+        self._do(self.changes[len(self._done) :])
+        done, self._done = self._done, []
+        return done
+
+    def _do(self, changes: tuple[Change, ...]) -> None:
+        for change in changes:
+            self._undos.append(change.undo)  # the moment before, so that nothing is ever done without its undo
+            self._done.append(self.runner(change.do))
+            if not self._done[-1].ok:
+                if self._done[-1].exit is not None:  # refused, so there is nothing of it to take back
+                    self._undos.pop()
+                self.undo()
+                raise ActionFailed(self._done)
+
+    def quench(self) -> list[Ran]:
+        done = [self.runner(change.do) for change in self.quenching]
+        # Taken back right after the hook, which is the last thing that was done.
+        self._undos[-1:-1] = [change.undo for change in self.quenching]
+        return done
+
+    def undo(self) -> list[Ran]:
+        undos, self._undos = self._undos, []
+        return [self.runner(argv) for argv in reversed(undos)]
+
+    def count(self) -> int:
+        return sum(self._count(counter) for counter in self.counters)
+
+    def _count(self, counter: dict[str, str]) -> int:
+        listing = self.runner((counter["tool"], "-w", "5", "-t", counter["table"], "-nvxL", counter["chain"]))
+        if not listing.ok:
+            raise ActionFailed([listing])
+        return sum(int(m[1]) for m in map(_CHAIN_COUNT.match, listing.out.splitlines()[2:]) if m)
+
+
+def _changes(requests: Sequence[dict[str, Any]]) -> tuple[Change, ...]:
+    return tuple(Change(tuple(c["do"]), tuple(c["undo"])) for c in requests)
+
+
+def failed(ran: list[Ran]) -> list[Ran]:
+    """The undo commands that failed for another reason than that their work was gone already."""
+    return [r for r in ran if not r.ok and not any(said in r.err for said in ALREADY_GONE)]

@@ -1,0 +1,111 @@
+"""Faults that come and go by the agent's own clock: after a while, for a while, again and again, or growing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from .action import Action, ActionFailed, failed
+from .command import Ran
+from .journal import Journal
+
+RAMP_STEP_S = 0.05
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """When a fault is in place, in seconds from when it was asked for.
+
+    It begins `after_s`, lasts `for_s` (None: until it is healed), and begins anew `every_s` after it began, `times` in all
+    (None: until it is healed).
+    """
+
+    after_s: float = 0.0
+    for_s: float | None = None
+    every_s: float | None = None
+    times: int | None = None
+
+    def moments(self) -> Iterator[tuple[float, bool]]:
+        """Each change in order: (seconds from the start, whether it is in place from then on)."""
+        number = 0
+        while True:
+            begin = self.after_s + number * (self.every_s or 0.0)
+            yield begin, True
+            if self.for_s is None:
+                return
+            yield begin + self.for_s, False
+            number += 1
+            if self.every_s is None or (self.times is not None and number >= self.times):
+                return
+
+
+class Schedule:
+    """One fault on its timeline, run by a thread. `tell` gets an event when it really began and ended."""
+
+    def __init__(
+        self, name: str, make: Callable[[], Action], timeline: Timeline, journal: Journal, tell: Callable[[dict[str, Any]], None]
+    ) -> None:
+        self._name, self._make, self._timeline, self._journal, self._tell = name, make, timeline, journal, tell
+        self._cancelled = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"timeline-{name}", daemon=True)
+
+    def start(self) -> None:
+        """Begin counting."""
+        self._start = time.monotonic()
+        self._wall = time.time()
+        self._thread.start()
+
+    def cancel(self) -> None:
+        """Change nothing more; what is in place stays for whoever cancels to undo."""
+        self._cancelled.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        for offset_s, in_place in self._timeline.moments():
+            try:
+                if in_place:
+                    action = self._make()
+                    self._journal.stage(self._name, action)
+                if self._wait_until(offset_s):
+                    return
+                if in_place:
+                    self._begin(offset_s, action)
+                else:
+                    self._end(offset_s)
+            except (ActionFailed, ValueError) as error:
+                self._tell({"event": "fault-error", "name": self._name, "error": str(error), "time": time.time()})
+                return
+
+    def _begin(self, asked_s: float, action: Action) -> None:
+        ran = self._journal.apply(self._name, action)
+        self._said("applied", asked_s, ran[-1].ended if ran else time.time(), ran, None)
+        ramp_s = getattr(action, "ramp_s", 0.0)
+        begun = time.monotonic() - self._start
+        while ramp_s and not self._wait_until(min(time.monotonic() - self._start + RAMP_STEP_S, begun + ramp_s)):
+            fraction = min(1.0, (time.monotonic() - self._start - begun) / ramp_s)
+            action.progress(fraction)  # type: ignore[attr-defined]
+            if fraction >= 1.0:
+                self._tell({"event": "fault-ramped", "name": self._name, "time": time.time()})
+                return
+
+    def _end(self, asked_s: float) -> None:
+        ran, packets = self._journal.undo(self._name)
+        if failed(ran):
+            raise ActionFailed(failed(ran))
+        self._said("removed", asked_s, ran[0].ended if ran else time.time(), ran, packets)
+
+    def _said(self, phase: str, asked_s: float, ended: float, ran: list[Ran], packets: int | None) -> None:
+        # The last command of a fault puts it in place, the first command of its undo takes it away.
+        self._tell(
+            {
+                "event": f"fault-{phase}", "name": self._name, "asked": self._wall + asked_s, "time": ended,
+                "ran": [r.as_json() for r in ran], "packets": packets,
+            }
+        )  # fmt: skip
+
+    def _wait_until(self, offset_s: float) -> bool:
+        return self._cancelled.wait(max(0.0, self._start + offset_s - time.monotonic()))
