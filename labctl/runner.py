@@ -170,13 +170,11 @@ class Session:
     def open_agents(self, stack: ExitStack, set_routes: bool) -> None:
         """An agent on every host, all at once; closed (and with it everything it did undone) by `stack`."""
 
-        def open_one(host: str) -> AgentClient:
-            client = AgentClient(host, self.engine.open_agent(host), self._on_agent_event)
-            stack.callback(client.close)
-            return client
+        def open_one(host: str) -> None:
+            self.agents[host] = AgentClient(host, self.engine.open_agent(host), self._on_agent_event)
 
-        for host, client in zip(self.plan.hosts, self._everywhere(open_one, self.plan.hosts), strict=True):
-            self.agents[host] = client
+        stack.callback(lambda: self._everywhere(lambda client: client.close(), list(self.agents.values())))
+        self._everywhere(open_one, self.plan.hosts)
         hellos = self._everywhere(self._greet, self.plan.hosts)
         if set_routes:
             self._everywhere(self._set_routes, self.plan.hosts)

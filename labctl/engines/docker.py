@@ -230,6 +230,8 @@ class DockerEngine:
         self._closing = True
         if not self._standing:
             _each(lambda c: self._api.remove_container(c, force=True, v=True), self._containers.values())
+            networks = self._api.networks(filters={"label": f"{RUN}={self._run}"})
+            _each(lambda n: self._api.remove_network(n["Id"]), networks)
 
     def down(self) -> None:
         self._closing = True

@@ -28,8 +28,12 @@ _TROUBLE = {
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """A fault in time: at which host, from when to when (None: until the end), and how many packets it touched."""
+    """One time that a fault was in place: where, from when to when (None: until the end), how many packets it touched.
 
+    `fault` counts the run's faults from 0: the bands of one fault on a timeline share it.
+    """
+
+    fault: int
     name: str
     kind: str
     host: str
@@ -74,7 +78,11 @@ def ladder(evidence: Evidence, limit: int = MAX_ROWS) -> Ladder:
     for passage in found:
         problems.update(passage.traits)
     routers = frozenset(_routers(evidence))
-    bands = tuple(Band(f.name, f.kind, f.host, f.applied, f.removed, f.packets) for f in evidence.faults)
+    bands = tuple(
+        Band(number, f.name, f.kind, f.host, span.applied, span.removed, span.packets)
+        for number, f in enumerate(evidence.faults)
+        for span in f.spans
+    )
     marks = tuple(Mark(s.index, s.started, s.ended) for s in sorted(evidence.steps.values(), key=lambda s: s.started))
     ends = [t for m in marks for t in (m.t, m.end or 0.0)] + [p.end for p in found[-64:]]
     end = max(ends, default=evidence.seconds or 0.0)

@@ -35,7 +35,10 @@ def page_data(run: RunVerdict, drawn: model.Ladder | None, sockets: list[SocketS
         "routers": [place[h] for h in drawn.routers if h in place] if drawn else [],
         "rows": [_row(row, place) for row in drawn.rows] if drawn else [],
         "faults": [
-            {"name": one_line(b.name), "kind": b.kind, "host": place.get(b.host, -1), "t0": b.start, "t1": b.end, "n": b.packets}
+            {
+                "fault": b.fault, "name": one_line(b.name), "kind": b.kind, "host": place.get(b.host, -1),
+                "t0": b.start, "t1": b.end, "n": b.packets,
+            }
             for b in (drawn.bands if drawn else ())
         ],
         "steps": [
