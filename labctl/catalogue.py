@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from labctl.scenario.loader import load
-from labctl.scenario.model import RunStep, Scenario, StartStep
+from labctl.scenario.model import FaultStep, RunStep, Scenario, StartStep
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def _entry(path: Path) -> Entry:
     scenario = loaded.scenario
     return Entry(
         scenario.scenario, str(path), summary_of(loaded.text), scenario.tags, _errnos(scenario),
-        tuple(dict.fromkeys(s.spec.kind for s in scenario.steps if s.kind == "fault")),
+        tuple(dict.fromkeys(s.spec.kind for s in scenario.steps if isinstance(s, FaultStep))),
         tuple(dict.fromkeys(_words(s)[0] for s in scenario.steps if isinstance(s, StartStep | RunStep))),
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-SET = click.option("--set", "sets", multiple=True, metavar="NAME=VALUE", help="Change a parameter of the scenario.")
+SET = click.option(
+    "--set", "sets", multiple=True, metavar="NAME=VALUE", help="Change a parameter of the scenario."
+)
 
 
 class Commands(click.Group):
@@ -55,13 +58,25 @@ def main() -> None:
 @main.command()
 @PATHS
 @SET
-@click.option("--jobs", "-j", default=1, show_default=True, type=click.IntRange(1, 64), help="How many runs at once.")
-@click.option("--out", default=Path("runs"), show_default=True, type=click.Path(path_type=Path), help="Where run directories go.")
+@click.option(
+    "--jobs", "-j", default=1, show_default=True, type=click.IntRange(1, 64), help="How many runs at once."
+)
+@click.option(
+    "--out",
+    default=Path("runs"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Where run directories go.",
+)
 @click.option("--lab", metavar="NAME", help="Use a standing lab (labctl up).")
 @click.option("--keep", is_flag=True, help="Leave the lab up afterwards.")
 @click.option("--junit", type=click.Path(path_type=Path), help="Also write a JUnit file over all runs.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else, on stdout.")
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="For everything random; recorded in the result.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else, on stdout."
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), help="For everything random; recorded in the result."
+)
 def run(
     paths: tuple[Path, ...], sets: tuple[str, ...], jobs: int, out: Path, lab: str | None, keep: bool,
     junit: Path | None, as_json: bool, seed: int | None,
@@ -79,7 +94,9 @@ def run(
     if junit is not None:
         write_junit(junit, results)
     if as_json:
-        click.echo(json.dumps(results[0] if len(files) == 1 and results else results, indent=2, ensure_ascii=False))
+        click.echo(
+            json.dumps(results[0] if len(files) == 1 and results else results, indent=2, ensure_ascii=False)
+        )
     elif len(files) > 1 and results:
         from labctl.report import terminal
 
@@ -105,7 +122,7 @@ def run_all(files: Sequence[Path], options: Any, jobs: int, console: Console, qu
         else:
             for file in files:
                 try:
-                    done.append(run_scenario(file, options, lambda event, name=file.stem: progress.observe(name, event)))
+                    done.append(run_scenario(file, options, partial(progress.observe, file.stem)))
                 except LabctlError as error:
                     done.append(error)
                 if not isinstance(done[-1], LabctlError) and done[-1][1]["interrupted"]:
@@ -134,7 +151,7 @@ def console_for(quiet: bool) -> Console:
     """Where progress goes: the terminal, or nowhere when only JSON is wanted."""
     from rich.console import Console
 
-    return Console(file=open(os.devnull, "w") if quiet else sys.stdout, highlight=False)  # noqa: SIM115, PTH123
+    return Console(file=open(os.devnull, "w") if quiet else sys.stdout, highlight=False)  # noqa: PTH123
 
 
 def overrides(sets: tuple[str, ...]) -> dict[str, str]:
@@ -192,7 +209,9 @@ def explain(path: Path, sets: tuple[str, ...], as_json: bool) -> None:
 @click.option("--fault", help="Only scenarios with this kind of fault.")
 @click.option("--tag", help="Only scenarios with this tag.")
 @click.option("--json", "as_json", is_flag=True)
-def list_command(paths: tuple[Path, ...], errno: str | None, fault: str | None, tag: str | None, as_json: bool) -> None:
+def list_command(
+    paths: tuple[Path, ...], errno: str | None, fault: str | None, tag: str | None, as_json: bool
+) -> None:
     """The catalogue of scenarios."""
     from labctl.catalogue import catalogue
     from labctl.runs import OWN_LAB, find_scenarios

@@ -49,16 +49,22 @@ def examine() -> list[Finding]:
 
 def _python() -> Finding:
     ok = sys.version_info >= (3, 11)
-    return Finding("Python", ok, platform.python_version(), "labctl needs 3.11", "install python3.11 or newer")
+    return Finding(
+        "Python", ok, platform.python_version(), "labctl needs 3.11", "install python3.11 or newer"
+    )
 
 
 def _compose() -> Iterator[Finding]:
     try:
         version = compose.version()
         ok = version.lstrip("v").startswith(("2.", "3.", "4.", "5."))
-        yield Finding("Docker Compose", ok, version, "labs are brought up with Compose v2", "./script/bootstrap")
+        yield Finding(
+            "Docker Compose", ok, version, "labs are brought up with Compose v2", "./script/bootstrap"
+        )
     except LabctlError as error:
-        yield Finding("Docker Compose", False, str(error), "labs are brought up with Compose v2", "./script/bootstrap")
+        yield Finding(
+            "Docker Compose", False, str(error), "labs are brought up with Compose v2", "./script/bootstrap"
+        )
 
 
 def _disk() -> Finding:
@@ -75,7 +81,14 @@ def _engine(api: APIClient) -> Iterator[Finding]:
     agent = image_name(compose_of_agent(), "agent")
     for image, needed in (("labctl/host", False), (agent, False), ("labctl/powerpc", False)):
         here = bool(api.images(image))
-        yield Finding(f"image {image}", here, "built" if here else "not built yet", "the first run that needs it builds it", "labctl images", needed)
+        yield Finding(
+            f"image {image}",
+            here,
+            "built" if here else "not built yet",
+            "the first run that needs it builds it",
+            "labctl images",
+            needed,
+        )
     try:
         DockerEngine(api, "doctor").free_blocks()
         yield Finding("addresses", True, f"free blocks in {POOL}")
@@ -91,7 +104,9 @@ def _engine(api: APIClient) -> Iterator[Finding]:
 
 def _netem() -> Finding:
     config = Path(f"/lib/modules/{platform.release()}")
-    loaded = any(p.name.startswith("sch_netem") for p in config.rglob("sch_netem*")) if config.is_dir() else False
+    loaded = (
+        any(p.name.startswith("sch_netem") for p in config.rglob("sch_netem*")) if config.is_dir() else False
+    )
     return Finding(
         "netem", loaded, "in this kernel" if loaded else "not found in this kernel's modules",
         "link faults use the nfqueue backend", "install the kernel's extra modules (linux-modules-extra)", needed=False,

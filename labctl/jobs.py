@@ -31,7 +31,7 @@ def run_many(
     running: dict[int, Any] = {}
     found: dict[int, tuple[Path, dict[str, Any]] | LabctlError] = {}
     stopping = False
-    while waiting and not stopping or running:
+    while (waiting and not stopping) or running:
         try:
             while waiting and len(running) < jobs and not stopping:
                 index, path = waiting.pop(0)
@@ -58,7 +58,9 @@ def _take(
     except queue.Empty:
         for index in [i for i, p in running.items() if not p.is_alive() and events.empty()]:
             process = running.pop(index)
-            found.setdefault(index, LabctlError(f"{paths[index]}: the process of this run ended with {process.exitcode}"))
+            found.setdefault(
+                index, LabctlError(f"{paths[index]}: the process of this run ended with {process.exitcode}")
+            )
         return
     if kind == "event":
         observe(paths[index].stem, value)

@@ -150,18 +150,24 @@ def block_subnets(networks: Mapping[str, bool], hosts: Iterable[Host], block: in
     prefix = BLOCK_PREFIX + max(0, math.ceil(math.log2(max(1, len(networks)))))
     fullest = max((sum(n in h.networks for h in hosts) for n in networks), default=0)
     if fullest + 3 > 2 ** (32 - prefix):
-        raise ValueError(f"{fullest} hosts on each of {len(networks)} networks do not fit into a /{BLOCK_PREFIX}")
+        raise ValueError(
+            f"{fullest} hosts on each of {len(networks)} networks do not fit into a /{BLOCK_PREFIX}"
+        )
     found = {}
     for index, (name, ipv6) in enumerate(networks.items()):
         net = ipaddress.ip_network((base + index * 2 ** (32 - prefix), prefix))
         six = f"{POOL6}:{block:x}{index:02x}" if ipv6 else None
-        found[name] = Subnet(str(net), str(net[1]), f"{six}::/64" if six else None, f"{six}::1" if six else None)
+        found[name] = Subnet(
+            str(net), str(net[1]), f"{six}::/64" if six else None, f"{six}::1" if six else None
+        )
     return found
 
 
 def addressed(lab: Lab, block: int) -> Lab:
     """The same lab with every host's addresses taken from block `block` of the pool. Raises ValueError."""
-    subnets = block_subnets({n: s.ipv6 is not None for n, s in lab.networks.items()}, list(lab.hosts.values()), block)
+    subnets = block_subnets(
+        {n: s.ipv6 is not None for n, s in lab.networks.items()}, list(lab.hosts.values()), block
+    )
     hosts = {}
     taken = dict.fromkeys(subnets, 1)
     # Routers first, so that a router is .2 on every network and a reader of a capture knows it by sight.
@@ -170,9 +176,8 @@ def addressed(lab: Lab, block: int) -> Lab:
         for network in host.networks:
             taken[network] += 1
             subnet = subnets[network]
-            addresses[network] = (str(ipaddress.ip_network(subnet.ipv4)[taken[network]]),)
-            if subnet.ipv6:
-                addresses[network] += (str(ipaddress.ip_network(subnet.ipv6)[taken[network]]),)
+            cut = [s for s in (subnet.ipv4, subnet.ipv6) if s]
+            addresses[network] = tuple(str(ipaddress.ip_network(s)[taken[network]]) for s in cut)
         hosts[host.name] = replace(host, addresses=addresses)
     return replace(lab, hosts={name: hosts[name] for name in lab.hosts}, networks=subnets)
 
@@ -186,7 +191,9 @@ def from_compose(config: Mapping[str, Any], path: Path) -> Lab:
     """
     services = config.get("services")
     if not isinstance(services, Mapping) or not services:
-        raise ScenarioError([Problem(str(path), 1, 1, "this compose file has no services, so the lab would have no hosts")])
+        raise ScenarioError(
+            [Problem(str(path), 1, 1, "this compose file has no services, so the lab would have no hosts")]
+        )
     hosts = {}
     for name, raw in services.items():
         service = raw or {}
@@ -216,14 +223,20 @@ def read_lab(path: Path) -> Lab:
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ScenarioError([Problem(str(path), 1, 1, f"the lab's compose file cannot be read: {error.strerror}")]) from None
+        raise ScenarioError(
+            [Problem(str(path), 1, 1, f"the lab's compose file cannot be read: {error.strerror}")]
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         message = getattr(error, "problem", None) or "not UTF-8 text"
-        raise ScenarioError([Problem(str(path), line, column, f"the lab's compose file is not YAML: {message}")]) from None
+        raise ScenarioError(
+            [Problem(str(path), line, column, f"the lab's compose file is not YAML: {message}")]
+        ) from None
     if not isinstance(config, dict):
-        raise ScenarioError([Problem(str(path), 1, 1, "this is no compose file: its top level is not a mapping")])
+        raise ScenarioError(
+            [Problem(str(path), 1, 1, "this is no compose file: its top level is not a mapping")]
+        )
     return from_compose(config, path)
 
 
@@ -237,7 +250,17 @@ def from_label_list(raw: object) -> dict[str, str]:
 
 
 # What a run's copy must not keep: names and ports that two runs would fight over, and ways out of the lab.
-_DROPPED = ("container_name", "ports", "build", "restart", "extra_hosts", "network_mode", "links", "external_links", "hostname")
+_DROPPED = (
+    "container_name",
+    "ports",
+    "build",
+    "restart",
+    "extra_hosts",
+    "network_mode",
+    "links",
+    "external_links",
+    "hostname",
+)
 
 
 def render(
@@ -278,11 +301,16 @@ def render(
             if 6 in lab.families:
                 service["sysctls"]["net.ipv6.conf.all.forwarding"] = "1"
         services[name] = service
-    networks = {n: _network(lab.networks[n], labels) for n in dict.fromkeys(n for name in up for n in lab.hosts[name].networks)}
+    networks = {
+        n: _network(lab.networks[n], labels)
+        for n in dict.fromkeys(n for name in up for n in lab.hosts[name].networks)
+    }
     rendered: dict[str, Any] = {"name": project, "services": services, "networks": networks}
     for kind in ("volumes", "configs", "secrets"):
         if config.get(kind):
-            rendered[kind] = {n: _private(value, labels if kind == "volumes" else None) for n, value in config[kind].items()}
+            rendered[kind] = {
+                n: _private(value, labels if kind == "volumes" else None) for n, value in config[kind].items()
+            }
     return rendered
 
 

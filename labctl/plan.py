@@ -116,7 +116,9 @@ def _resolve(index: int, step: AnyStep, scenario: Scenario, lab: Lab, active: di
         argv = command(words, lab.hosts[step.on].programs)
         env = tuple(step.env.items())
         handles = (step.handle,) if isinstance(step, StartStep) else ()
-        return PlannedStep(index, step.kind, title, step, step.on, argv, env, handles=handles, timeout_s=timeout_s)
+        return PlannedStep(
+            index, step.kind, title, step, step.on, argv, env, handles=handles, timeout_s=timeout_s
+        )
     if isinstance(step, FinishStep | StopStep):
         handle = step.finish if isinstance(step, FinishStep) else step.stop
         return PlannedStep(index, step.kind, title, step, handles=(handle,), timeout_s=timeout_s)
@@ -169,7 +171,9 @@ def _named(scenario: Scenario, lab: Lab) -> list[str]:
             names += [*step.at, *step.spec.hosts()]
         expect = getattr(step, "expect", None)
         if expect:
-            names += [x.at for x in (*expect.packets, *expect.sockets, *(expect.queues.of if expect.queues else ()))]
+            names += [
+                x.at for x in (*expect.packets, *expect.sockets, *(expect.queues.of if expect.queues else ()))
+            ]
     return names
 
 

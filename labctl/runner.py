@@ -28,7 +28,7 @@ from labctl.faults.base import FaultPlan
 from labctl.lab import Lab, from_compose
 from labctl.plan import Plan, PlannedStep, plan
 from labctl.scenario.loader import Loaded
-from labctl.scenario.model import Scenario
+from labctl.scenario.model import Ready, Scenario, StartStep, StopStep, WaitStep
 
 WATCH_S = 0.05
 STOP_GRACE_S = 3.0
@@ -72,10 +72,9 @@ def execute(request: Request, engine: Engine, record: RunDirectory, run: str) ->
         record.write("scenario.yaml", request.loaded.text)
         with ExitStack() as lab_stack:
             session = _bring_up(request, engine, record, run, lab_stack)
-            with session.captures():
-                with session.programs_and_faults():
-                    for step in session.plan.steps:
-                        session.take(step)
+            with session.captures(), session.programs_and_faults():
+                for step in session.plan.steps:
+                    session.take(step)
     except KeyboardInterrupt:
         record.event("interrupted")
     except MissingError as error:
@@ -83,7 +82,11 @@ def execute(request: Request, engine: Engine, record: RunDirectory, run: str) ->
     except LabctlError as error:
         record.event("error", message=str(error))
     except Exception as error:
-        record.event("error", message=f"a bug in labctl: {type(error).__name__}: {error}", traceback=traceback.format_exc())
+        record.event(
+            "error",
+            message=f"a bug in labctl: {type(error).__name__}: {error}",
+            traceback=traceback.format_exc(),
+        )
     record.event("run-end")
 
 
@@ -104,11 +107,15 @@ def _bring_up(request: Request, engine: Engine, record: RunDirectory, run: str, 
     stays = request.standing or request.keep
     session = Session(planned, engine, record, run, release=(lambda: None) if stays else engine.release)
     session.open_agents(stack, set_routes=True)
-    record.event("environment", environment={**engine.environment(), **session.environment, "labctl": __version__})
+    record.event(
+        "environment", environment={**engine.environment(), **session.environment, "labctl": __version__}
+    )
     return session
 
 
-def _up(config: Mapping[str, Any], lab: Lab, scenario: Scenario, engine: Engine, record: RunDirectory, say: Say) -> Plan:
+def _up(
+    config: Mapping[str, Any], lab: Lab, scenario: Scenario, engine: Engine, record: RunDirectory, say: Say
+) -> Plan:
     for attempt in range(POOL_ATTEMPTS):
         planned = _planned(scenario, engine.reserve(lab), record)
         try:
@@ -196,7 +203,9 @@ class Session:
         return self.agents[host].greet(dict(self.plan.lab.hosts[host].addresses or {}))
 
     def _set_routes(self, host: str) -> None:
-        self.agents[host].call("routes", routes=[[r.to, r.via] for r in self.plan.routes[host]], gateways=self._gateways(host))
+        self.agents[host].call(
+            "routes", routes=[[r.to, r.via] for r in self.plan.routes[host]], gateways=self._gateways(host)
+        )
 
     def _gateways(self, host: str) -> list[str]:
         subnets = [self.plan.lab.networks[n] for n in self.plan.lab.hosts[host].networks]
@@ -211,14 +220,20 @@ class Session:
         try:
             if self.plan.scenario.capture.enabled:
                 self._everywhere(lambda host: self._start_capture(host, started), self.plan.hosts)
-            self._everywhere(lambda host: self.agents[host].call("sample", interval_s=self.plan.scenario.sample), self.plan.hosts)
+            self._everywhere(
+                lambda host: self.agents[host].call("sample", interval_s=self.plan.scenario.sample),
+                self.plan.hosts,
+            )
             yield
         finally:
             with self._first_error_wins():
                 self._everywhere(lambda host: self.agents[host].call("sample", interval_s=0), self.plan.hosts)
                 missing = dict(zip(started, self._everywhere(self._finish_capture, started), strict=True))
                 # From here on nothing of the hosts is needed: they go while their captures are read.
-                self._everywhere(lambda job: job(), [self.release, *(partial(self._end_capture, h, missing[h]) for h in started)])
+                self._everywhere(
+                    lambda job: job(),
+                    [self.release, *(partial(self._end_capture, h, missing[h]) for h in started)],
+                )
                 if started:
                     self._merge(started)
 
@@ -279,9 +294,11 @@ class Session:
         finally:
             with self._first_error_wins():
                 try:
-                    self._everywhere(self._stop_program, [r for r in self.programs.values() if not r.finished])
+                    self._everywhere(
+                        self._stop_program, [r for r in self.programs.values() if not r.finished]
+                    )
                 finally:
-                    self.heal([key for key in reversed(self.applied)])
+                    self.heal(list(reversed(self.applied)))
 
     def take(self, step: PlannedStep) -> None:
         """Take one step. What it could not do is in the record; only a lab that broke raises."""
@@ -305,35 +322,52 @@ class Session:
         process = self.engine.start(step.host, step.argv, dict(step.env))
         running = Running(running_id, handle, step.host, step.index, process, f"{step.index:02d}-{step.host}")
         self.programs[running_id] = running
-        self.record.event("program-start", id=running_id, handle=handle, host=step.host, argv=list(step.argv), step=step.index)
+        self.record.event(
+            "program-start",
+            id=running_id,
+            handle=handle,
+            host=step.host,
+            argv=list(step.argv),
+            step=step.index,
+        )
         return running
 
     def take_start(self, step: PlannedStep) -> str:
         running = self.start(step)
-        ready = step.step.ready
-        if ready is not None:
-            self._wait_ready(running, ready)
+        if isinstance(step.step, StartStep) and step.step.ready is not None:
+            self._wait_ready(running, step.step.ready)
         return running.id
 
-    def _wait_ready(self, running: Running, ready: Any) -> None:
+    def _wait_ready(self, running: Running, ready: Ready) -> None:
         deadline = time.monotonic() + ready.timeout
         port = ready.listen or ready.bound
         protocol = "tcp" if ready.listen else "udp"
-        future = self.agents[running.host].ask("wait_bound", port=port, protocol=protocol, timeout_s=ready.timeout) if port else None
+        future = (
+            self.agents[running.host].ask("wait_bound", port=port, protocol=protocol, timeout_s=ready.timeout)
+            if port
+            else None
+        )
         while True:
             if future is not None and future.done():
                 try:
                     future.result()
                 except AgentRefused as error:
-                    raise StepFailed(f"{running.handle} is not ready: {error}{self._said(running)}", running.id) from None
+                    raise StepFailed(
+                        f"{running.handle} is not ready: {error}{self._said(running)}", running.id
+                    ) from None
                 return
             if ready.output and re.search(ready.output, self._text(running), re.MULTILINE):
                 return
             if running.process.wait(WATCH_S / 10):
                 self._ended(running)
-                raise StepFailed(f"{running.handle} ended before it was ready{self._said(running)}", running.id)
+                raise StepFailed(
+                    f"{running.handle} ended before it was ready{self._said(running)}", running.id
+                )
             if time.monotonic() > deadline and future is None:
-                raise StepFailed(f"{running.handle} did not write {ready.output!r} within {ready.timeout:g}s{self._said(running)}", running.id)
+                raise StepFailed(
+                    f"{running.handle} did not write {ready.output!r} within {ready.timeout:g}s{self._said(running)}",
+                    running.id,
+                )
             self._check_hosts()
 
     def take_run(self, step: PlannedStep) -> str:
@@ -348,11 +382,13 @@ class Session:
 
     def take_stop(self, step: PlannedStep) -> str:
         running = self._named(step.handles[0])
+        assert isinstance(step.step, StopStep)
         running.process.signal(step.step.signal)
         self._wait_end(running, step.timeout_s)
         return running.id
 
     def take_wait(self, step: PlannedStep) -> None:
+        assert isinstance(step.step, WaitStep)
         deadline = time.monotonic() + step.step.wait
         while (left := deadline - time.monotonic()) > 0:
             time.sleep(min(left, WATCH_S))
@@ -369,11 +405,15 @@ class Session:
         request = bind(fault.request(), agent.devices)
         asked = self.record.now()
         self.fault_steps[fault.name, fault.host] = step.index
-        self.applied[fault.name, fault.host] = fault  # the moment before, so that whatever happens it is undone
+        self.applied[fault.name, fault.host] = (
+            fault  # the moment before, so that whatever happens it is undone
+        )
         try:
             if step.timeline is None:
                 answer = agent.call("apply", name=fault.name, action=request)
-                self._fault_applied(fault, {"asked": self.record.epoch + asked + agent.clock_offset_s, **answer})
+                self._fault_applied(
+                    fault, {"asked": self.record.epoch + asked + agent.clock_offset_s, **answer}
+                )
             else:
                 agent.call("schedule", name=fault.name, action=request, timeline=dict(step.timeline))
         except AgentRefused as error:
@@ -397,7 +437,8 @@ class Session:
     def _fault_applied(self, fault: FaultPlan, message: Mapping[str, Any]) -> None:
         offset_s = self.agents[fault.host].clock_offset_s
         self.record.event(
-            "fault-applied", step=self.fault_steps[fault.name, fault.host], t=self.record.at(message["time"] - offset_s), name=fault.name, kind=fault.kind, host=fault.host,
+            "fault-applied", step=self.fault_steps[fault.name, fault.host],
+            t=self.record.at(message["time"] - offset_s), name=fault.name, kind=fault.kind, host=fault.host,
             interface=fault.interface, backend=fault.backend, asked=self.record.at(message["asked"] - offset_s),
             ran=message["ran"], commands=[r["argv"] for r in message["ran"]],
         )  # fmt: skip
@@ -422,7 +463,10 @@ class Session:
                 running.process.signal("KILL")
                 running.process.wait(STOP_GRACE_S)
                 self._ended(running)
-                raise StepFailed(f"{running.handle} did not end within {timeout_s:g}s and was killed{self._said(running)}", running.id)
+                raise StepFailed(
+                    f"{running.handle} did not end within {timeout_s:g}s and was killed{self._said(running)}",
+                    running.id,
+                )
         self._ended(running)
 
     def _stop_program(self, running: Running) -> None:

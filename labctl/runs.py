@@ -41,7 +41,9 @@ def find_scenarios(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*.y*ml") if p.suffix in (".yaml", ".yml") and _is_scenario(p))
+            inside = sorted(
+                p for p in path.rglob("*.y*ml") if p.suffix in (".yaml", ".yml") and _is_scenario(p)
+            )
             if not inside:
                 raise UsageError(f"there is no scenario in the folder {path}")
             found += inside
@@ -53,7 +55,10 @@ def find_scenarios(paths: Sequence[Path]) -> list[Path]:
 def _is_scenario(path: Path) -> bool:
     # A folder of scenarios may hold compose files and defaults as well; a scenario says that it is one.
     try:
-        return any(line.startswith("scenario:") for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
+        return any(
+            line.startswith("scenario:")
+            for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
+        )
     except OSError:
         return True
 
@@ -64,7 +69,9 @@ def lab_path(loaded: Loaded) -> Path:
     return OWN_LAB if own is None else (loaded.path.parent / own).resolve()
 
 
-def prepare(path: Path, overrides: Mapping[str, str], labs: dict[Path, Lab] | None = None) -> tuple[Loaded, Lab]:
+def prepare(
+    path: Path, overrides: Mapping[str, str], labs: dict[Path, Lab] | None = None
+) -> tuple[Loaded, Lab]:
     """Load a scenario and its lab and check one against the other. Raises ScenarioError with every problem."""
     loaded = load(path, overrides)
     where = lab_path(loaded)
@@ -73,7 +80,11 @@ def prepare(path: Path, overrides: Mapping[str, str], labs: dict[Path, Lab] | No
         try:
             labs[where] = read_lab(where)
         except ScenarioError as error:
-            mine = loaded.problem(("lab",), error.problems[0].message) if loaded.scenario.lab else error.problems[0]
+            mine = (
+                loaded.problem(("lab",), error.problems[0].message)
+                if loaded.scenario.lab
+                else error.problems[0]
+            )
             raise ScenarioError([mine]) from None
     problems = check(loaded, labs[where])
     if problems:
@@ -81,7 +92,9 @@ def prepare(path: Path, overrides: Mapping[str, str], labs: dict[Path, Lab] | No
     return loaded, labs[where]
 
 
-def run_scenario(path: Path, options: Options, observe: Observer, engine: Engine | None = None) -> tuple[Path, dict[str, Any]]:
+def run_scenario(
+    path: Path, options: Options, observe: Observer, engine: Engine | None = None
+) -> tuple[Path, dict[str, Any]]:
     """Run one scenario and judge it; its run directory, and the result as result.json holds it.
 
     Raises ScenarioError, MissingError or LabError for what stops a run before it begins; whatever happens to the run
@@ -94,7 +107,9 @@ def run_scenario(path: Path, options: Options, observe: Observer, engine: Engine
 
     record = RunDirectory.create(options.out, run, observe)
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(2**31)
-    request = Request(loaded, lab_path(loaded), seed, dict(options.overrides), options.lab is not None, options.keep)
+    request = Request(
+        loaded, lab_path(loaded), seed, dict(options.overrides), options.lab is not None, options.keep
+    )
     try:
         execute(request, engine, record, run)
         return record.path, conclude(record)
@@ -137,7 +152,10 @@ def write_reports(record: RunDirectory, verdict: RunVerdict, value: dict[str, An
     from labctl.report.html import render
     from labctl.report.junit import junit
 
-    record.write("report.html", render(verdict, read_plan(record.path), (record.path / "scenario.yaml").read_text(encoding="utf-8")))
+    record.write(
+        "report.html",
+        render(verdict, read_plan(record.path), (record.path / "scenario.yaml").read_text(encoding="utf-8")),
+    )
     record.write("junit.xml", junit([value]))
 
 

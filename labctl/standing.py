@@ -37,7 +37,9 @@ def bring_up(compose: Path | None, name: str, say: Callable[[str], None]) -> tup
         raise UsageError(f"{name!r} is no name for a lab; write lower case letters, digits and dashes")
     api = connect()
     if api.containers(filters={"label": f"{STANDING}={name}"}):
-        raise UsageError(f"a lab named {name} stands already; `labctl down {name}` takes it down, or choose another --name")
+        raise UsageError(
+            f"a lab named {name} stands already; `labctl down {name}` takes it down, or choose another --name"
+        )
     engine = DockerEngine(api, new_run_name(name), name)
     path = (compose or OWN_COMPOSE).resolve()
     config = engine.prepare(path, say)
@@ -60,7 +62,9 @@ def bring_up(compose: Path | None, name: str, say: Callable[[str], None]) -> tup
                 agents.callback(client.close)
                 subnets = [addressed.networks[n] for n in addressed.hosts[host].networks]
                 gateways = [g for s in subnets for g in (s.gateway, s.gateway6) if g]
-                client.call("routes", routes=[[r.to, r.via] for r in addressed.routes(host, hosts)], gateways=gateways)
+                client.call(
+                    "routes", routes=[[r.to, r.via] for r in addressed.routes(host, hosts)], gateways=gateways
+                )
         on_error.pop_all()
     return hosts
 
@@ -82,7 +86,9 @@ def listing() -> list[dict[str, Any]]:
         standing = labels.get(STANDING)
         key = standing or labels[RUN]
         lab = labs.setdefault(key, {"name": key, "kind": "standing" if standing else "run", "hosts": []})
-        addresses = [n["IPAddress"] for n in container["NetworkSettings"]["Networks"].values() if n.get("IPAddress")]
+        addresses = [
+            n["IPAddress"] for n in container["NetworkSettings"]["Networks"].values() if n.get("IPAddress")
+        ]
         lab["hosts"].append({"name": labels[HOST], "state": container["State"], "addresses": addresses})
     for lab in labs.values():
         lab["hosts"].sort(key=lambda host: host["name"])
@@ -120,7 +126,9 @@ def build_images(services: tuple[str, ...], say: Callable[[str], None]) -> list[
     config = DockerEngine(api, "images").prepare(OWN_COMPOSE, say)
     unknown = [s for s in services if s not in config["services"] and s != "agent"]
     if unknown:
-        raise UsageError(f"there is no service {unknown[0]}; there are {', '.join(config['services'])} and agent")
+        raise UsageError(
+            f"there is no service {unknown[0]}; there are {', '.join(config['services'])} and agent"
+        )
     wanted = [s for s in services if s != "agent"] or ([] if services else list(config["services"]))
     names = ensure(api, config, wanted, say) if wanted else {}
     names |= ensure(api, compose_of_agent(), ["agent"], say)

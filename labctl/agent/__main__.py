@@ -64,7 +64,8 @@ class Agent:
         self.ops: dict[str, Callable[..., Any]] = {
             "hello": self.hello, "run": self.run, "apply": self.apply, "schedule": self.schedule, "undo": self.undo,
             "wait_bound": self.wait_bound, "sockets": self.sockets,
-            "sample": self.sample, "capture_start": self.capture_start, "capture_finish": self.capture_finish, "capture_stop": self.capture_stop,
+            "sample": self.sample, "capture_start": self.capture_start,
+            "capture_finish": self.capture_finish, "capture_stop": self.capture_stop,
             "dissect": self.dissect, "rulesets": self.rulesets, "routes": self.routes,
         }  # fmt: skip
 
@@ -76,7 +77,9 @@ class Agent:
             number, op = request.pop("id"), request.pop("op")
             answer = {"id": number, "ok": True, "result": self.ops[op](**request)}
         except (Refused, ActionFailed, CaptureFailed) as error:
-            detail = getattr(error, "detail", None) or {"ran": [r.as_json() for r in getattr(error, "ran", [])]}
+            detail = getattr(error, "detail", None) or {
+                "ran": [r.as_json() for r in getattr(error, "ran", [])]
+            }
             answer = {"id": number, "ok": False, "error": str(error), "detail": detail}
         except Exception as error:  # the driver must hear of a bug here, and the agent must live on to undo
             answer = {"id": number, "ok": False, "error": f"{type(error).__name__}: {error}", "detail": {}}
@@ -96,7 +99,13 @@ class Agent:
             }
             for link in json.loads(listing.out)
         ]
-        return {"protocol": PROTOCOL, "time": time.time(), "pid": os.getpid(), "interfaces": interfaces, "rss_kib": _rss_kib()}
+        return {
+            "protocol": PROTOCOL,
+            "time": time.time(),
+            "pid": os.getpid(),
+            "interfaces": interfaces,
+            "rss_kib": _rss_kib(),
+        }
 
     def run(self, commands: list[list[str]]) -> list[dict[str, Any]]:
         """Run commands that have no undo (routes); stops at the first that fails and says so."""
@@ -117,7 +126,7 @@ class Agent:
         defaults = {":" in via for to, via in routes if to == "default"}
         commands = [_ip(":" in via, "replace", to, "via", via) for to, via in routes]
         commands += [_ip(":" in gateway, "replace", "unreachable", gateway) for gateway in gateways]
-        done = [r for r in self.run(commands)]
+        done = self.run(commands)
         for six in {":" in gateway for gateway in gateways} - defaults:
             ran = run(tuple(_ip(six, "delete", "default")))
             if not ran.ok and NO_SUCH_ROUTE not in ran.err:
@@ -150,7 +159,11 @@ class Agent:
         ran, packets = self.journal.undo(name)
         if failed(ran):
             raise Refused(f"could not undo: {failed(ran)[0]}", {"ran": [r.as_json() for r in ran]})
-        return {"ran": [r.as_json() for r in ran], "packets": packets, "time": ran[0].ended if ran else time.time()}
+        return {
+            "ran": [r.as_json() for r in ran],
+            "packets": packets,
+            "time": ran[0].ended if ran else time.time(),
+        }
 
     def rulesets(self) -> dict[str, str]:
         """What tc and iptables say of this namespace, counters aside: to compare before and after."""
@@ -164,9 +177,12 @@ class Agent:
     def wait_bound(self, port: int, protocol: str, timeout_s: float) -> dict[str, Any]:
         """Return when a socket listens on (tcp) or is bound to (udp) the port. Refused when none does in time."""
         start = time.monotonic()
+        what = "listens on" if protocol == "tcp" else "is bound to"
         while not is_bound(port, protocol):
             if time.monotonic() - start > timeout_s:
-                raise Refused(f"nothing {'listens on' if protocol == 'tcp' else 'is bound to'} {protocol} port {port} after {timeout_s:g}s")
+                raise Refused(
+                    f"nothing {what} {protocol} port {port} after {timeout_s:g}s"
+                )
             time.sleep(POLL_S)
         return {"waited_ms": (time.monotonic() - start) * 1000}
 
@@ -194,9 +210,15 @@ class Agent:
             if ended.wait(interval_s):
                 return
 
-    def capture_start(self, path: str, token: str, comment: str, snaplen: int, max_bytes: int) -> dict[str, Any]:
+    def capture_start(
+        self, path: str, token: str, comment: str, snaplen: int, max_bytes: int
+    ) -> dict[str, Any]:
         """Start capturing every interface of the namespace; returns when it is proven to record."""
-        names = tuple(i["name"] for i in self.hello()["interfaces"] if not i["name"].startswith(("tunl", "sit", "ip6tnl")))
+        names = tuple(
+            i["name"]
+            for i in self.hello()["interfaces"]
+            if not i["name"].startswith(("tunl", "sit", "ip6tnl"))
+        )
         self.capture = Capture(Path(path), names, token, comment, snaplen, max_bytes)
         return self.capture.start()
 

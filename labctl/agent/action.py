@@ -90,7 +90,11 @@ class Commands:
     @classmethod
     def parse(cls, request: dict[str, Any]) -> Commands:
         """From its JSON: {"changes": [{"do": [...], "undo": [...]}], "counters": [...]}."""
-        return cls(_changes(request["changes"]), tuple(request.get("counters", ())), _changes(request.get("quench", ())))
+        return cls(
+            _changes(request["changes"]),
+            tuple(request.get("counters", ())),
+            _changes(request.get("quench", ())),
+        )
 
     def stage(self) -> None:
         # The last change is the one that takes effect: a chain is hooked when all its rules are in it.
@@ -103,7 +107,9 @@ class Commands:
 
     def _do(self, changes: tuple[Change, ...]) -> None:
         for change in changes:
-            self._undos.append(change.undo)  # the moment before, so that nothing is ever done without its undo
+            self._undos.append(
+                change.undo
+            )  # the moment before, so that nothing is ever done without its undo
             self._done.append(self.runner(change.do))
             if not self._done[-1].ok:
                 if self._done[-1].exit is not None:  # refused, so there is nothing of it to take back

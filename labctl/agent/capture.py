@@ -29,7 +29,9 @@ RESEND_S = 0.5
 POLL_S = 0.002
 BUFFER_MIB = 16
 
-_COUNTS = re.compile(r"Packets received/dropped on interface '(?P<name>[^']+)': (?P<received>\d+)/(?P<dropped>\d+)")
+_COUNTS = re.compile(
+    r"Packets received/dropped on interface '(?P<name>[^']+)': (?P<received>\d+)/(?P<dropped>\d+)"
+)
 
 
 class CaptureFailed(Exception):
@@ -47,11 +49,15 @@ class Capture:
     snaplen: int
     max_bytes: int
     _process: subprocess.Popen[bytes] | None = None
-    _errors: Any = field(default_factory=lambda: tempfile.TemporaryFile())  # noqa: SIM115
+    _errors: Any = field(default_factory=tempfile.TemporaryFile)  # noqa: SIM115
 
     def argv(self) -> tuple[str, ...]:
         """The dumpcap command line."""
-        each = [word for name in self.interfaces for word in ("-i", name, "-s", str(self.snaplen), "-B", str(BUFFER_MIB))]
+        each = [
+            word
+            for name in self.interfaces
+            for word in ("-i", name, "-s", str(self.snaplen), "-B", str(BUFFER_MIB))
+        ]
         limit = max(1, self.max_bytes // 1000)
         return (
             "dumpcap", "-q", "-t", *each, "-w", str(self.path), "-a", f"filesize:{limit}", "--capture-comment", self.comment,
@@ -78,11 +84,19 @@ class Capture:
             time.sleep(POLL_S)
         for name in self.interfaces:
             _send(name, self._payload("begin", name))
-        return {"argv": list(self.argv()), "interfaces": list(self.interfaces), "ms": (time.monotonic() - started) * 1000}
+        return {
+            "argv": list(self.argv()),
+            "interfaces": list(self.interfaces),
+            "ms": (time.monotonic() - started) * 1000,
+        }
 
     def finish(self) -> list[str]:
         """Send the end sentinels and wait until they are in the file; what is missing, of both ends, by interface."""
-        missing = {(which, name): self._payload(which, name) for which in ("begin", "end") for name in self.interfaces}
+        missing = {
+            (which, name): self._payload(which, name)
+            for which in ("begin", "end")
+            for name in self.interfaces
+        }
         deadline = time.monotonic() + SENTINEL_TIMEOUT_S
         offset, tail, next_send = 0, b"", 0.0
         while missing and time.monotonic() < deadline:
@@ -117,7 +131,14 @@ class Capture:
             reason = f"there is no {', no '.join(missing)} in the file"
         elif dropped:
             reason = f"the kernel dropped {dropped} packets"
-        return {"file": str(self.path), "bytes": size, "dropped": dropped, "complete": reason is None, "reason": reason, "said": said}
+        return {
+            "file": str(self.path),
+            "bytes": size,
+            "dropped": dropped,
+            "complete": reason is None,
+            "reason": reason,
+            "said": said,
+        }
 
     def kill(self) -> None:
         """End it without waiting for anything: what is in the file is in the file."""

@@ -219,7 +219,7 @@ def _rate_args(spec: Spec, old: Spec) -> list[str]:
         return ["rate", "0bit"] if old.rate_bps else []
     extra = (spec.overhead_bytes, spec.cell_bytes, spec.cell_overhead_bytes)
     needed = max((i for i, value in enumerate(extra, 1) if value), default=0)
-    return ["rate", f"{spec.rate_bps}bit", *map(str, extra[:needed])]
+    return ["rate", bits(spec.rate_bps), *map(str, extra[:needed])]
 
 
 def _slot_args(slot: Slot | None, was: bool) -> list[str]:
@@ -240,6 +240,14 @@ def usec(seconds: Seconds) -> str:
         if us and us % scale == 0:
             return f"{us // scale}{unit}"
     return f"{us}us"
+
+
+def bits(rate_bps: int) -> str:
+    """A rate as tc writes it, exact to the bit: `10mbit`, `1500bit`."""
+    for unit, scale in (("gbit", 10**9), ("mbit", 10**6), ("kbit", 10**3)):
+        if rate_bps and rate_bps % scale == 0:
+            return f"{rate_bps // scale}{unit}"
+    return f"{rate_bps}bit"
 
 
 def percent(value: Percent) -> str:

@@ -58,7 +58,9 @@ def sockets(protocol: str = "tcp") -> list[dict[str, Any]]:
 def _dump(channel: socket.socket, family: int, protocol: int) -> Iterator[dict[str, Any]]:
     extensions = 1 << (INET_DIAG_INFO - 1) | 1 << (INET_DIAG_SKMEMINFO - 1)
     request = struct.pack("=BBBBI48x", family, protocol, extensions, 0, ALL_STATES)
-    channel.send(_HEADER.pack(_HEADER.size + len(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST_DUMP, 1, 0) + request)
+    channel.send(
+        _HEADER.pack(_HEADER.size + len(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST_DUMP, 1, 0) + request
+    )
     while True:
         data = channel.recv(1 << 18)
         offset = 0

@@ -46,9 +46,20 @@ class Schedule:
     """One fault on its timeline, run by a thread. `tell` gets an event when it really began and ended."""
 
     def __init__(
-        self, name: str, make: Callable[[], Action], timeline: Timeline, journal: Journal, tell: Callable[[dict[str, Any]], None]
+        self,
+        name: str,
+        make: Callable[[], Action],
+        timeline: Timeline,
+        journal: Journal,
+        tell: Callable[[dict[str, Any]], None],
     ) -> None:
-        self._name, self._make, self._timeline, self._journal, self._tell = name, make, timeline, journal, tell
+        self._name, self._make, self._timeline, self._journal, self._tell = (
+            name,
+            make,
+            timeline,
+            journal,
+            tell,
+        )
         self._cancelled = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"timeline-{name}", daemon=True)
 
@@ -77,7 +88,9 @@ class Schedule:
                 else:
                     self._end(offset_s)
             except (ActionFailed, ValueError) as error:
-                self._tell({"event": "fault-error", "name": self._name, "error": str(error), "time": time.time()})
+                self._tell(
+                    {"event": "fault-error", "name": self._name, "error": str(error), "time": time.time()}
+                )
                 return
 
     def _begin(self, asked_s: float, action: Action) -> None:
@@ -85,7 +98,9 @@ class Schedule:
         self._said("applied", asked_s, ran[-1].ended if ran else time.time(), ran, None)
         ramp_s = getattr(action, "ramp_s", 0.0)
         begun = time.monotonic() - self._start
-        while ramp_s and not self._wait_until(min(time.monotonic() - self._start + RAMP_STEP_S, begun + ramp_s)):
+        while ramp_s and not self._wait_until(
+            min(time.monotonic() - self._start + RAMP_STEP_S, begun + ramp_s)
+        ):
             fraction = min(1.0, (time.monotonic() - self._start - begun) / ramp_s)
             action.progress(fraction)  # type: ignore[attr-defined]
             if fraction >= 1.0:

@@ -55,7 +55,9 @@ class AgentClient:
         hello: dict[str, Any] = self.call("hello")
         round_trip_s = time.time() - asked
         if hello["protocol"] != PROTOCOL:
-            raise LabError(f"the agent on {self.host} speaks protocol {hello['protocol']}, this labctl {PROTOCOL}")
+            raise LabError(
+                f"the agent on {self.host} speaks protocol {hello['protocol']}, this labctl {PROTOCOL}"
+            )
         offset_s = hello["time"] - (asked + round_trip_s / 2)
         # Within the round trip the difference cannot be told from the time the question took to get there.
         self.clock_offset_s = offset_s if abs(offset_s) > round_trip_s else 0.0
@@ -63,7 +65,9 @@ class AgentClient:
         for network, addresses in networks.items():
             found = {by_address[a] for a in addresses if a in by_address}
             if not found:
-                raise LabError(f"no interface of {self.host} has the address {', '.join(addresses)} of network {network}")
+                raise LabError(
+                    f"no interface of {self.host} has the address {', '.join(addresses)} of network {network}"
+                )
             self.devices[network] = found.pop()
         return hello
 

@@ -51,7 +51,9 @@ def read_config(path: Path) -> dict[str, Any]:
     """A compose file as Compose itself resolves it (includes, variables, short forms). Raises ScenarioError, MissingError."""
     done = compose("-f", str(path), "config", "--format", "json")
     if done.returncode:
-        raise ScenarioError([Problem(str(path), 1, 1, f"docker compose cannot use this file: {last_line(done.stderr)}")])
+        raise ScenarioError(
+            [Problem(str(path), 1, 1, f"docker compose cannot use this file: {last_line(done.stderr)}")]
+        )
     config: dict[str, Any] = json.loads(done.stdout)
     return config
 

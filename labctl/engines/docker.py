@@ -18,6 +18,8 @@ from typing import Any
 import docker.errors
 import requests.exceptions
 from docker import APIClient
+from docker.types import LogConfig
+from docker.utils import kwargs_from_env
 
 import labctl.agent
 from labctl.engines import compose, images
@@ -40,7 +42,7 @@ OWN_COMPOSE = ROOT / "docker-compose.yml"
 def connect() -> APIClient:
     """A client of the Docker daemon that the environment names. Raises MissingError with what to do."""
     try:
-        api = APIClient(version="auto", timeout=60, num_pools=32, **docker.utils.kwargs_from_env())
+        api = APIClient(version="auto", timeout=60, num_pools=32, **kwargs_from_env())
         api.ping()
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
         raise MissingError(_no_daemon(error)) from None
@@ -50,9 +52,13 @@ def connect() -> APIClient:
 def _no_daemon(error: Exception) -> str:
     text = str(error)
     if "Permission denied" in text:
-        return "the Docker socket refuses this user; join the group `docker` (or run as root) and log in again"
+        return (
+            "the Docker socket refuses this user; join the group `docker` (or run as root) and log in again"
+        )
     if "No such file" in text or "Connection refused" in text:
-        return "no Docker daemon answers; start it (`systemctl start docker`), or let ./script/bootstrap do it"
+        return (
+            "no Docker daemon answers; start it (`systemctl start docker`), or let ./script/bootstrap do it"
+        )
     return f"the Docker daemon cannot be used: {text[:300]}"
 
 
@@ -83,7 +89,12 @@ class DockerEngine:
 
     def free_blocks(self) -> list[int]:
         """The blocks of the pool that no Docker network uses now. Raises LabError when there are none."""
-        taken = {n["Subnet"] for net in self._api.networks() for n in (net["IPAM"]["Config"] or []) if "Subnet" in n}
+        taken = {
+            n["Subnet"]
+            for net in self._api.networks()
+            for n in (net["IPAM"]["Config"] or [])
+            if "Subnet" in n
+        }
         base = int(POOL.network_address)
         used = set()
         for subnet in taken:
@@ -93,7 +104,9 @@ class DockerEngine:
                 used.add(number >> 8)
         free = [block for block in range(BLOCKS) if block not in used]
         if not free:
-            raise LabError(f"all {BLOCKS} address blocks of {POOL} are in use; `labctl gc` removes what dead runs hold")
+            raise LabError(
+                f"all {BLOCKS} address blocks of {POOL} are in use; `labctl gc` removes what dead runs hold"
+            )
         return free
 
     def up(self, config: Mapping[str, Any], lab: Lab, hosts: Sequence[str], rendered: Path, say: Say) -> None:
@@ -126,9 +139,13 @@ class DockerEngine:
                     break
                 if state["Status"] in ("exited", "dead"):
                     logs = self._api.logs(self._containers[host], tail=5).decode(errors="replace").strip()
-                    raise LabError(f"the host {host} ended with {state['ExitCode']} instead of staying up: {logs or 'it said nothing'}")
+                    raise LabError(
+                        f"the host {host} ended with {state['ExitCode']} instead of staying up: {logs or 'it said nothing'}"
+                    )
                 if time.monotonic() > deadline:
-                    raise LabError(f"the host {host} is not up after {UP_TIMEOUT_S:g}s: {state['Status']}, {health}")
+                    raise LabError(
+                        f"the host {host} is not up after {UP_TIMEOUT_S:g}s: {state['Status']}, {health}"
+                    )
                 time.sleep(0.02)
 
     def attach(self) -> Lab:
@@ -151,12 +168,23 @@ class DockerEngine:
                 for name, net in container["NetworkSettings"]["Networks"].items()
             }
             hosts[labels[HOST]] = Host(
-                labels[HOST], tuple(attached), labels.get(ROLE) == "router", labels.get(PROGRAMS), (), attached
+                labels[HOST],
+                tuple(attached),
+                labels.get(ROLE) == "router",
+                labels.get(PROGRAMS),
+                (),
+                attached,
             )
         if not hosts:
-            raise LabError(f"no lab named {self._standing} stands here; `labctl up --name {self._standing}` makes one")
+            raise LabError(
+                f"no lab named {self._standing} stands here; `labctl up --name {self._standing}` makes one"
+            )
         self._find_containers()
-        path = Path(next(iter(self._api.containers(filters={"label": [label, HOST]})))["Labels"].get("labctl.compose", ""))
+        path = Path(
+            next(iter(self._api.containers(filters={"label": [label, HOST]})))["Labels"].get(
+                "labctl.compose", ""
+            )
+        )
         return Lab(path, dict(sorted(hosts.items())), networks)
 
     def _labels(self) -> dict[str, str]:
@@ -187,7 +215,7 @@ class DockerEngine:
             cap_drop=["ALL"],
             cap_add=["NET_ADMIN", "NET_RAW"],
             security_opt=["no-new-privileges:true"],
-            log_config={"Type": "none"},
+            log_config=LogConfig(type="none"),
         )
         try:
             created = self._api.create_container(
@@ -263,7 +291,9 @@ def remove(api: APIClient, labels: list[str]) -> tuple[int, int]:
         _each(lambda v: api.remove_volume(v["Name"], force=True), volumes)
         containers += len(found)
         networks += len(nets)
-    raise LabError(f"something labelled {', '.join(labels)} keeps coming back; `docker ps -a` and `docker network ls` show it")
+    raise LabError(
+        f"something labelled {', '.join(labels)} keeps coming back; `docker ps -a` and `docker network ls` show it"
+    )
 
 
 def _each(action: Any, things: Iterable[Any]) -> None:

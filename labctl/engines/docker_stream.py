@@ -39,10 +39,12 @@ class DockerChannel:
     def __init__(self, api: APIClient, container: str) -> None:
         self._api = api
         self._container = container
-        self._stream = api.attach_socket(container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+        self._stream = api.attach_socket(
+            container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
+        )
         self._socket = raw_socket(self._stream)
         self._socket.settimeout(None)
-        self._frames: Iterator[tuple[int, bytes]] = frames_iter(self._stream, tty=False)
+        self._frames: Iterator[tuple[int, bytes]] = frames_iter(self._stream, tty=False)  # type: ignore[no-untyped-call]
         self._errors = bytearray()
         self._sending = threading.Lock()
 
@@ -116,7 +118,9 @@ _PID = re.compile(rb"labctl-pid (\d+)\n")
 class DockerProcess:
     """A program started on a host with Docker's exec."""
 
-    def __init__(self, api: APIClient, host: str, container: str, argv: tuple[str, ...], env: dict[str, str]) -> None:
+    def __init__(
+        self, api: APIClient, host: str, container: str, argv: tuple[str, ...], env: dict[str, str]
+    ) -> None:
         self._api, self._host, self._container, self.argv = api, host, container, argv
         self._out: dict[int, bytearray] = {STDOUT: bytearray(), STDERR: bytearray()}
         self._pid: int | None = None
@@ -127,7 +131,9 @@ class DockerProcess:
             self._id: str = created["Id"]
             self._stream = api.exec_start(self._id, socket=True)
         except docker.errors.APIError as error:
-            raise LabError(f"{argv[0]} could not be started on {host}: {error.explanation or error}") from None
+            raise LabError(
+                f"{argv[0]} could not be started on {host}: {error.explanation or error}"
+            ) from None
         raw_socket(self._stream).settimeout(None)
         threading.Thread(target=self._pump, name=f"exec-{host}", daemon=True).start()
 
@@ -144,15 +150,21 @@ class DockerProcess:
         if self._ended.is_set():
             return
         if self._pid is None:
-            raise LabError(f"{self.argv[0]} on {self._host} has not said its process number, so it cannot be signalled")
-        created = self._api.exec_create(self._container, ["sh", "-c", 'kill -s "$1" "$2"', "sh", name, str(self._pid)])
+            raise LabError(
+                f"{self.argv[0]} on {self._host} has not said its process number, so it cannot be signalled"
+            )
+        created = self._api.exec_create(
+            self._container, ["sh", "-c", 'kill -s "$1" "$2"', "sh", name, str(self._pid)]
+        )
         said = self._api.exec_start(created["Id"])
         if self._api.exec_inspect(created["Id"])["ExitCode"] and not self.wait(0.5):
-            raise LabError(f"{self.argv[0]} on {self._host} could not be sent SIG{name}: {said.decode(errors='replace').strip()}")
+            raise LabError(
+                f"{self.argv[0]} on {self._host} could not be sent SIG{name}: {said.decode(errors='replace').strip()}"
+            )
 
     def _pump(self) -> None:
         try:
-            for kind, data in frames_iter(self._stream, tty=False):
+            for kind, data in frames_iter(self._stream, tty=False):  # type: ignore[no-untyped-call]
                 self._take(kind, data)
         except (OSError, ValueError):
             pass

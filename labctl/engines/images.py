@@ -76,7 +76,7 @@ def fingerprint(spec: Mapping[str, Any]) -> str | None:
 
 def _is_here(api: APIClient, image: str) -> bool:
     try:
-        api.inspect_image(image)
+        api.inspect_image(image)  # type: ignore[no-untyped-call]
     except docker.errors.ImageNotFound:
         return False
     return True
@@ -84,9 +84,10 @@ def _is_here(api: APIClient, image: str) -> bool:
 
 def _label(api: APIClient, image: str) -> str | None:
     try:
-        return (api.inspect_image(image)["Config"].get("Labels") or {}).get(INPUTS)
+        labels: dict[str, str] = api.inspect_image(image)["Config"].get("Labels") or {}  # type: ignore[no-untyped-call]
     except docker.errors.ImageNotFound:
         return None
+    return labels.get(INPUTS)
 
 
 def _pull(api: APIClient, image: str, say: Say) -> None:
@@ -95,10 +96,12 @@ def _pull(api: APIClient, image: str, say: Say) -> None:
     try:
         api.pull(repository, tag=tag or "latest")
     except docker.errors.APIError as error:
-        raise MissingError(f"image {image} is not on this machine and could not be pulled: {error.explanation or error}") from None
+        raise MissingError(
+            f"image {image} is not on this machine and could not be pulled: {error.explanation or error}"
+        ) from None
 
 
-class _one_builder:  # noqa: N801
+class _one_builder:
     """Two runs that need the same image build it one after the other, and the second finds it done by the cache."""
 
     def __enter__(self) -> None:

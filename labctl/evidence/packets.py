@@ -8,7 +8,7 @@ from pathlib import Path
 
 from labctl.errors import EvidenceError
 
-# Column name -> Wireshark field. Nothing is asked twice: filters ride along in the same call (tshark 4.4, -e takes expressions).
+# Column name -> Wireshark field. Filters ride along in the same call (tshark 4.4, -e takes expressions).
 FIELDS: dict[str, str] = {
     "number": "frame.number",
     "epoch": "frame.time_epoch",
@@ -120,7 +120,9 @@ def read_packets(path: Path, epoch: float, filters: int) -> Iterator[Packet]:
             for line_number, line in enumerate(file, 1):
                 cells = line.rstrip("\n").split("\t")
                 if len(cells) != len(columns) + filters:
-                    raise EvidenceError(f"{path}:{line_number}: {len(cells)} columns where {len(columns) + filters} were asked for")
+                    raise EvidenceError(
+                        f"{path}:{line_number}: {len(cells)} columns where {len(columns) + filters} were asked for"
+                    )
                 packet = _packet(dict(zip(columns, cells, strict=False)), cells[len(columns) :], epoch)
                 if packet is not None:
                     yield packet
@@ -134,8 +136,14 @@ def _packet(cell: dict[str, str], marks: list[str], epoch: float) -> Packet | No
     source, destination = cell["source"] or cell["source6"], cell["destination"] or cell["destination6"]
     if cell["protocol"] in ("0x88b5", "LABCTL") or (not source and SENTINEL in cell["info"]):
         return None
-    icmp = (int(cell["icmp_type"]), int(cell["icmp_code"])) if cell["icmp_type"] and cell["icmp_code"] else None
-    icmpv6 = (int(cell["icmpv6_type"]), int(cell["icmpv6_code"])) if cell["icmpv6_type"] and cell["icmpv6_code"] else None
+    icmp = (
+        (int(cell["icmp_type"]), int(cell["icmp_code"])) if cell["icmp_type"] and cell["icmp_code"] else None
+    )
+    icmpv6 = (
+        (int(cell["icmpv6_type"]), int(cell["icmpv6_code"]))
+        if cell["icmpv6_type"] and cell["icmpv6_code"]
+        else None
+    )
     # An ICMP error quotes the packet it is about; the quoted header's fields are not this packet's own.
     own = icmp is None and icmpv6 is None
     return Packet(

@@ -132,7 +132,9 @@ def _packet(found: Block, interfaces: list[Interface], path: Path) -> PacketAt:
         raise EvidenceError(f"{path} is damaged at byte {found.offset}: a packet without a header")
     number, high, low, kept, _ = struct.unpack_from("=5I", found.body)
     if number >= len(interfaces) or 20 + kept > len(found.body):
-        raise EvidenceError(f"{path} is damaged at byte {found.offset}: a packet of no interface or longer than its block")
+        raise EvidenceError(
+            f"{path} is damaged at byte {found.offset}: a packet of no interface or longer than its block"
+        )
     ticks = high << 32 | low
     tick_ns = interfaces[number].tick_ns
     ns = ticks if tick_ns == 1 else round(ticks * tick_ns)
@@ -178,7 +180,11 @@ def merge(paths: Mapping[str, Path], target: Path, comment: str) -> int:
     Answers with the number of packets. Raises EvidenceError, OSError.
     """
     captures = {host: Capture.read(path) for host, path in paths.items()}
-    section = struct.pack("=IHHq", MAGIC, 1, 0, -1) + option(OPT_COMMENT, comment.encode()) + struct.pack("=HH", OPT_END, 0)
+    section = (
+        struct.pack("=IHHq", MAGIC, 1, 0, -1)
+        + option(OPT_COMMENT, comment.encode())
+        + struct.pack("=HH", OPT_END, 0)
+    )
     order: list[tuple[int, int, str, PacketAt]] = []
     base = 0
     with target.open("wb") as out:
@@ -187,7 +193,11 @@ def merge(paths: Mapping[str, Path], target: Path, comment: str) -> int:
             for interface in capture.interfaces:
                 kept = [(c, v) for c, v in interface.options if c not in (IF_NAME, IF_TSRESOL, IF_TSOFFSET)]
                 named = [(IF_NAME, f"{host}:{interface.name}".encode()), (IF_TSRESOL, b"\x09"), *kept]
-                body = interface.fixed + b"".join(option(c, v) for c, v in named) + struct.pack("=HH", OPT_END, 0)
+                body = (
+                    interface.fixed
+                    + b"".join(option(c, v) for c, v in named)
+                    + struct.pack("=HH", OPT_END, 0)
+                )
                 out.write(block(INTERFACE, body))
             order += [(p.ns, base + p.interface, host, p) for p in capture.packets if not p.sentinel]
             base += len(capture.interfaces)
@@ -197,7 +207,9 @@ def merge(paths: Mapping[str, Path], target: Path, comment: str) -> int:
             for ns, number, host, packet in order:
                 files[host].seek(packet.block.offset + 8)
                 body = files[host].read(packet.block.length - 12)
-                out.write(block(ENHANCED_PACKET, struct.pack("=III", number, ns >> 32, ns & 0xFFFFFFFF) + body[12:]))
+                out.write(
+                    block(ENHANCED_PACKET, struct.pack("=III", number, ns >> 32, ns & 0xFFFFFFFF) + body[12:])
+                )
         finally:
             for file in files.values():
                 file.close()

@@ -181,8 +181,19 @@ def load(path: Path) -> Evidence:
         try:
             if line["event"] == "run-start":
                 if line.get("version") != VERSION:
-                    raise EvidenceError(f"{events} is of version {line.get('version')}; this labctl reads version {VERSION}")
-                evidence = Evidence(path, line["run"], line["scenario"], line["engine"], line["started"], line["epoch"], line["seed"], line.get("overrides", {}))
+                    raise EvidenceError(
+                        f"{events} is of version {line.get('version')}; this labctl reads version {VERSION}"
+                    )
+                evidence = Evidence(
+                    path,
+                    line["run"],
+                    line["scenario"],
+                    line["engine"],
+                    line["started"],
+                    line["epoch"],
+                    line["seed"],
+                    line.get("overrides", {}),
+                )
             elif evidence is not None:
                 _take(evidence, line)
         except (KeyError, TypeError) as error:
@@ -206,13 +217,17 @@ def _take(evidence: Evidence, line: dict[str, Any]) -> None:
         step = evidence.steps[line["index"]]
         step.ended, step.error, step.program = line["t"], line.get("error"), line.get("program")
     elif kind == "program-start":
-        evidence.programs[line["id"]] = ProgramRecord(line["handle"], line["host"], tuple(line["argv"]), line["step"], line["t"])
+        evidence.programs[line["id"]] = ProgramRecord(
+            line["handle"], line["host"], tuple(line["argv"]), line["step"], line["t"]
+        )
     elif kind == "program-end":
         evidence.programs[line["id"]] = _ended(evidence, evidence.programs[line["id"]], line)
     elif kind == "fault-applied":
         _fault(evidence, line).spans.append(Span(line["asked"], line["t"]))
     elif kind == "fault-removed":
-        span = next(f for f in reversed(evidence.faults) if (f.name, f.host) == (line["name"], line["host"])).spans[-1]
+        span = next(
+            f for f in reversed(evidence.faults) if (f.name, f.host) == (line["name"], line["host"])
+        ).spans[-1]
         span.removed, span.packets = line["t"], line["packets"]
     elif kind == "capture-end":
         evidence.captures[line["host"]] = CaptureRecord(
@@ -234,7 +249,13 @@ def _fault(evidence: Evidence, line: dict[str, Any]) -> FaultRecord:
         if (fault.name, fault.host, fault.step) == (line["name"], line["host"], line["step"]):
             return fault
     made = FaultRecord(
-        line["name"], line["kind"], line["host"], line["interface"], line["backend"], line["commands"], line["step"]
+        line["name"],
+        line["kind"],
+        line["host"],
+        line["interface"],
+        line["backend"],
+        line["commands"],
+        line["step"],
     )
     evidence.faults.append(made)
     return made

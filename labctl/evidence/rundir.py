@@ -100,4 +100,6 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise LabError(f"{path} cannot be written: {error.strerror}; free some space or choose another --out") from None
+        raise LabError(
+            f"{path} cannot be written: {error.strerror}; free some space or choose another --out"
+        ) from None

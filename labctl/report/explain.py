@@ -20,7 +20,13 @@ def _lines(plan: Plan) -> Iterator[str]:
     for name in plan.hosts:
         host = plan.lab.hosts[name]
         routes = "; ".join(f"{r.to} via {r.via}" for r in plan.routes[name])
-        role = "forwards" if host.is_router else f"routes: {routes}" if routes else "no route beyond its networks"
+        role = (
+            "forwards"
+            if host.is_router
+            else f"routes: {routes}"
+            if routes
+            else "no route beyond its networks"
+        )
         yield f"  {name:12} {', '.join(host.all_addresses):40} {role}"
     yield ""
     yield "captures" if plan.scenario.capture.enabled else "no captures"
@@ -44,7 +50,13 @@ def _step(step: PlannedStep) -> Iterator[str]:
             yield f"proof: packets counted in {counter.tool} chain {counter.chain}"
     if step.kind == "start" and step.step.ready is not None:
         ready = step.step.ready
-        fact = f"TCP port {ready.listen} listens" if ready.listen else f"UDP port {ready.bound} is bound" if ready.bound else f"output matches /{ready.output}/"
+        fact = (
+            f"TCP port {ready.listen} listens"
+            if ready.listen
+            else f"UDP port {ready.bound} is bound"
+            if ready.bound
+            else f"output matches /{ready.output}/"
+        )
         yield f"wait until {fact}, at most {ready.timeout:g}s"
     if step.kind in ("finish", "stop", "heal"):
         yield f"{step.kind}: {', '.join(step.handles)}"

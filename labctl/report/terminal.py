@@ -96,7 +96,9 @@ class Rich:
         lines = []
         for scenario, (what, since, seen) in list(self._now.items()):
             age = time.monotonic() - since
-            text = Text.assemble((scenario, "bold"), f"  {printable(what)}", (f"  {age:.0f}s" if age >= 1 else "", "dim"))
+            text = Text.assemble(
+                (scenario, "bold"), f"  {printable(what)}", (f"  {age:.0f}s" if age >= 1 else "", "dim")
+            )
             if seen:
                 text.append(f"   last: {printable(seen)}", style="dim")
             lines.append(Spinner("dots", text) if age >= LIVE_AFTER_S else Padding(text, (0, 0, 0, 2)))
@@ -107,7 +109,11 @@ def summary(console: Console, value: Mapping[str, Any], path: str) -> None:
     """One run: its verdict and reason, each step with what it saw, and where the evidence is."""
     mark, style = MARK[value["verdict"]]
     console.print()
-    console.print(Text.assemble((f"{mark} {value['scenario']}: {value['verdict']}", style), f"  in {value['seconds']:.1f} s"))
+    console.print(
+        Text.assemble(
+            (f"{mark} {value['scenario']}: {value['verdict']}", style), f"  in {value['seconds']:.1f} s"
+        )
+    )
     console.print(Padding(Text(printable(value["reason"])), (0, 0, 0, 2)))
     table = Table(box=None, show_header=False, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column(width=4, justify="right", no_wrap=True)
@@ -133,12 +139,24 @@ def _step_row(table: Table, step: Mapping[str, Any]) -> None:
 def table(console: Console, values: Sequence[Mapping[str, Any]]) -> None:
     """Several runs: one line each, then how many of each verdict."""
     grid = Table(box=None, pad_edge=False, header_style="dim")
-    for name, justify in (("", "left"), ("scenario", "left"), ("verdict", "left"), ("seconds", "right"), ("reason", "left")):
+    for name, justify in (
+        ("", "left"),
+        ("scenario", "left"),
+        ("verdict", "left"),
+        ("seconds", "right"),
+        ("reason", "left"),
+    ):
         grid.add_column(name, justify=justify)  # type: ignore[arg-type]
     for value in values:
         mark, style = MARK[value["verdict"]]
         seconds = f"{value['seconds']:.1f}" if value.get("seconds") is not None else ""
-        grid.add_row(Text(mark, style), escape(value["scenario"]), Text(value["verdict"], style), seconds, Text(printable(value["reason"])))
+        grid.add_row(
+            Text(mark, style),
+            escape(value["scenario"]),
+            Text(value["verdict"], style),
+            seconds,
+            Text(printable(value["reason"])),
+        )
     console.print()
     console.print(grid)
     counts = {v: sum(r["verdict"] == v for r in values) for v in MARK}

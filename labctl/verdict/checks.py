@@ -12,7 +12,6 @@ from labctl.scenario.model import (
     DurationRange,
     Expectation,
     PacketExpectation,
-    QueueOf,
     QueueSum,
     SizeRange,
     SocketExpectation,
@@ -44,12 +43,20 @@ def _outcome_checks(expect: Expectation, program: ProgramRecord) -> Iterator[Fin
     if "errno" in expect.model_fields_set and expect.errno is not None:
         actual = outcome["errno"]
         # Our own time limit is neither success nor an error of the kernel's, so it is no null here.
-        said = "no answer within the program's own limit" if actual is None and outcome.get("timed_out") else symbol(actual)
-        ok = actual in expect.errno and not (actual is None and outcome.get("timed_out") and not expect.timed_out)
+        said = (
+            "no answer within the program's own limit"
+            if actual is None and outcome.get("timed_out")
+            else symbol(actual)
+        )
+        ok = actual in expect.errno and not (
+            actual is None and outcome.get("timed_out") and not expect.timed_out
+        )
         yield Finding.of("errno", " or ".join(symbol(e) for e in expect.errno), said, ok)
     if expect.timed_out is not None:
         actual = bool(outcome.get("timed_out"))
-        yield Finding.of("timed_out", str(expect.timed_out).lower(), str(actual).lower(), actual == expect.timed_out)
+        yield Finding.of(
+            "timed_out", str(expect.timed_out).lower(), str(actual).lower(), actual == expect.timed_out
+        )
     if expect.exit is not None:
         yield Finding.of("exit", str(expect.exit), str(program.exit), program.exit == expect.exit)
     if expect.elapsed is not None:
@@ -57,7 +64,7 @@ def _outcome_checks(expect: Expectation, program: ProgramRecord) -> Iterator[Fin
         yield in_range("elapsed", expect.elapsed, seconds, format_duration)
     if expect.within is not None:
         seconds = program.seconds or 0.0
-        yield in_range("within", DurationRange(max=f"{expect.within}s"), seconds, format_duration)
+        yield in_range("within", DurationRange.model_construct(max=expect.within), seconds, format_duration)
     for name in ("sent", "received"):
         wanted = getattr(expect, name)
         if wanted is not None:
@@ -82,7 +89,12 @@ def _text(name: str, wanted: TextMatch, text: str) -> Iterator[Finding]:
     if wanted.contains is not None:
         yield Finding.of(f"{name}.contains", repr(wanted.contains), actual, wanted.contains in text)
     if wanted.matches is not None:
-        yield Finding.of(f"{name}.matches", f"/{wanted.matches}/", actual, re.search(wanted.matches, text, re.MULTILINE) is not None)
+        yield Finding.of(
+            f"{name}.matches",
+            f"/{wanted.matches}/",
+            actual,
+            re.search(wanted.matches, text, re.MULTILINE) is not None,
+        )
     if wanted.lacks is not None:
         yield Finding.of(f"{name}.lacks", f"no {wanted.lacks!r}", actual, wanted.lacks not in text)
 
@@ -95,13 +107,20 @@ def _packets(wanted: PacketExpectation, evidence: Evidence, step: int) -> Findin
     if wanted.filter in capture.refused:
         return Finding(name, "a display filter", "Wireshark refuses this filter", "error")
     if not capture.complete:
-        return Finding(name, describe_range(wanted.count, str), f"an incomplete capture: {capture.reason}", "error")
+        return Finding(
+            name, describe_range(wanted.count, str), f"an incomplete capture: {capture.reason}", "error"
+        )
     start, end = evidence.window(step)
     position = capture.filters.index(wanted.filter)
     selected = [p for p in evidence.packets[wanted.at] if position in p.selected and start <= p.t < end]
     finding = in_range(name, wanted.count, len(selected), str)
     numbers = ", ".join(f"#{p.number}" for p in selected[:8]) + (", …" if len(selected) > 8 else "")
-    return Finding(finding.check, finding.expected, finding.actual + (f" ({numbers})" if selected else ""), finding.verdict)
+    return Finding(
+        finding.check,
+        finding.expected,
+        finding.actual + (f" ({numbers})" if selected else ""),
+        finding.verdict,
+    )
 
 
 def _sockets(wanted: SocketExpectation, evidence: Evidence, step: int) -> Iterator[Finding]:
@@ -128,10 +147,17 @@ def _queues(wanted: QueueSum, evidence: Evidence, step: int, program: ProgramRec
         found = last_socket(evidence, step, part.at, part.port, part.peer, ("ESTAB",))
         label = f"{part.at} {part.queue}"
         if found is None:
-            return Finding.of("queues", expected, f"no open socket at {part.at} {describe_socket(part.port, part.peer)}", False)
+            return Finding.of(
+                "queues",
+                expected,
+                f"no open socket at {part.at} {describe_socket(part.port, part.peer)}",
+                False,
+            )
         parts.append(f"{label} {found[part.queue]}B")
         total += found[part.queue]
-    return Finding.of("queues", expected, f"{total}B: {' + '.join(parts)}", abs(total - target) <= wanted.tolerance)
+    return Finding.of(
+        "queues", expected, f"{total}B: {' + '.join(parts)}", abs(total - target) <= wanted.tolerance
+    )
 
 
 def last_socket(

@@ -17,7 +17,11 @@ ICMPV6_UNREACHABLE = {
 def explain(evidence: Evidence, step: int, program: ProgramRecord) -> str | None:
     """One or two plain sentences on why the step ended as it did, naming packets by number; None when it is not known."""
     outcome = program.outcome
-    if outcome is None or program.host not in evidence.captures or not evidence.captures[program.host].complete:
+    if (
+        outcome is None
+        or program.host not in evidence.captures
+        or not evidence.captures[program.host].complete
+    ):
         return None
     if outcome.get("op") == "connect" and outcome.get("errno"):
         return _connect(evidence, step, program, str(outcome["errno"]), float(outcome.get("ms", 0.0)))
@@ -31,19 +35,29 @@ def _connect(evidence: Evidence, step: int, program: ProgramRecord, errno: str, 
     if not syns:
         return None
     last = syns[-1]
-    syns = [p for p in syns if (p.source, p.sport, p.destination, p.dport) == (last.source, last.sport, last.destination, last.dport)]
+    syns = [
+        p
+        for p in syns
+        if (p.source, p.sport, p.destination, p.dport)
+        == (last.source, last.sport, last.destination, last.dport)
+    ]
     answers = [p for p in mine if (p.source, p.sport, p.dport) == (last.destination, last.dport, last.sport)]
     resets = [p for p in answers if p.has(RST)]
     # An ICMP error is an answer to us when it comes while we try; which of its senders matters is in its own address.
     icmp = [p for p in mine if p.destination in own and p.t >= syns[0].t and _unreachable(p)]
     went = f"{_count(syns, 'SYN')} to port {last.dport} ({_numbers(syns)})"
     if errno == "ECONNREFUSED" and resets:
-        who = _fault_that(evidence, step, "reject") or f"nothing listens on {last.destination} port {last.dport}"
-        return f"{went}; {last.destination} answered with a reset (#{resets[-1].number}): {who}."
+        refused = (
+            _fault_that(evidence, step, "reject")
+            or f"nothing listens on {last.destination} port {last.dport}"
+        )
+        return f"{went}; {last.destination} answered with a reset (#{resets[-1].number}): {refused}."
     if icmp:
         what = _unreachable(icmp[-1])
         who = _fault_that(evidence, step, "reject")
-        return f"{went}; {icmp[-1].source} answered ICMP {what} (#{icmp[-1].number})" + (f": {who}." if who else ".")
+        return f"{went}; {icmp[-1].source} answered ICMP {what} (#{icmp[-1].number})" + (
+            f": {who}." if who else "."
+        )
     if errno == "ETIMEDOUT" and not answers:
         who = _fault_that(evidence, step, "drop")
         gave_up = f"{went}, no answer, no reset, no ICMP: the kernel gave up after {ms / 1000:.1f} s"

@@ -31,7 +31,12 @@ class Finding:
         return cls(check, expected, actual, "pass" if ok else "fail")
 
     def as_json(self) -> dict[str, Any]:
-        return {"check": self.check, "expected": self.expected, "actual": self.actual, "verdict": self.verdict}
+        return {
+            "check": self.check,
+            "expected": self.expected,
+            "actual": self.actual,
+            "verdict": self.verdict,
+        }
 
     def __str__(self) -> str:
         return f"{self.check}: expected {self.expected}, got {self.actual}"

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from labctl.evidence.record import CaptureRecord, Evidence, FaultRecord, ProgramRecord
-from labctl.scenario.model import AnyStep, Expectation, Scenario
+from labctl.scenario.model import AnyStep, Expectation, FaultStep, HealStep, Scenario
 from labctl.verdict.checks import check, symbol
 from labctl.verdict.explain import explain
 from labctl.verdict.finding import Finding, Verdict, worst
@@ -75,11 +75,17 @@ def _problems(scenario: Scenario, evidence: Evidence) -> list[str]:
         found.append(evidence.error)
     for fault in evidence.faults:
         if fault.packets == 0:
-            found.append(f"the fault {fault.name} on {fault.host} touched no packet, so this run proves nothing about it")
+            found.append(
+                f"the fault {fault.name} on {fault.host} touched no packet, so this run proves nothing about it"
+            )
         elif fault.packets is None and not found:
             found.append(f"nobody read what the fault {fault.name} on {fault.host} touched")
     if not found:
-        found += [f"the capture of {c.host} is incomplete: {c.reason}" for c in evidence.captures.values() if not c.complete]
+        found += [
+            f"the capture of {c.host} is incomplete: {c.reason}"
+            for c in evidence.captures.values()
+            if not c.complete
+        ]
     if not found and len(evidence.steps) < len(scenario.steps):
         found.append(f"only {len(evidence.steps)} of {len(scenario.steps)} steps were taken")
     return found
@@ -89,7 +95,9 @@ def _passed(steps: tuple[StepVerdict, ...], evidence: Evidence) -> str:
     findings = sum(len(s.findings) for s in steps)
     packets = sum(c.packets for c in evidence.captures.values())
     expected = f"{findings} expectation{'s' * (findings != 1)} held"
-    return f"{expected}; {packets} packets captured on {len(evidence.captures)} hosts" if packets else expected
+    return (
+        f"{expected}; {packets} packets captured on {len(evidence.captures)} hosts" if packets else expected
+    )
 
 
 def _judge_step(index: int, step: AnyStep, title: str, evidence: Evidence) -> StepVerdict:
@@ -111,7 +119,16 @@ def _judge_step(index: int, step: AnyStep, title: str, evidence: Evidence) -> St
     ended = record.ended if record.ended is not None else record.started
     host = program.host if program else getattr(step, "on", None)
     return StepVerdict(
-        index, step.kind, title, host, verdict, reason, tuple(findings), record.started, round(ended - record.started, 6), program
+        index,
+        step.kind,
+        title,
+        host,
+        verdict,
+        reason,
+        tuple(findings),
+        record.started,
+        round(ended - record.started, 6),
+        program,
     )
 
 
@@ -131,8 +148,8 @@ def _plain(program: ProgramRecord) -> str:
 
 
 def _done(step: AnyStep, evidence: Evidence) -> str:
-    if step.kind in ("fault", "heal"):
-        names = (step.fault,) if step.kind == "fault" else step.heal
+    if isinstance(step, FaultStep | HealStep):
+        names = step.heal if isinstance(step, HealStep) else (step.fault,)
         touched = [f for f in evidence.faults if f.name in names or names == ("all",)]
         return "; ".join(f"{f.name} on {f.host}: {f.packets} packets touched" for f in touched) or "done"
     return {"start": "started", "stop": "stopped", "wait": "waited"}.get(step.kind, "done")

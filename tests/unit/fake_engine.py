@@ -22,6 +22,7 @@ import pytest
 import yaml
 
 from labctl.agent import __main__ as agent_main
+from labctl.agent.action import Commands
 from labctl.agent.command import Ran
 from labctl.engines.base import AddressesTaken
 from labctl.errors import LabError
@@ -116,7 +117,8 @@ class World:
         """Of each host its `do` and `undo` commands in order, as ("do", argv) and ("undo", argv)."""
         found: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
         for plan in plans:
-            dos, undos = {c.do for c in plan.changes}, {c.undo for c in plan.changes}
+            changes = (*plan.changes, *plan.quench)
+            dos, undos = {c.do for c in changes}, {c.undo for c in changes}
             for host, argv in self.log:
                 if host == plan.host and argv in dos | undos:
                     found.setdefault(host, []).append(("do" if argv in dos else "undo", argv))
@@ -163,7 +165,10 @@ class FakeCapture:
     def start(self) -> dict[str, Any]:
         return {"argv": ["dumpcap"], "interfaces": list(self.interfaces), "ms": 1.0}
 
-    def stop(self) -> dict[str, Any]:
+    def finish(self) -> list[str]:
+        return []
+
+    def stop(self, missing: list[str]) -> dict[str, Any]:  # noqa: ARG002
         self.path.write_bytes(small_capture())
         return {"file": str(self.path), "bytes": 0, "dropped": 0, "complete": True, "reason": None, "said": ""}
 
@@ -190,7 +195,6 @@ class _HostAgent(agent_main.Agent):
 
     def __init__(self, host: str, world: World, write: Callable[[dict[str, Any]], None]) -> None:
         super().__init__(write)
-        self.journal.runner = lambda argv: world.run(host, argv, None)
         self.ops = {name: self._fused(host, name, op, world) for name, op in self.ops.items()}
 
     def _fused(self, host: str, name: str, op: Callable[..., Any], world: World) -> Callable[..., Any]:
@@ -199,6 +203,8 @@ class _HostAgent(agent_main.Agent):
             # To stop sampling is another point than to start it.
             label = f"{name}-end" if arguments.get("interval_s") == 0 else name
             world.fuse.point(f"agent.{host}.{label}")
+            if "action" in arguments:
+                arguments["action"] |= {"runner": lambda argv: world.run(host, argv, None)}
             return op(**arguments)
 
         return fused
@@ -311,6 +317,9 @@ class FakeEngine:
     def dead(self) -> str | None:
         return self.deaths[0] if self.deaths else None
 
+    def release(self) -> None:
+        self._point("release")
+
     def down(self) -> None:
         self._point("down")
         self.downs += 1
@@ -337,7 +346,13 @@ def in_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         world: World = _here.world
         return world.run(_here.host, argv, out)
 
+    def commands(request: dict[str, Any]) -> Commands:
+        action = Commands.parse(request)
+        action.runner = request["runner"]
+        return action
+
     monkeypatch.setattr(agent_main, "run", run)
+    monkeypatch.setitem(agent_main.ACTIONS, "commands", commands)
     monkeypatch.setattr(agent_main, "Capture", FakeCapture)
     monkeypatch.setattr(agent_main, "is_bound", lambda port, _protocol: port in _here.world.bound)
     monkeypatch.setattr(agent_main, "_rss_kib", lambda: 1000)

@@ -1,0 +1,224 @@
+"""One link, emulated: what happens to each packet and when it goes on. No input, no output, no clock of its own.
+
+It does what net/sched/sch_netem.c does, in its order: duplicate, lose, corrupt, limit, then reorder or delay, then rate,
+then slot. Times are integer nanoseconds of whatever clock the caller keeps; packets are whatever the caller hands in.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Generic, TypeVar
+
+from .chance import Chance, Correlated, Loss, Spread, generator, read_table
+from .linkspec import DEFAULT_LIMIT, Spec
+
+P = TypeVar("P")
+NS = 10**9
+ETHERNET_BYTES = 14  # a qdisc counts the Ethernet header into a packet's length
+
+
+@dataclass
+class Counts:
+    """What one link did, in packets. `seen` = all that arrived; the others are what was done to how many of them.
+
+    `over_limit` were dropped because the queue was full; `most_held` is the longest the queue has been.
+    """
+
+    seen: int = 0
+    delayed: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    corrupted: int = 0
+    reordered: int = 0
+    over_limit: int = 0
+    released: int = 0
+    most_held: int = 0
+
+    def as_json(self) -> dict[str, int]:
+        return asdict(self)
+
+
+@dataclass
+class Wire:
+    """The bandwidth of a link; several classes of one link share one. `free_ns` is when it has sent what was given to it."""
+
+    free_ns: int = 0
+    tokens_bits: float = 0.0
+    filled_ns: int = 0
+
+    def send(self, ready_ns: int, length: int, spec: Spec) -> int:
+        """When a packet that is ready at `ready_ns` has been sent: netem's rate, or a token bucket when a burst is allowed."""
+        bits = 8 * _on_wire(length, spec)
+        if not spec.burst_bytes:
+            self.free_ns = max(self.free_ns, ready_ns) + bits * NS // spec.rate_bps
+            return self.free_ns
+        start = max(self.free_ns, ready_ns)
+        full = 8.0 * max(spec.burst_bytes, length)
+        tokens = min(full, self.tokens_bits + (start - self.filled_ns) * spec.rate_bps / NS) if self.filled_ns else full
+        wait_ns = max(0, round((bits - tokens) * NS / spec.rate_bps))
+        self.free_ns = self.filled_ns = start + wait_ns
+        self.tokens_bits = tokens + wait_ns * spec.rate_bps / NS - bits
+        return self.free_ns
+
+
+def _on_wire(length: int, spec: Spec) -> int:
+    """Bytes a packet takes with overhead, in whole cells: packet_time_ns of sch_netem.c."""
+    length = max(0, length + spec.overhead_bytes)
+    if not spec.cell_bytes:
+        return length
+    cells = -(-length // spec.cell_bytes)
+    return cells * (spec.cell_bytes + spec.cell_overhead_bytes)
+
+
+class Emulator(Generic[P]):
+    """One class of packets on one link.
+
+    `arrive` takes a packet, `due` gives those whose time has come, `next_ns` says when that is. The same seed and the same
+    packets give the same fate to each, whatever the timing.
+    """
+
+    def __init__(self, spec: Spec, seed: int, wire: Wire | None = None, table: Callable[[str], Sequence[int]] = read_table) -> None:
+        self.counts = Counts()
+        self.wire = wire or Wire()
+        self._table = table
+        self._loss = Loss(generator(seed, "loss"))
+        self._duplicate = Chance(generator(seed, "duplicate"))
+        self._corrupt = Chance(generator(seed, "corrupt"))
+        self._reorder = Chance(generator(seed, "reorder"))
+        self._delay = Spread(generator(seed, "delay"))
+        self._slots = Slots(Correlated(generator(seed, "slot")), Spread(generator(seed, "slot-distribution")))
+        self._where = generator(seed, "where")
+        self._since_reorder = 0
+        self._order = 0
+        self._held: list[tuple[int, int, P, int, int]] = []
+        self.set(spec)
+
+    def set(self, spec: Spec) -> None:
+        """Change what the link does to packets from now on; those on their way keep their times. Raises ValueError."""
+        table = self._table(spec.distribution)
+        self.spec = spec
+        self._loss.set(spec)
+        self._duplicate.set(spec.duplicate, spec.duplicate_correlation)
+        self._corrupt.set(spec.corrupt, spec.corrupt_correlation)
+        self._reorder.set(spec.reorder, spec.reorder_correlation)
+        self._delay.set(round(spec.delay_s * NS), round(spec.jitter_s * NS), spec.delay_correlation, table)
+        self._slots.set(spec, self._table)
+        self._limit = spec.limit or DEFAULT_LIMIT
+        self._gap = (spec.gap or 1) if spec.reorder else 0
+        self._is_late = bool(spec.delay_s or spec.jitter_s or spec.rate_bps)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def arrive(self, packet: P, length: int, now_ns: int) -> int:
+        """Take a packet of `length` bytes (IP header and all); answers how many of it are on their way: 0, 1 or 2."""
+        counts = self.counts
+        counts.seen += 1
+        copies = 1
+        if self._duplicate():
+            copies += 1
+            counts.duplicated += 1
+        if self._loss():
+            copies -= 1
+            counts.lost += 1
+        kept = 0
+        for _ in range(copies):
+            flip = -1
+            if self._corrupt():
+                flip = self._where() << 3 | self._where() & 7
+            if len(self._held) >= self._limit:
+                counts.over_limit += 1
+                continue
+            if flip >= 0:
+                counts.corrupted += 1
+            self._order += 1
+            heapq.heappush(self._held, (self._release_ns(length, now_ns), self._order, packet, flip, length))
+            kept += 1
+        if len(self._held) > counts.most_held:
+            counts.most_held = len(self._held)
+        return kept
+
+    def _release_ns(self, length: int, now_ns: int) -> int:
+        if self._gap and self._since_reorder >= self._gap - 1 and self._reorder():
+            self._since_reorder = 0
+            self.counts.reordered += 1
+            return 0  # ahead of everything that waits, as __qdisc_enqueue_head puts it
+        self._since_reorder += 1
+        if not self._is_late:
+            return now_ns
+        self.counts.delayed += 1
+        ready_ns = now_ns + self._delay()
+        return self.wire.send(ready_ns, length + ETHERNET_BYTES, self.spec) if self.spec.rate_bps else ready_ns
+
+    def next_ns(self) -> int | None:
+        """When the next packet goes on; None when none is held."""
+        return max(self._held[0][0], self._slots.open_ns) if self._held else None
+
+    def due(self, now_ns: int) -> list[tuple[P, int]]:
+        """Packets that go on now, in order, each with the bit to flip in it (any size: take it modulo), or -1."""
+        found = []
+        held, slots = self._held, self._slots
+        while held and held[0][0] <= now_ns and slots.allows(held[0][4] + ETHERNET_BYTES, now_ns):
+            _, _, packet, flip, _ = heapq.heappop(held)
+            found.append((packet, flip))
+        self.counts.released += len(found)
+        return found
+
+    def flush(self) -> list[tuple[P, int]]:
+        """Everything that is held, at once, in order."""
+        found = [(packet, flip) for _, _, packet, flip, _ in sorted(self._held, key=lambda h: h[:2])]
+        self._held.clear()
+        self.counts.released += len(found)
+        return found
+
+
+class Slots:
+    """Delivery in bursts: get_slot_next of sch_netem.c. Without a slot everything is allowed always."""
+
+    def __init__(self, random: Correlated, spread: Spread) -> None:
+        self._random = random
+        self._spread = spread
+        self._packets = self._bytes = 0
+        self.open_ns = 0
+        self._slot = Spec().slot
+
+    def set(self, spec: Spec, table: Callable[[str], Sequence[int]]) -> None:
+        slot = spec.slot
+        if slot is not None and slot.distribution:
+            self._spread.set(round(slot.delay_s * NS), round(slot.jitter_s * NS), 0.0, table(slot.distribution))
+        if slot != self._slot:
+            self._slot, self.open_ns = slot, 0
+            self._refill()
+
+    def allows(self, length: int, now_ns: int) -> bool:
+        """Whether a packet may go now; if so it is counted against the slot."""
+        slot = self._slot
+        if slot is None:
+            return True
+        if self.open_ns == 0:
+            self._next(now_ns)
+        if now_ns < self.open_ns:
+            return False
+        self._packets -= 1
+        self._bytes -= length
+        if self._packets <= 0 or self._bytes <= 0:
+            self._next(now_ns)
+        return True
+
+    def _next(self, now_ns: int) -> None:
+        slot = self._slot
+        assert slot is not None
+        if slot.distribution:
+            wait_ns = max(0, self._spread())
+        else:
+            low, high = round(slot.min_s * NS), round(slot.max_s * NS)
+            wait_ns = low + (self._random() * (high - low) >> 32)
+        self.open_ns = now_ns + wait_ns
+        self._refill()
+
+    def _refill(self) -> None:
+        slot = self._slot
+        self._packets = (slot.packets if slot else 0) or 2**31
+        self._bytes = (slot.size_bytes if slot else 0) or 2**31
