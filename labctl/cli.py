@@ -104,7 +104,7 @@ def run(
     for error in errors:
         click.echo(f"labctl: {error}", err=True)
     codes = [exit_code(results)] * bool(results) + [error.exit_code for error in errors]
-    sys.exit(next((code for code in (130, 4, 3, 2, 1) if code in codes), 0) if errors else codes[0])
+    sys.exit(next((code for code in (130, 4, 3, 2, 1) if code in codes), 0))
 
 
 def run_all(files: Sequence[Path], options: Any, jobs: int, console: Console, quiet: bool) -> list[Any]:

@@ -58,6 +58,12 @@ class LabError(LabctlError):
     exit_code = 4
 
 
+class Interrupted(LabctlError):
+    """Somebody asked to stop before this began (exit 130)."""
+
+    exit_code = 130
+
+
 class EvidenceError(LabctlError):
     """A run directory that cannot be read or believed: truncated, edited, or of a newer version (exit 4)."""
 

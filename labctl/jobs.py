@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import multiprocessing.connection
 import os
 import queue
 import signal
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from labctl.errors import LabctlError
+from labctl.errors import Interrupted, LabctlError
+from labctl.interrupts import interruptible
 from labctl.runs import Options, run_scenario
 
 _Event = tuple[int, str, Any]
@@ -43,6 +46,8 @@ def run_many(
             for process in running.values():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGINT)
+    for index, path in waiting:
+        found[index] = Interrupted(f"{path}: interrupted before it began")
     return [found[index] for index in sorted(found)]
 
 
@@ -71,6 +76,7 @@ def _take(
 
 def _run(index: int, path: Path, options: Options, events: multiprocessing.Queue[_Event]) -> None:
     interruptible()
+    threading.Thread(target=_follow_parent, daemon=True).start()
 
     def observe(event: Mapping[str, Any]) -> None:
         if event["event"] != "sockets":
@@ -81,7 +87,15 @@ def _run(index: int, path: Path, options: Options, events: multiprocessing.Queue
     except LabctlError as error:
         events.put((index, "done", _portable(error)))
     except KeyboardInterrupt:
-        events.put((index, "done", LabctlError(f"{path}: interrupted before it began")))
+        events.put((index, "done", _portable(Interrupted(f"{path}: interrupted before it began"))))
+
+
+def _follow_parent() -> None:
+    """Interrupt this run when the process that asked for it is gone: nobody would ever see its result."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def _portable(error: LabctlError) -> LabctlError:
@@ -89,15 +103,3 @@ def _portable(error: LabctlError) -> LabctlError:
     plain = LabctlError(str(error))
     plain.exit_code = error.exit_code
     return plain
-
-
-def interruptible() -> None:
-    """The first SIGINT or SIGTERM interrupts the run; what follows while it is being undone is ignored."""
-
-    def interrupt(number: int, frame: object) -> None:  # noqa: ARG001
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, interrupt)
-    signal.signal(signal.SIGTERM, interrupt)

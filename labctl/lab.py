@@ -156,7 +156,7 @@ def block_subnets(networks: Mapping[str, bool], hosts: Iterable[Host], block: in
     found = {}
     for index, (name, ipv6) in enumerate(networks.items()):
         net = ipaddress.ip_network((base + index * 2 ** (32 - prefix), prefix))
-        six = f"{POOL6}:{block:x}{index:02x}" if ipv6 else None
+        six = f"{POOL6}:{block << 7 | index:x}" if ipv6 else None
         found[name] = Subnet(
             str(net), str(net[1]), f"{six}::/64" if six else None, f"{six}::1" if six else None
         )

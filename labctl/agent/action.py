@@ -119,13 +119,18 @@ class Commands:
 
     def quench(self) -> list[Ran]:
         done = [self.runner(change.do) for change in self.quenching]
-        # Taken back right after the hook, which is the last thing that was done.
-        self._undos[-1:-1] = [change.undo for change in self.quenching]
+        for change in self.quenching:
+            # Taken back right after the hook of its own tool, which is the last thing that was done with that: not before,
+            # or the fault would be in force again until its hook is gone.
+            hook = max(i for i, undo in enumerate(self._undos) if undo[0] == change.undo[0])
+            self._undos.insert(hook, change.undo)
         return done
 
     def undo(self) -> list[Ran]:
-        undos, self._undos = self._undos, []
-        return [self.runner(argv) for argv in reversed(undos)]
+        ran = [self.runner(argv) for argv in reversed(self._undos)]
+        # What could not be undone is not forgotten: it is tried again when this is asked for again.
+        self._undos = [r.argv for r in reversed(failed(ran))]
+        return ran
 
     def count(self) -> int:
         return sum(self._count(counter) for counter in self.counters)

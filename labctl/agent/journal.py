@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .action import Action, ActionFailed
+from .action import Action, ActionFailed, failed
 from .command import Ran
 
 
@@ -59,7 +59,10 @@ class Journal:
                 packets: int | None = action.count()
             except ActionFailed:
                 packets = None
-            return quenched + action.undo(), packets
+            undone = action.undo()
+            if failed(undone):
+                self._applied[name] = action  # so that `close` tries again
+            return quenched + undone, packets
 
     def close(self) -> list[Ran]:
         """Take everything back, the newest first, and accept nothing more."""

@@ -100,9 +100,9 @@ def _take(series: SocketSeries, t: float, socket: Mapping[str, Any]) -> None:
 
 def _name(socket: Mapping[str, Any], names: Mapping[str, str]) -> str:
     if socket.get("state") == "LISTEN":
-        return f"port {socket.get('port')}, listening"
+        return f":{socket.get('port')} listening"
     remote = str(socket.get("remote", "?"))
-    return f"port {socket.get('port')} to {names.get(remote, remote)} {socket.get('peer')}"
+    return f":{socket.get('port')} → {names.get(remote, remote)}:{socket.get('peer')}"
 
 
 def thin(points: Sequence[Point], limit: int = MAX_POINTS) -> list[Point]:

@@ -112,7 +112,7 @@ function drawTime() {
   };
   lane("steps", 20, (top, h) => drawStepSegments(clip, X, top, h));
   if (FAULTS.length) drawFaultLanes(lane, clip, over, X, left, inner);
-  if (ROWS.length) lane("packets", 44, (top, h) => drawPacketBars(clip, X, top, h, inner));
+  if (ROWS.length) lane("packets", 56, (top, h) => drawPacketBars(clip, X, top, h, inner));
   const flows = DATA.throughput ? DATA.throughput.flows : [];
   if (flows.length) {
     const most = visibleMost(flows);
@@ -182,7 +182,7 @@ function drawPacketBars(g, X, top, h, inner) {
   }
   const most = Math.max(1, ...bins.values());
   for (const [b, n] of bins) {
-    const bar = Math.max(2, Math.sqrt(n / most) * (h - 14));
+    const bar = Math.max(2, Math.sqrt(n / most) * (h - 24));
     g.append(el("rect", {x: b * size + 0.5, y: top + h - bar, width: size - 1, height: bar, class: "bars"}));
   }
   const shown = new Map();
@@ -191,7 +191,7 @@ function drawPacketBars(g, X, top, h, inner) {
     const x = X(r.t), spot = r.k + Math.round(x / 9);
     if (shown.has(spot)) continue;
     shown.set(spot, 1);
-    const mark = badge(r.c ? "again" : markOf(r), x, top + 6, 4.5);
+    const mark = badge(r.c ? "again" : markOf(r), x, top + (["icmp", "zero", "rst"].includes(r.k) ? 16 : 5), 4.8);
     mark.append(el("title", {}, r.l + ": " + r.w.join(", ")));
     mark.addEventListener("click", () => select(r.i, true));
     g.append(mark);
@@ -218,9 +218,9 @@ function drawFlow(g, over, X, top, h, flow, i, most, left, inner) {
   legend(over, left, inner, top, i, flow.name, cls);
 }
 function legend(over, left, inner, top, i, text, cls) {
-  const x = left + 6 + i * Math.min(190, Math.max(120, inner / 3));
-  if (x + 90 > left + inner) return;
-  const room = Math.max(10, Math.floor(Math.min(180, inner / 3 - 20) / 5.6));
+  const wide = Math.min(215, Math.max(125, inner / 3)), x = left + 6 + i * wide;
+  if (x + wide > left + inner + 20) return;
+  const room = Math.floor((wide - 30) / 6);
   over.append(el("rect", {x, y: top + 1, width: 10, height: 4, rx: 2, class: "swatch" + cls}), el("text", {x: x + 14, y: top + 7}, text.length > room ? text.slice(0, room - 1) + "…" : text));
 }
 const PLOTS = [
@@ -233,7 +233,7 @@ function plotLines(plot) {
   for (const s of DATA.sockets) {
     const values = s.p.filter(p => p[plot.column] != null);
     if (!values.some(p => p[plot.column] > (plot.name === "send_q" ? 1 : 0))) continue;
-    lines.push({name: s.host + " " + s.name, points: s.p});
+    lines.push({name: s.host + s.name, points: s.p});
     for (const p of values) most = Math.max(most, p[plot.column]);
   }
   const kept = lines.slice(0, 8);
@@ -356,7 +356,7 @@ function layout() {
   for (const [t, what, thing] of events) {
     const dt = before == null ? 0 : t - before;
     if (dt > GAP_S) { items.push({gap: dt, y: y + 17}); y += 34; }
-    else if (dt > 0) y += clamp(4.5 * Math.log2(1 + dt * 1e3 / 0.25), 2.4, 26) * stretch;
+    else if (dt > 0) y += clamp(4.5 * Math.log2(1 + dt * 1e3 / 0.25), 2.4, 20) * stretch;
     if (what === 2) { y = Math.max(y, lastRow + geometry.row * stretch); lastRow = y; rowY.set(thing.i, y); items.push({row: thing, y}); }
     if (what === 0) { y += 22; items.push({step: thing, y}); y += 8; lastRow = Math.max(lastRow, y - geometry.row + (geometry.narrow ? 28 : 14)); }
     times.push(t); heights.push(y);
@@ -514,11 +514,11 @@ function badge(what, x, y, r) {
   return g;
 }
 function drawLabel(g, row, y) {
-  const wrong = (row.w || []).filter(w => !row.l.startsWith("ICMP") || w !== "ICMP error").map(w => w === "lost" ? "stopped" : w);
+  const wrong = (row.w || []).filter(w => row.c || w !== "ICMP error" && w !== "reset").map(w => w === "lost" ? "stopped" : w);
   const parts = [el("tspan", {class: "about"}, row.l)];
   if (wrong.length) parts.push(el("tspan", {class: wrong[0] === "stopped" ? "stopped" : "wrong"}, "  " + wrong.join(", ")));
   if (geometry.narrow) {
-    const text = el("text", {x: 8, y: y - 7}, el("tspan", {class: "time"}, (row.t - FIRST).toFixed(3) + " "), ...parts);
+    const text = el("text", {x: 8, y: y - 7}, el("tspan", {class: "time"}, row.t.toFixed(3) + " "), ...parts);
     g.append(text);
     return;
   }
