@@ -109,7 +109,8 @@ def run(
 
 def run_all(files: Sequence[Path], options: Any, jobs: int, console: Console, quiet: bool) -> list[Any]:
     """Run the files, one after the other here or several at once in processes of their own."""
-    from labctl.jobs import interruptible, run_many
+    from labctl.interrupts import interruptible
+    from labctl.jobs import run_many
     from labctl.report import terminal
     from labctl.runs import run_scenario
 

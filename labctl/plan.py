@@ -155,7 +155,7 @@ def default_title(step: AnyStep) -> str:
         return f"heal {', '.join(step.heal)}"
     if isinstance(step, WaitStep):
         return f"wait {step.wait:g}s"
-    return f"{step.spec.kind} at {', '.join(step.at)}"
+    return f"{step.fault}: {step.spec.kind} at {', '.join(step.at)}"
 
 
 def _named(scenario: Scenario, lab: Lab) -> list[str]:

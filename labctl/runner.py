@@ -9,7 +9,7 @@ import secrets
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,15 +18,18 @@ from pathlib import Path
 from typing import Any
 
 from labctl import __version__
-from labctl.engines.agents import AgentClient, AgentGone, AgentRefused
+from labctl.engines.agents import AgentClient, AgentRefused
 from labctl.engines.base import AddressesTaken, Engine, Process, Say
-from labctl.errors import LabctlError, LabError, MissingError
+from labctl.errors import LabctlError, LabError, MissingError, ScenarioError
 from labctl.evidence.packets import dissect_argv, refused_filter
 from labctl.evidence.record import VERSION
 from labctl.evidence.rundir import RunDirectory
+from labctl.evidence.shapes import is_outcome
 from labctl.faults.base import FaultPlan
+from labctl.interrupts import uninterrupted
 from labctl.lab import Lab, from_compose
 from labctl.plan import Plan, PlannedStep, plan
+from labctl.scenario.check import check
 from labctl.scenario.loader import Loaded
 from labctl.scenario.model import Ready, Scenario, StartStep, StopStep, WaitStep
 
@@ -68,15 +71,22 @@ def execute(request: Request, engine: Engine, record: RunDirectory, run: str) ->
         started=datetime.fromtimestamp(record.epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), epoch=record.epoch,
         overrides=dict(request.overrides), labctl=__version__,
     )  # fmt: skip
+    lab_stack = ExitStack()
     try:
         record.write("scenario.yaml", request.loaded.text)
-        with ExitStack() as lab_stack:
+        try:
             session = _bring_up(request, engine, record, run, lab_stack)
             with session.captures(), session.programs_and_faults():
                 for step in session.plan.steps:
                     session.take(step)
-    except KeyboardInterrupt:
+        finally:
+            with uninterrupted():
+                lab_stack.close()
+    except KeyboardInterrupt as interrupt:
         record.event("interrupted")
+        if isinstance(interrupt.__context__, LabctlError):
+            record.event("error", message=str(interrupt.__context__))
+        lab_stack.close()  # does nothing, unless the interrupt came right before it was to be done above
     except MissingError as error:
         record.event("error", message=str(error), missing=True)
     except LabctlError as error:
@@ -99,7 +109,10 @@ def _bring_up(request: Request, engine: Engine, record: RunDirectory, run: str, 
     scenario = request.loaded.scenario
     stack.callback(_down, request, engine, record)
     if request.standing:
-        planned = _planned(scenario, engine.attach(), record)
+        lab = engine.attach()
+        if problems := check(request.loaded, lab):  # it was checked against its own lab, and this may be another
+            raise ScenarioError(problems)
+        planned = _planned(scenario, lab, record)
     else:
         config = engine.prepare(request.lab_path, say)
         lab = from_compose(config, request.lab_path)
@@ -141,7 +154,7 @@ def _down(request: Request, engine: Engine, record: RunDirectory) -> None:
         engine.down()
         record.event("lab-down")
     except LabctlError as error:
-        record.event("error", message=str(error))
+        record.event("error", message=str(error), undoing=True)
 
 
 @dataclass
@@ -226,16 +239,25 @@ class Session:
             )
             yield
         finally:
-            with self._first_error_wins():
-                self._everywhere(lambda host: self.agents[host].call("sample", interval_s=0), self.plan.hosts)
-                missing = dict(zip(started, self._everywhere(self._finish_capture, started), strict=True))
-                # From here on nothing of the hosts is needed: they go while their captures are read.
-                self._everywhere(
-                    lambda job: job(),
-                    [self.release, *(partial(self._end_capture, h, missing[h]) for h in started)],
-                )
-                if started:
-                    self._merge(started)
+            with uninterrupted():
+                self._end_captures(started)
+
+    def _end_captures(self, started: Sequence[str]) -> None:
+        """End, fetch and dissect them. What fails at one host is recorded and keeps no other from being saved."""
+        self._everywhere(
+            self._recorded(lambda host: self.agents[host].call("sample", interval_s=0)), self.plan.hosts
+        )
+        missing = dict(
+            zip(started, self._everywhere(self._recorded(self._finish_capture), started), strict=True)
+        )
+        self._recorded(lambda _: self._check_hosts())(None)
+        # From here on nothing of the hosts is needed: they go while their captures are read.
+        ending = [
+            partial(self._end_capture, host, lacks) for host, lacks in missing.items() if lacks is not None
+        ]
+        self._everywhere(self._recorded(lambda job: job()), [self.release, *ending])
+        if fetched := [host for host in started if (self.record.path / f"pcap/{host}.pcapng").exists()]:
+            self._recorded(self._merge)(fetched)
 
     def _start_capture(self, host: str, started: list[str]) -> None:
         capture = self.plan.scenario.capture
@@ -248,6 +270,7 @@ class Session:
         except AgentRefused as error:
             raise LabError(f"the capture of {host} did not start: {error}") from None
         started.append(host)
+        self.agents[host].call("dissect_start", argv=dissect_argv(self.plan.filters[host]))
         self.record.event("capture-start", host=host, **answer)
 
     def _finish_capture(self, host: str) -> Any:
@@ -255,18 +278,20 @@ class Session:
 
     def _end_capture(self, host: str, missing: list[str]) -> None:
         agent = self.agents[host]
-        filters = self.plan.filters[host]
+        asked = list(self.plan.filters[host])
         refused: list[str] = []
-        answer = agent.call("capture_stop", timeout_s=CAPTURE_TIMEOUT_S, missing=missing)
-        file = f"pcap/{host}.pcapng"
-        agent.channel.fetch(answer["file"], self.record.path / file)
+        stopping = agent.ask("capture_stop", missing=missing)  # takes dumpcap a while, in which tshark reads
         while True:
-            asked = [f for f in filters if f not in refused]
-            done = agent.call("dissect", timeout_s=CAPTURE_TIMEOUT_S, argv=dissect_argv(asked))
+            done = agent.call("dissect", timeout_s=CAPTURE_TIMEOUT_S)
             bad = refused_filter(done["err"], asked) if done["exit"] else None
             if bad is None:
                 break
             refused.append(bad)
+            asked.remove(bad)
+            agent.call("dissect_start", argv=dissect_argv(asked))
+        answer = agent.result(stopping, "capture_stop", CAPTURE_TIMEOUT_S)
+        file = f"pcap/{host}.pcapng"
+        agent.channel.fetch(answer["file"], self.record.path / file)
         if done["exit"]:
             raise LabError(f"tshark could not read the capture of {host}: {done['err'].strip()[-300:]}")
         agent.channel.fetch(done["file"], self.record.path / f"pcap/{host}.tsv")
@@ -292,13 +317,10 @@ class Session:
         try:
             yield
         finally:
-            with self._first_error_wins():
-                try:
-                    self._everywhere(
-                        self._stop_program, [r for r in self.programs.values() if not r.finished]
-                    )
-                finally:
-                    self.heal(list(reversed(self.applied)))
+            with uninterrupted():
+                left = [r for r in self.programs.values() if not r.finished]
+                self._everywhere(self._recorded(self._stop_program), left)
+                self._recorded(self.heal)(list(reversed(self.applied)))
 
     def take(self, step: PlannedStep) -> None:
         """Take one step. What it could not do is in the record; only a lab that broke raises."""
@@ -526,18 +548,23 @@ class Session:
         if len(things) == 1:
             return [action(things[0])]
         with ThreadPoolExecutor(max_workers=max(1, len(things))) as pool:
-            futures = [pool.submit(action, thing) for thing in things]
+            with uninterrupted():  # or a thread may have begun that the pool does not know of
+                futures = [pool.submit(action, thing) for thing in things]
+            # Waited for here, as an interrupt would end the pool's own waiting and leave its threads at work.
+            wait(futures)
         return [future.result() for future in futures]
 
-    @contextlib.contextmanager
-    def _first_error_wins(self) -> Iterator[None]:
-        """Clean-up that fails is recorded, and does not hide what made it necessary."""
-        try:
-            yield
-        except AgentGone as error:
-            self.record.event("error", message=str(error))
-        except LabctlError as error:
-            self.record.event("error", message=str(error))
+    def _recorded(self, action: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """The action as a part of clean-up: when it fails that is recorded, and does not hide what made it necessary."""
+
+        def recorded(thing: Any) -> Any:
+            try:
+                return action(thing)
+            except LabctlError as error:
+                self.record.event("error", message=str(error), undoing=True)
+                return None
+
+        return recorded
 
 
 def bind(value: Any, devices: Mapping[str, str]) -> Any:
@@ -575,8 +602,8 @@ def split_outcome(out: bytes) -> tuple[bytes, dict[str, Any] | None]:
     head, _, last = out.rstrip(b"\n").rpartition(b"\n")
     try:
         outcome = json.loads(last)
-    except ValueError:
+    except (ValueError, RecursionError):
         return out, None
-    if not isinstance(outcome, dict) or not {"op", "errno"} <= outcome.keys():
+    if not is_outcome(outcome):
         return out, None
     return (head + b"\n" if head else b""), outcome

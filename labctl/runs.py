@@ -13,6 +13,7 @@ from labctl.errors import EvidenceError, LabctlError, ScenarioError, UsageError
 from labctl.evidence.record import Evidence
 from labctl.evidence.record import load as load_evidence
 from labctl.evidence.rundir import Observer, RunDirectory, new_run_name
+from labctl.interrupts import uninterrupted
 from labctl.lab import Lab, read_lab
 from labctl.plan import default_title
 from labctl.scenario.check import check
@@ -112,7 +113,8 @@ def run_scenario(
     )
     try:
         execute(request, engine, record, run)
-        return record.path, conclude(record)
+        with uninterrupted():
+            return record.path, conclude(record)
     finally:
         record.close()
 

@@ -26,14 +26,13 @@ from . import PROTOCOL
 from .action import Action, ActionFailed, Commands, failed
 from .capture import Capture, CaptureFailed
 from .command import run
+from .dissect import Dissector
 from .journal import Journal
 from .sockets import is_bound, sockets
 from .timeline import Schedule, Timeline
 
 POLL_S = 0.003
-DISSECT_TIMEOUT_S = 55.0
 NO_SUCH_ROUTE = "No such process"
-SENTINEL = b"labctl sentinel"
 
 # What a fault's request may be, by its "type". A fault that is more than commands adds its action here.
 ACTIONS: dict[str, Callable[[dict[str, Any]], Action]] = {"commands": Commands.parse}
@@ -59,6 +58,7 @@ class Agent:
         self.write = write
         self.journal = Journal()
         self.capture: Capture | None = None
+        self.dissector: Dissector | None = None
         self.sampling = threading.Event()
         self.schedules: dict[str, Schedule] = {}
         self.ops: dict[str, Callable[..., Any]] = {
@@ -66,7 +66,7 @@ class Agent:
             "wait_bound": self.wait_bound, "sockets": self.sockets,
             "sample": self.sample, "capture_start": self.capture_start,
             "capture_finish": self.capture_finish, "capture_stop": self.capture_stop,
-            "dissect": self.dissect, "rulesets": self.rulesets, "routes": self.routes,
+            "dissect_start": self.dissect_start, "dissect": self.dissect, "rulesets": self.rulesets, "routes": self.routes,
         }  # fmt: skip
 
     def serve(self, line: str) -> None:
@@ -180,9 +180,7 @@ class Agent:
         what = "listens on" if protocol == "tcp" else "is bound to"
         while not is_bound(port, protocol):
             if time.monotonic() - start > timeout_s:
-                raise Refused(
-                    f"nothing {what} {protocol} port {port} after {timeout_s:g}s"
-                )
+                raise Refused(f"nothing {what} {protocol} port {port} after {timeout_s:g}s")
             time.sleep(POLL_S)
         return {"waited_ms": (time.monotonic() - start) * 1000}
 
@@ -235,14 +233,19 @@ class Agent:
             raise Refused("nothing is captured here")
         return self.capture
 
-    def dissect(self, argv: list[str]) -> dict[str, Any]:
-        """Run a tshark command line over the capture that ended, its output into a file beside it (.tsv)."""
+    def dissect_start(self, argv: list[str]) -> dict[str, Any]:
+        """Start tshark with these arguments; it waits for the capture to end."""
+        if self.dissector is not None:
+            self.dissector.kill()
+        self.dissector = Dissector(argv, self._captured().path.with_suffix(".tsv"))
+        return {"argv": self.dissector.argv}
+
+    def dissect(self) -> dict[str, Any]:
+        """Have tshark read the capture up to its end sentinels; its output is a file beside the capture (.tsv)."""
+        if self.dissector is None:
+            raise Refused("no tshark waits here")
         capture = self._captured()
-        target = capture.path.with_suffix(".tsv")
-        ran = run((*argv, "-r", str(capture.path)), timeout_s=DISSECT_TIMEOUT_S, out=target)
-        with target.open("rb") as file:
-            packets = sum(1 for line in file if SENTINEL not in line)
-        return {"file": str(target), "packets": packets, **ran.as_json()}
+        return self.dissector.read(capture.path, capture.bracketed_bytes)
 
     def close(self) -> None:
         """Undo everything and end everything: the driver is gone or asked for it."""
@@ -252,6 +255,8 @@ class Agent:
         self.journal.close()
         if self.capture is not None:
             self.capture.kill()
+        if self.dissector is not None:
+            self.dissector.kill()
 
 
 def _ip(six: bool, *words: str) -> list[str]:

@@ -21,7 +21,8 @@ ALREADY_GONE = (
     "Cannot delete qdisc with handle of zero",
     "Cannot find device",
 )
-_CHAIN_COUNT = re.compile(r"^\s*(\d+)\s+\d+\s+\S")
+# A rule's packets in a listing; what only returns has let its packets pass, so they were not touched.
+_CHAIN_COUNT = re.compile(r"^\s*(\d+)\s+\d+\s+(?!RETURN\s)\S")
 
 
 class Action(Protocol):
@@ -78,27 +79,28 @@ class Change:
 
 @dataclass
 class Commands:
-    """An action made of commands, each with its undo, and counted by iptables chains ({tool, table, chain})."""
+    """An action made of commands, each with its undo, and counted by iptables chains ({tool, table, chain}).
+
+    The first `ahead` changes have no effect yet (a chain is filled before it is hooked).
+    """
 
     changes: tuple[Change, ...]
     counters: tuple[dict[str, str], ...] = ()
     quenching: tuple[Change, ...] = ()
+    ahead: int = 0
     runner: Callable[[tuple[str, ...]], Ran] = run
     _undos: list[tuple[str, ...]] = field(default_factory=list)
     _done: list[Ran] = field(default_factory=list)
 
     @classmethod
     def parse(cls, request: dict[str, Any]) -> Commands:
-        """From its JSON: {"changes": [{"do": [...], "undo": [...]}], "counters": [...]}."""
-        return cls(
-            _changes(request["changes"]),
-            tuple(request.get("counters", ())),
-            _changes(request.get("quench", ())),
-        )
+        """From its JSON: {"changes": [{"do": [...], "undo": [...]}], "counters": [...], "quench": [...], "ahead": 2}."""
+        changes = _changes(request["changes"])
+        ahead = request.get("ahead", len(changes) - 1)
+        return cls(changes, tuple(request.get("counters", ())), _changes(request.get("quench", ())), ahead)
 
     def stage(self) -> None:
-        # The last change is the one that takes effect: a chain is hooked when all its rules are in it.
-        self._do(self.changes[:-1])
+        self._do(self.changes[: self.ahead])
 
     def do(self) -> list[Ran]:
         self._do(self.changes[len(self._done) :])
@@ -120,10 +122,11 @@ class Commands:
     def quench(self) -> list[Ran]:
         done = [self.runner(change.do) for change in self.quenching]
         for change in self.quenching:
-            # Taken back right after the hook of its own tool, which is the last thing that was done with that: not before,
-            # or the fault would be in force again until its hook is gone.
-            hook = max(i for i, undo in enumerate(self._undos) if undo[0] == change.undo[0])
-            self._undos.insert(hook, change.undo)
+            # Taken back right after the hooks into its own chain: not before, or the fault would be in force again until
+            # they are gone.
+            tool, chain = change.undo[0], change.undo[4]
+            hooks = [i for i, undo in enumerate(self._undos) if undo[0] == tool and undo[-2:] == ("-j", chain)]
+            self._undos.insert(min(hooks), change.undo)
         return done
 
     def undo(self) -> list[Ran]:

@@ -19,7 +19,7 @@ def scaled(percent: float) -> int:
     return round(percent / 100 * UINT32_MAX)
 
 
-def generator(seed: int, purpose: str) -> Draw:
+def generator(seed: int | str, purpose: str) -> Draw:
     """32 bit numbers that depend on the seed and on what they are for only.
 
     A generator for each purpose keeps the lost packets the same when, say, jitter joins a loss.

@@ -1,6 +1,7 @@
 """The emulator's process: one for each interface and direction. Packets come from NFQUEUE, orders as JSON lines on stdin.
 
-    → {"op": "set", "device": "eth0", "direction": "egress", "through": null, "seed": 7, "classes": [{"queue": 17000, "spec": {...}, "shares_rate": false}]}
+    → {"op": "set", "device": "eth0", "direction": "egress", "through": null,
+       "classes": [{"queue": 17000, "spec": {...}, "seed": "7", "shares_rate": false}]}
     → {"op": "stats"}    → {"op": "end", "within_s": 1.0}
     ← {"ok": true, ...}  or  {"ok": false, "error": "..."}
 
@@ -18,6 +19,7 @@ import select
 import socket
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -58,43 +60,46 @@ class Process:
                 self.set(**order)
             elif op == "end":
                 self.end_at = time.monotonic() + order["within_s"]
-                self.retire(set(self.classes))
+                self.retire(self.classes)
                 return {}
             return {"ok": True, "classes": {str(q): e.counts.as_json() | {"held": len(e)} for q, e in self.classes.items()}}
         except (OSError, ValueError, TypeError, KeyError) as error:
             return {"ok": False, "error": f"{type(error).__name__}: {error}"}
 
-    def set(self, device: str, direction: str, through: str | None, seed: int, classes: list[dict[str, Any]]) -> None:
+    def set(self, device: str, direction: str, through: str | None, classes: list[dict[str, Any]]) -> None:
         """Serve exactly these queues from now on. Raises OSError (a queue is taken), ValueError (a distribution is missing)."""
         self.queues = self.queues or NfQueue()
         self.is_egress = direction == "egress"
         if self.injector is None or through != self.through:
             self.injector, self.through = Injector(device, through), through
         wanted = {c["queue"]: c for c in classes}
-        self.retire(set(self.classes) - set(wanted))
+        self.retire(self.classes.keys() - wanted.keys())
         for queue, asked in wanted.items():
             spec = Spec.from_json(asked["spec"])
             if queue in self.classes:
                 self.classes[queue].set(spec)
             else:
-                emulator: Emulator[Packet] = Emulator(
-                    spec, spec.seed if spec.seed is not None else seed, self.wire if asked["shares_rate"] else None
-                )
+                seed = asked["seed"] if spec.seed is None else str(spec.seed)
+                emulator: Emulator[Packet] = Emulator(spec, seed, self.wire if asked["shares_rate"] else None)
                 self.queues.bind(queue)
                 self.classes[queue] = emulator
             # What may be sent again or changed must be here whole; for the rest its headers and its length will do.
             is_whole = self.is_egress or spec.duplicate or spec.corrupt
             self.queues.copy(queue, WHOLE if is_whole else HEADERS)
 
-    def retire(self, queues: set[int]) -> None:
-        for queue in queues:
-            self.retiring[queue] = self.classes.pop(queue)
+    def retire(self, queues: Iterable[int]) -> None:
+        """Do nothing more to packets of these queues, and let them go when what they hold has gone on."""
+        for queue in list(queues):
+            emulator = self.retiring[queue] = self.classes.pop(queue)
+            emulator.set(Spec(limit=emulator.spec.limit))
 
     # -- packets ----------------------------------------------------------------------------------------------------
 
     def take(self, packet: Packet, verdicts: list[bytes]) -> None:
         """One packet arrived."""
-        emulator = self.classes.get(packet.queue) or self.retiring.get(packet.queue)
+        emulator = self.classes.get(packet.queue)
+        if emulator is None:
+            emulator = self.retiring.get(packet.queue)
         assert self.queues is not None
         if emulator is None:
             verdicts.append(self.queues.verdict(packet.queue, packet.id, ACCEPT))

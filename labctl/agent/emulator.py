@@ -79,7 +79,7 @@ class Emulator(Generic[P]):
     packets give the same fate to each, whatever the timing.
     """
 
-    def __init__(self, spec: Spec, seed: int, wire: Wire | None = None, table: Callable[[str], Sequence[int]] = read_table) -> None:
+    def __init__(self, spec: Spec, seed: int | str, wire: Wire | None = None, table: Callable[[str], Sequence[int]] = read_table) -> None:
         self.counts = Counts()
         self.wire = wire or Wire()
         self._table = table

@@ -79,3 +79,17 @@ def ask(protocol: int, request: bytes) -> list[tuple[int, bytes]]:
                 found.append((kind, body))
                 if not wants_end:
                     return found
+
+
+RTM_GETROUTE = 26
+RTA_DST, RTA_OIF = 1, 4
+
+
+def route_device(address: str) -> int:
+    """The index of the interface that packets to this address leave by. Raises OSError when there is no route."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    raw = socket.inet_pton(family, address)
+    header = struct.pack("=BBBBBBBBI", family, 8 * len(raw), 0, 0, 0, 0, 0, 0, 0)
+    answer = ask(NETLINK_ROUTE, message(RTM_GETROUTE, NLM_F_REQUEST, header + attribute(RTA_DST, raw)))[0][1]
+    index: int = struct.unpack("=i", attributes(answer, 12)[RTA_OIF])[0]
+    return index

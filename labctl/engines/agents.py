@@ -119,7 +119,9 @@ class AgentClient:
                 try:
                     self._take(line)
                 except Exception as error:  # nobody else would tell those who wait for an answer
-                    self._fail(f"what the agent on {self.host} said could not be used: {type(error).__name__}: {error}")
+                    self._fail(
+                        f"what the agent on {self.host} said could not be used: {type(error).__name__}: {error}"
+                    )
         said = self._channel.errors().strip()
         self._fail(f"the agent on {self.host} ended" + (f" and said: {said[-500:]}" if said else ""))
 

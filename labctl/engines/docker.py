@@ -36,6 +36,7 @@ HOST = "labctl.host"
 AGENT = "labctl.agent"
 ROOT = Path(__file__).resolve().parents[2]
 UP_TIMEOUT_S = 120.0
+REMOVE_TIMEOUT_S = 30.0
 OWN_COMPOSE = ROOT / "docker-compose.yml"
 
 
@@ -216,6 +217,7 @@ class DockerEngine:
             cap_add=["NET_ADMIN", "NET_RAW"],
             security_opt=["no-new-privileges:true"],
             log_config=LogConfig(type="none"),
+            auto_remove=True,  # it ends by itself, and nobody has to wait until Docker has tidied up behind it
         )
         try:
             created = self._api.create_container(
@@ -275,24 +277,31 @@ class DockerEngine:
 def remove(api: APIClient, labels: list[str]) -> tuple[int, int]:
     """Remove every container, network and volume that has all the labels; how many containers and networks.
 
-    Looks again until it finds nothing, since an engine may still be making what a dead driver asked for.
-    Raises LabError when something cannot be removed.
+    Looks again until it finds nothing, since an engine may still be making what a dead driver asked for, or be
+    removing what ended by itself. Raises LabError when something stays.
     """
     filters = {"label": labels}
-    containers = networks = 0
-    for _ in range(5):
+    containers: set[str] = set()
+    networks: set[str] = set()
+    deadline = time.monotonic() + REMOVE_TIMEOUT_S
+    while time.monotonic() < deadline:
         found = api.containers(all=True, filters=filters)
         nets = api.networks(filters=filters)
         volumes = (api.volumes(filters=filters).get("Volumes") or []) if AGENT not in labels else []
         if not found and not nets and not volumes:
-            return containers, networks
-        _each(lambda c: api.remove_container(c["Id"], force=True, v=True), found)
+            return len(containers), len(networks)
+        containers |= {c["Id"] for c in found}
+        networks |= {n["Id"] for n in nets}
+        _each(
+            lambda c: api.remove_container(c["Id"], force=True, v=True),
+            [c for c in found if c["State"] != "removing"],
+        )
         _each(lambda n: api.remove_network(n["Id"]), nets)
         _each(lambda v: api.remove_volume(v["Name"], force=True), volumes)
-        containers += len(found)
-        networks += len(nets)
+        if found and not nets and not volumes:
+            time.sleep(0.02)
     raise LabError(
-        f"something labelled {', '.join(labels)} keeps coming back; `docker ps -a` and `docker network ls` show it"
+        f"something labelled {', '.join(labels)} is not to be removed; `docker ps -a` and `docker network ls` show it"
     )
 
 

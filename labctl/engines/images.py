@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from labctl.lab import from_label_list
 INPUTS = "labctl.inputs"
 NOTE = "labctl.build"
 BUILD_TIMEOUT_S = 3600.0
+_COPY = re.compile(r"\s*(?:COPY|ADD)\s+(.*)", re.IGNORECASE)
 # Beyond this a build context is not read to see whether it changed; Compose's own cache decides then.
 CONTEXT_LIMIT_BYTES = 64 * 2**20
 
@@ -57,21 +59,33 @@ def image_name(config: Mapping[str, Any], service: str) -> str:
 
 
 def fingerprint(spec: Mapping[str, Any]) -> str | None:
-    """A digest of everything a build reads, or None when its context is too large or not a folder here."""
+    """A digest of everything a build reads, or None when that is too large or not to be told from here."""
     context = Path(spec["context"])
-    if not context.is_dir():
+    dockerfile = context / str(spec.get("dockerfile", "Dockerfile"))
+    if not dockerfile.is_file():
         return None
     digest = hashlib.sha256(repr(sorted((k, str(v)) for k, v in spec.items() if k != "context")).encode())
     total = 0
-    for path in sorted(p for p in context.rglob("*") if "__pycache__" not in p.parts):
-        if not path.is_file():
-            continue
+    for path in (dockerfile, *_read_by(dockerfile, context)):
         total += path.stat().st_size
         if total > CONTEXT_LIMIT_BYTES:
             return None
         digest.update(f"{path.relative_to(context)}\0{path.stat().st_mode & 0o111}\0".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:32]
+
+
+def _read_by(dockerfile: Path, context: Path) -> list[Path]:
+    """The files of a context that the Dockerfile copies; all of them where its words do not say which."""
+    sources: list[str] = []
+    for line in dockerfile.read_text(encoding="utf-8", errors="replace").splitlines():
+        match = _COPY.match(line)
+        if match and "--from" not in line:
+            sources += [word for word in match[1].split()[:-1] if not word.startswith("--")]
+    plain = all(not set(source) & set("*?[$\"'") for source in sources)
+    roots = [context / source for source in sources] if plain else [context]
+    files = [p for root in roots for p in ([root] if root.is_file() else sorted(root.rglob("*")))]
+    return [p for p in files if p.is_file() and "__pycache__" not in p.parts]
 
 
 def _is_here(api: APIClient, image: str) -> bool:

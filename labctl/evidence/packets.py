@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 from labctl.errors import EvidenceError
@@ -114,16 +115,17 @@ def read_packets(path: Path, epoch: float, filters: int) -> Iterator[Packet]:
 
     Raises EvidenceError when the file is missing or is no dissection.
     """
-    columns = list(FIELDS)
+    width = len(FIELDS)
+    words: dict[str, str] = {}
     try:
         with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
             for line_number, line in enumerate(file, 1):
                 cells = line.rstrip("\n").split("\t")
-                if len(cells) != len(columns) + filters:
+                if len(cells) != width + filters:
                     raise EvidenceError(
-                        f"{path}:{line_number}: {len(cells)} columns where {len(columns) + filters} were asked for"
+                        f"{path}:{line_number}: {len(cells)} columns where {width + filters} were asked for"
                     )
-                packet = _packet(dict(zip(columns, cells, strict=False)), cells[len(columns) :], epoch)
+                packet = _packet(_NEEDED(cells), cells[width:], epoch, words)
                 if packet is not None:
                     yield packet
     except OSError as error:
@@ -132,45 +134,59 @@ def read_packets(path: Path, epoch: float, filters: int) -> Iterator[Packet]:
         raise EvidenceError(f"{path} is no dissection: {error}") from None
 
 
-def _packet(cell: dict[str, str], marks: list[str], epoch: float) -> Packet | None:
-    source, destination = cell["source"] or cell["source6"], cell["destination"] or cell["destination6"]
-    if cell["protocol"] in ("0x88b5", "LABCTL") or (not source and SENTINEL in cell["info"]):
+# The columns a packet is made of, in the order in which `_packet` takes them, wherever FIELDS has them.
+_NEEDED = itemgetter(*map(list(FIELDS).index, (
+    "number", "epoch", "interface", "length", "protocol", "source", "destination", "source6", "destination6", "ttl",
+    "hop_limit", "ip_id", "tcp_sport", "tcp_dport", "tcp_flags", "tcp_seq", "tcp_ack", "tcp_len", "tcp_window",
+    "tcp_stream", "tcp_raw", "retransmission", "udp_sport", "udp_dport", "icmp_type", "icmp_code", "icmpv6_type",
+    "icmpv6_code", "info",
+)))  # fmt: skip
+
+
+def _packet(cells: tuple[str, ...], marks: list[str], epoch: float, words: dict[str, str]) -> Packet | None:
+    """One packet from its cells; `words` keeps one copy of each text that most packets share."""
+    (
+        number, at, interface, length, protocol, source, destination, source6, destination6, ttl, hop_limit, ip_id,
+        tcp_sport, tcp_dport, tcp_flags, seq, ack, payload, window, stream, raw_seq, retransmission, udp_sport,
+        udp_dport, icmp_type, icmp_code, icmpv6_type, icmpv6_code, info,
+    ) = cells  # fmt: skip
+    source, destination = source or source6, destination or destination6
+    if protocol in ("0x88b5", "LABCTL") or (not source and SENTINEL in info):
         return None
-    icmp = (
-        (int(cell["icmp_type"]), int(cell["icmp_code"])) if cell["icmp_type"] and cell["icmp_code"] else None
-    )
-    icmpv6 = (
-        (int(cell["icmpv6_type"]), int(cell["icmpv6_code"]))
-        if cell["icmpv6_type"] and cell["icmpv6_code"]
-        else None
-    )
+    icmp = (int(icmp_type), int(icmp_code)) if icmp_type and icmp_code else None
+    icmpv6 = (int(icmpv6_type), int(icmpv6_code)) if icmpv6_type and icmpv6_code else None
     # An ICMP error quotes the packet it is about; the quoted header's fields are not this packet's own.
     own = icmp is None and icmpv6 is None
+    sport, dport = (tcp_sport or udp_sport, tcp_dport or udp_dport) if own else ("", "")
+    shared = words.setdefault
     return Packet(
-        number=int(cell["number"]),
-        t=round(float(cell["epoch"]) - epoch, 6),
-        interface=cell["interface"],
-        length=int(cell["length"]),
-        protocol=cell["protocol"],
-        source=source,
-        destination=destination,
-        sport=_int((cell["tcp_sport"] or cell["udp_sport"]) if own else ""),
-        dport=_int((cell["tcp_dport"] or cell["udp_dport"]) if own else ""),
-        flags=int(cell["tcp_flags"], 16) if cell["tcp_flags"] and own else None,
-        seq=_int(cell["tcp_seq"]),
-        ack=_int(cell["tcp_ack"]),
-        payload=_int(cell["tcp_len"]),
-        window=_int(cell["tcp_window"]),
-        stream=_int(cell["tcp_stream"]) if own else None,
-        raw_seq=_int(cell["tcp_raw"]),
-        retransmission=bool(cell["retransmission"]),
-        icmp=icmp,
-        icmpv6=icmpv6,
-        ttl=_int(cell["ttl"] or cell["hop_limit"]),
-        ip_id=cell["ip_id"],
-        info=cell["info"],
-        selected=frozenset(i for i, mark in enumerate(marks) if mark),
+        int(number),
+        round(float(at) - epoch, 6),
+        shared(interface, interface),
+        int(length),
+        shared(protocol, protocol),
+        shared(source, source),
+        shared(destination, destination),
+        int(sport) if sport else None,
+        int(dport) if dport else None,
+        int(tcp_flags, 16) if tcp_flags and own else None,
+        int(seq) if seq else None,
+        int(ack) if ack else None,
+        int(payload) if payload else None,
+        int(window) if window else None,
+        int(stream) if stream and own else None,
+        int(raw_seq) if raw_seq else None,
+        bool(retransmission),
+        icmp,
+        icmpv6,
+        _int(ttl or hop_limit),
+        ip_id,
+        info,
+        frozenset([i for i, mark in enumerate(marks) if mark]) if marks else _NONE,
     )
+
+
+_NONE: frozenset[int] = frozenset()
 
 
 def _int(text: str) -> int | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from labctl.errors import EvidenceError
 from labctl.evidence.packets import Packet, read_packets
+from labctl.evidence.shapes import EVENTS, SAMPLE, lacking, number
 
 VERSION = 1
 
@@ -134,6 +135,7 @@ class Evidence:
     captures: dict[str, CaptureRecord] = field(default_factory=dict)
     seconds: float | None = None
     error: str | None = None
+    undoing_error: str | None = None
     missing: str | None = None
     interrupted: bool = False
 
@@ -143,6 +145,8 @@ class Evidence:
         found: dict[str, list[Sample]] = {}
         path = self.path / "sockets.jsonl"
         for line in _lines(path) if path.exists() else ():
+            if lacks := lacking(line, SAMPLE):
+                raise EvidenceError(f"{path}: a sample lacks or garbles {lacks}")
             found.setdefault(line["host"], []).append(Sample(line["t"], tuple(line["sockets"])))
         return found
 
@@ -178,26 +182,24 @@ def load(path: Path) -> Evidence:
     events = path / "events.jsonl"
     evidence: Evidence | None = None
     for line in _lines(events):
+        kind = line.get("event")
+        if not isinstance(kind, str) or kind not in EVENTS:
+            continue
+        if kind == "run-start" and line.get("version") != VERSION:
+            raise EvidenceError(f"{events} is of version {line.get('version')}; this labctl reads version {VERSION}")
+        if lacks := lacking(line, {"t": number, **EVENTS[kind]}):
+            raise EvidenceError(f"{events}: a {kind} line lacks or garbles {lacks}")
         try:
-            if line["event"] == "run-start":
-                if line.get("version") != VERSION:
-                    raise EvidenceError(
-                        f"{events} is of version {line.get('version')}; this labctl reads version {VERSION}"
-                    )
+            if kind == "run-start":
+                overrides = line.get("overrides", {})
                 evidence = Evidence(
-                    path,
-                    line["run"],
-                    line["scenario"],
-                    line["engine"],
-                    line["started"],
-                    line["epoch"],
-                    line["seed"],
-                    line.get("overrides", {}),
-                )
+                    path, line["run"], line["scenario"], line["engine"], line["started"], line["epoch"], line["seed"],
+                    {str(name): str(value) for name, value in overrides.items()} if isinstance(overrides, dict) else {},
+                )  # fmt: skip
             elif evidence is not None:
                 _take(evidence, line)
-        except (KeyError, TypeError) as error:
-            raise EvidenceError(f"{events}: a {line.get('event')!r} line lacks or garbles {error}") from None
+        except KeyError as error:
+            raise EvidenceError(f"{events}: a {kind} line speaks of {error}, which never began") from None
     if evidence is None:
         raise EvidenceError(f"{events} has no run-start line, so this is no run directory")
     return evidence
@@ -225,17 +227,20 @@ def _take(evidence: Evidence, line: dict[str, Any]) -> None:
     elif kind == "fault-applied":
         _fault(evidence, line).spans.append(Span(line["asked"], line["t"]))
     elif kind == "fault-removed":
-        span = next(
-            f for f in reversed(evidence.faults) if (f.name, f.host) == (line["name"], line["host"])
-        ).spans[-1]
-        span.removed, span.packets = line["t"], line["packets"]
+        named = [f for f in evidence.faults if (f.name, f.host) == (line["name"], line["host"])]
+        if named:  # one that was interrupted while it was being applied is taken back, but was never in place
+            named[-1].spans[-1].removed, named[-1].spans[-1].packets = line["t"], line["packets"]
     elif kind == "capture-end":
         evidence.captures[line["host"]] = CaptureRecord(
             line["host"], line["file"], line["packets"], line["dropped"], line["complete"], line["reason"],
             tuple(line["filters"]), tuple(line["refused"]),
         )  # fmt: skip
     elif kind == "error":
-        evidence.error = evidence.error or line["message"]
+        # What failed while things were being undone is recorded before what made that necessary, and is less telling.
+        if line.get("undoing"):
+            evidence.undoing_error = evidence.undoing_error or line["message"]
+        else:
+            evidence.error = evidence.error or line["message"]
         evidence.missing = evidence.missing or (line["message"] if line.get("missing") else None)
     elif kind == "interrupted":
         evidence.interrupted = True
@@ -275,16 +280,20 @@ def _ended(evidence: Evidence, program: ProgramRecord, line: dict[str, Any]) -> 
     )  # fmt: skip
 
 
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no JSON number")
+
+
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     try:
         with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
+            for line_number, line in enumerate(file, 1):
                 try:
-                    value = json.loads(line)
-                except ValueError:
-                    raise EvidenceError(f"{path}:{number}: this line is no JSON") from None
+                    value = json.loads(line, parse_constant=_no_number)
+                except (ValueError, RecursionError):
+                    raise EvidenceError(f"{path}:{line_number}: this line is no JSON") from None
                 if not isinstance(value, dict):
-                    raise EvidenceError(f"{path}:{number}: this line is no JSON object")
+                    raise EvidenceError(f"{path}:{line_number}: this line is no JSON object")
                 yield value
     except OSError as error:
         raise EvidenceError(f"{path} cannot be read: {error.strerror}") from None

@@ -26,7 +26,8 @@ class Change:
 class Counter:
     """Where the packets that a fault touched are counted: an iptables chain of ours, whole.
 
-    `tool` is `iptables` or `ip6tables`; the packet counts of all rules in `chain` that end in a target are summed.
+    `tool` is `iptables` or `ip6tables`; the packets of the chain's rules are summed, but for those that only RETURN: what they
+    let pass was not touched.
     """
 
     tool: str
@@ -62,7 +63,8 @@ class FaultPlan:
     """What a fault will do at one host: changes in order, and how to prove that it fired.
 
     `quench` ends the effect at once where the undo itself is slow: nf_tables takes 10 to 25 ms to delete a rule and 3 ms to
-    insert one, so a RETURN in front of a chain heals sooner than unhooking it.
+    insert one, so a RETURN in front of a chain heals sooner than unhooking it. `ahead` is how many changes have no effect
+    yet and can be made before the fault's time; all but the last when not given.
 
     A fault that is more than commands has an `action` instead: a request that the agent's table of actions understands
     ({"type": ..., ...}, JSON all through, `{dev:NETWORK}` allowed in any string); its `changes` then say for people what it
@@ -76,6 +78,7 @@ class FaultPlan:
     changes: tuple[Change, ...]
     counters: tuple[Counter, ...] = ()
     quench: tuple[Change, ...] = ()
+    ahead: int | None = None
     interface: str | None = None
     action: dict[str, Any] | None = None
 
@@ -86,6 +89,7 @@ class FaultPlan:
             "changes": [{"do": list(c.do), "undo": list(c.undo)} for c in self.changes],
             "counters": [asdict(counter) for counter in self.counters],
             "quench": [{"do": list(c.do), "undo": list(c.undo)} for c in self.quench],
+            **({} if self.ahead is None else {"ahead": self.ahead}),
         }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from labctl.faults.base import Family
-from labctl.faults.match import Firewall
+from labctl.faults.firewall import Firewall
 
 
 class Drop(Firewall):

@@ -1,20 +1,31 @@
-"""Which packets a firewall fault is about, and the iptables(8) arguments that say so."""
+"""Which packets a fault is about, and the iptables(8) arguments that say so (iptables-extensions(8): tcp, icmp, conntrack)."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from labctl.faults.base import Change, Counter, Family, Fault, FaultPlan, Impossible, Site
+from labctl.faults import icmp
+from labctl.faults.base import Family, Fault, Impossible, Site
 
-Direction = Literal["in", "out", "forward"]
-HOOKS: dict[str, str] = {"in": "INPUT", "out": "OUTPUT", "forward": "FORWARD"}
 TOOLS: dict[Family, str] = {4: "iptables", 6: "ip6tables"}
+TCP_FLAGS = ("fin", "syn", "rst", "psh", "ack", "urg")
+STATES = ("new", "established", "related", "invalid", "untracked")
+Match = tuple[str, ...]
 
 
 def _as_tuple(value: object) -> object:
     return (value,) if isinstance(value, str) else value
+
+
+def _words(value: object) -> object:
+    """`syn,!ack`, `syn !ack` or a list of the words, in lower case."""
+    if isinstance(value, list | tuple) and all(isinstance(word, str) for word in value):
+        value = " ".join(value)
+    if not isinstance(value, str):
+        raise ValueError("write words like syn or a list like [syn, '!ack']")
+    return tuple(value.replace(",", " ").lower().split())
 
 
 def _port(value: object) -> object:
@@ -31,87 +42,100 @@ def _port(value: object) -> object:
 
 HostNames = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
 Port = Annotated[str, BeforeValidator(_port), Field(json_schema_extra={"type": ["integer", "string"]})]
+_WORDS_SCHEMA: dict[str, Any] = {"type": ["array", "string"], "items": {"type": "string"}}
 
 
-class Firewall(Fault):
-    """A rule in a chain of our own, hooked in front of the host's own rules.
-
-    At a host it stands in INPUT (packets that arrive) or OUTPUT (packets it sends); on a router in FORWARD.
-    """
+class Packets(Fault):
+    """Base of the faults that are about some packets: which protocol, from and to whom, ports, flags, ICMP type, state."""
 
     protocol: Literal["tcp", "udp", "icmp", "icmpv6", "all"] = "all"
     source: HostNames = Field(default=(), alias="from", description="Only packets from these hosts.")
     destination: HostNames = Field(default=(), alias="to", description="Only packets to these hosts.")
     sport: Port | None = Field(default=None, description="Source port or range, TCP and UDP only.")
     dport: Port | None = Field(default=None, description="Destination port or range, TCP and UDP only.")
-    direction: Direction | None = Field(
-        default=None, description="in or out at a host (default: in, or out when `to` names another host); forward on a router."
+    flags: Annotated[tuple[str, ...], BeforeValidator(_words), Field(json_schema_extra=_WORDS_SCHEMA)] = Field(
+        default=(),
+        description="TCP flags that must be set or, with `!`, unset, like `syn,!ack`; the others do not matter.",
+    )
+    icmp_type: Annotated[str, BeforeValidator(str)] | None = Field(
+        default=None, description="An ICMP type, by name (echo-request) or as type or type/code (3/4)."
+    )
+    state: Annotated[tuple[str, ...], BeforeValidator(_words), Field(json_schema_extra=_WORDS_SCHEMA)] = Field(
+        default=(), description=f"Connection tracking states, one or more of {', '.join(STATES)}."
     )
 
     @model_validator(mode="after")
-    def _ports_need_a_protocol_that_has_them(self) -> Firewall:
+    def _fits_its_protocol(self) -> Packets:
         if (self.sport or self.dport) and self.protocol not in ("tcp", "udp"):
             raise ValueError(f"protocol {self.protocol} has no ports; write protocol: tcp or protocol: udp")
+        if self.flags and self.protocol != "tcp":
+            raise ValueError(f"protocol {self.protocol} has no flags; write protocol: tcp")
+        if self.icmp_type is not None:
+            if self.protocol not in ("icmp", "icmpv6"):
+                raise ValueError(f"protocol {self.protocol} has no icmp_type; write protocol: icmp or protocol: icmpv6")
+            icmp.number(self.icmp_type, self.protocol)
+        return self
+
+    @model_validator(mode="after")
+    def _does_not_contradict_itself(self) -> Packets:
+        names = [flag.removeprefix("!") for flag in self.flags]
+        for name in names:
+            if name not in TCP_FLAGS:
+                raise ValueError(f"{name!r} is no TCP flag; write some of {', '.join(TCP_FLAGS)}, each with or without a !")
+            if names.count(name) > 1:
+                raise ValueError(f"flags names {name} twice; write {name} (it is set) or !{name} (it is not)")
+        for state in self.state:
+            if state not in STATES:
+                raise ValueError(f"{state!r} is no state; write some of {', '.join(STATES)}")
+        if len(self.source) == 1 and self.source == self.destination:
+            raise ValueError(f"from and to are both {self.source[0]}, and a packet to oneself crosses no network; change one")
         return self
 
     def hosts(self) -> tuple[str, ...]:
         return self.source + self.destination
 
-    def target(self, family: Family) -> tuple[str, ...]:
-        """The jump, as iptables arguments. Raises Impossible when the family has no such target."""
-        raise NotImplementedError
-
-    def plan(self, site: Site, name: str) -> FaultPlan:
-        """One chain per address family: created, filled, and hooked last, so that it starts whole."""
-        hook = HOOKS[self._direction(site)]
-        chain = f"LABCTL-{name}"
-        changes: list[Change] = []
-        counters: list[Counter] = []
-        quench: list[Change] = []
-        for family in self._families(site):
-            tool = (TOOLS[family], "-w", "5")
-            rules = [(*match, *self.target(family)) for match in self._matches(site, family)]
-            if not rules:
-                continue
-            changes.append(Change((*tool, "-N", chain), (*tool, "-X", chain)))
-            changes += [Change((*tool, "-A", chain, *rule), (*tool, "-D", chain, *rule)) for rule in rules]
-            changes.append(Change((*tool, "-I", hook, "-j", chain), (*tool, "-D", hook, "-j", chain)))
-            counters.append(Counter(TOOLS[family], "filter", chain))
-            quench.append(Change((*tool, "-I", chain, "1", "-j", "RETURN"), (*tool, "-D", chain, "-j", "RETURN")))
-        if not changes:
-            named = ", ".join(self.hosts())
-            raise Impossible(f"{named} and {site.host} have no address family in common, so no packet could match")
-        return FaultPlan(name, self.kind, site.host, "iptables", tuple(changes), tuple(counters), tuple(quench))
-
-    def _direction(self, site: Site) -> Direction:
-        if self.direction is not None:
-            return self.direction
-        if site.is_router:
-            return "forward"
-        return "out" if any(peer != site.host for peer in self.destination) else "in"
-
-    def _families(self, site: Site) -> tuple[Family, ...]:
-        wanted: tuple[Family, ...] = {"icmp": (4,), "icmpv6": (6,)}.get(self.protocol, site.families)  # type: ignore[assignment]
-        usable = tuple(family for family in wanted if family in site.families)
+    def families(self, site: Site) -> tuple[Family, ...]:
+        """The address families that the lab has and the protocol can be in. Raises Impossible when there is none."""
+        wanted: dict[str, tuple[Family, ...]] = {"icmp": (4,), "icmpv6": (6,)}
+        usable = tuple(family for family in wanted.get(self.protocol, site.families) if family in site.families)
         if not usable:
-            raise Impossible(f"protocol {self.protocol} needs IPv6, and this lab has only IPv4")
+            raise Impossible(f"protocol {self.protocol} needs IPv6, and this lab has only IPv4; write protocol: icmp, "
+                             "or give its networks enable_ipv6: true")  # fmt: skip
         return usable
 
-    def _matches(self, site: Site, family: Family) -> list[tuple[str, ...]]:
-        sources = site.peers(self.source, family) if self.source else ("",)
-        destinations = site.peers(self.destination, family) if self.destination else ("",)
-        ports: tuple[str, ...] = ()
-        if self.sport:
-            ports += ("--sport", self.sport)
-        if self.dport:
-            ports += ("--dport", self.dport)
-        return [
-            (
-                *(("-s", source) if source else ()),
-                *(("-d", destination) if destination else ()),
-                *(("-p", self.protocol) if self.protocol != "all" else ()),
-                *ports,
-            )
-            for source in sources
-            for destination in destinations
-        ]
+    def match(self, site: Site, family: Family, answers: bool = False) -> Match | None:
+        """The iptables arguments for these packets, or for those that answer them; None when a named host has no address there.
+
+        Several addresses stand in one argument with commas; iptables(8) makes a rule of each pair of them, all at once.
+        """
+        ends = [site.peers(names, family) for names in (self.source, self.destination)]
+        if any(names and not found for names, found in zip((self.source, self.destination), ends, strict=True)):
+            return None
+        ports = [self.sport, self.dport]
+        if answers:
+            ends, ports = ends[::-1], ports[::-1]
+        words: list[str] = []
+        for option, addresses in zip(("-s", "-d"), ends, strict=True):
+            words += (option, ",".join(addresses)) if addresses else ()
+        words += ("-p", self.protocol) if self.protocol != "all" else ()
+        for option, port in zip(("--sport", "--dport"), ports, strict=True):
+            words += (option, port) if port else ()
+        return (*words, *self._details(family))
+
+    def _details(self, family: Family) -> Match:
+        words: list[str] = []
+        if self.flags:
+            names = [flag.removeprefix("!").upper() for flag in self.flags]
+            wanted = [flag.upper() for flag in self.flags if not flag.startswith("!")]
+            words += ("--tcp-flags", ",".join(names), ",".join(wanted) or "NONE")
+        if self.icmp_type is not None:
+            option = "--icmp-type" if family == 4 else "--icmpv6-type"
+            words += (option, icmp.number(self.icmp_type, self.protocol))
+        if self.state:
+            words += ("-m", "conntrack", "--ctstate", ",".join(state.upper() for state in self.state))
+        return tuple(words)
+
+    def nobody(self, site: Site) -> Impossible:
+        """What to raise when no family has a packet that could match."""
+        named = ", ".join(dict.fromkeys((*self.hosts(), site.host)))
+        return Impossible(f"{named} have no address family in common, so no packet could match")

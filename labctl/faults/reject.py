@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from labctl.faults.base import Family, Impossible
-from labctl.faults.match import Firewall
+from labctl.faults.firewall import Firewall
 
 Answer = Literal[
     "tcp-reset",

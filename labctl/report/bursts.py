@@ -22,7 +22,8 @@ _ABSORBED = frozenset({"retransmission", "lost", "zero-window", "duplicate"})
 class Burst:
     """Passages of one conversation (or, when there are too many rows, of one pair of hosts) told as one.
 
-    `there` and `back` count packets and payload bytes from `source` to `target` and the other way.
+    `there` and `back` count packets and payload bytes from `source` to `target`, the way of the data, and the other way;
+    `turned` when its first packet went the other way.
     """
 
     source: str | None
@@ -37,6 +38,7 @@ class Burst:
     problems: Counter[str] = field(default_factory=Counter)
     numbers: dict[str, tuple[int, int]] = field(default_factory=dict)
     mixed: bool = False
+    turned: bool = False
     members: list[Passage] = field(default_factory=list)
 
     @property
@@ -71,6 +73,15 @@ class Burst:
         for hop in passage.hops:
             low, high = numbers.get(hop.host, (hop.number, hop.number))
             numbers[hop.host] = min(low, hop.number), max(high, hop.number)
+
+
+    def orient(self) -> None:
+        """Let `source` be who sent the data."""
+        if self.back_bytes > self.there_bytes:
+            self.source, self.target = self.target, self.source
+            self.there, self.back = self.back, self.there
+            self.there_bytes, self.back_bytes = self.back_bytes, self.there_bytes
+            self.turned = not self.turned
 
 
 Row = Passage | Burst
@@ -132,13 +143,14 @@ def _unfold(told: list[Row]) -> list[Row]:
         else:
             if isinstance(row, Burst):
                 row.members = []
+                row.orient()
             out.append(row)
     out.sort(key=lambda row: row.t)
     return out
 
 
 def _by_slice(found: Sequence[Passage], slice_s: float) -> list[Row]:
-    told: list[Row] = []
+    told: list[Burst] = []
     open_: dict[object, Burst] = {}
     for passage in found:
         if passage.noise:
@@ -150,4 +162,6 @@ def _by_slice(found: Sequence[Passage], slice_s: float) -> list[Row]:
             burst.mixed = True
             told.append(burst)
         burst.add(passage)
-    return told
+    for burst in told:
+        burst.orient()
+    return list(told)

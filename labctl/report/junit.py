@@ -21,7 +21,7 @@ def junit(runs: Sequence[Mapping[str, Any]]) -> str:
     `directory` where the caller added it.
     """
     suites = [_suite(run) for run in runs]
-    root = ET.Element("testsuites", name="labctl", **_sums(suites))
+    root = ET.Element("testsuites", {"name": "labctl", **_sums(suites)})
     root.extend(suites)
     ET.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"

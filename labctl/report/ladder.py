@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from labctl.evidence.packets import ACK, FIN, PSH, RST, SYN, Packet
 from labctl.evidence.record import Evidence
@@ -15,6 +16,8 @@ from labctl.report.series import Throughput, throughput
 from labctl.verdict.explain import ICMP_UNREACHABLE, ICMPV6_UNREACHABLE
 
 _FLAGS = ((SYN, "SYN"), (FIN, "FIN"), (RST, "RST"), (PSH, "PSH"), (ACK, "ACK"))
+# Up to so many hosts every split into left and right is tried.
+_SPLIT_ALL = 9
 _TROUBLE = {
     "lost": "lost",
     "rst": "reset",
@@ -111,20 +114,42 @@ def _routers(evidence: Evidence) -> list[str]:
 
 
 def _order(evidence: Evidence, found: Sequence[Passage], routers: frozenset[str]) -> tuple[str, ...]:
-    """Who speaks first stands left; routers stand in the middle; a host that neither spoke nor was spoken to is left out."""
+    """The lifelines: who speaks first stands left, routers in the middle, so that what they pass on crosses them.
+
+    A host that neither spoke nor was spoken to nor has a fault is left out.
+    """
     spoke: dict[str, None] = {}
+    pairs: Counter[tuple[str, str]] = Counter()
     for passage in found:
         if not passage.noise:
             for host in (passage.source, passage.target, *(hop.host for hop in passage.hops)):
                 if host is not None:
                     spoke.setdefault(host)
-    for band in evidence.faults:
-        spoke.setdefault(band.host)
+            pairs[passage.source or "", passage.target or ""] += 1
+    for fault in evidence.faults:
+        spoke.setdefault(fault.host)
     names = list(spoke) or list(evidence.addresses) or list(evidence.captures)
     ends = [host for host in names if host not in routers]
-    middle = [host for host in names if host in routers]
-    half = max(1, len(ends) // 2) if ends else 0
-    return (*ends[:half], *middle, *ends[half:])
+    left = _left_side(ends, pairs) if routers else set(ends)
+    return (
+        *(h for h in ends if h in left),
+        *(h for h in names if h in routers),
+        *(h for h in ends if h not in left),
+    )
+
+
+def _left_side(ends: Sequence[str], pairs: Mapping[tuple[str, str], int]) -> set[str]:
+    """Which hosts stand left of the router so that as many packets as possible cross it; the first always does."""
+    if len(ends) > _SPLIT_ALL:
+        return set(ends[: len(ends) // 2])
+    best, most = set(ends[:1]), -1
+    for size_ in range(len(ends)):
+        for others in combinations(ends[1:], size_):
+            left = {*ends[:1], *others}
+            crossing = sum(n for (a, b), n in pairs.items() if (a in left) != (b in left))
+            if crossing > most:
+                best, most = left, crossing
+    return best
 
 
 def label(row: Row) -> str:

@@ -73,13 +73,16 @@ def _row(row: Row, place: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _burst(row: Burst, place: Mapping[str, int]) -> dict[str, Any]:
-    p = row.first.packet
+    fields = _fields(row.first.packet, full=False)
+    if row.turned:
+        other = {"src": "dst", "dst": "src", "sport": "dport", "dport": "sport"}
+        fields = {other.get(key, key): value for key, value in fields.items()}
     return {
         "e": row.end,
         "c": [row.there, row.there_bytes, row.back, row.back_bytes],
         "n": [[place[h], low, high] for h, (low, high) in row.numbers.items() if h in place],
         "w": model.trouble(row),
-        "p": _fields(p, full=False),
+        "p": fields,
         "mix": int(row.mixed),
     }
 

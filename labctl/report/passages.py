@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from operator import itemgetter
 from typing import Literal, NamedTuple
 
@@ -142,6 +143,7 @@ def _choose(waiting: list[Passage], hop: Hop) -> Passage | None:
     return free
 
 
+@lru_cache(maxsize=4096)
 def _is_group(address: str) -> bool:
     """Whether an address is multicast or the limited broadcast."""
     if ":" in address:

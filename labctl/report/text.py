@@ -13,6 +13,9 @@ MAX_TEXT_ROWS = 400
 GAP_S = 0.25
 _TIME = 9
 _LEAST_WIDTH = 60
+# Words where there is little room, and words that the label has already.
+_SHORT = {"lost": "stopped", "retransmission": "resent"}
+_SHOWN = ("reset", "ICMP error")
 
 
 def show(run: RunVerdict, width: int = 100) -> str:
@@ -101,8 +104,8 @@ class _Drawing:
         return start + "─" * (self.width - plain.columns(start) - len(end)) + end
 
     def _fault(self, t: float, band: Band, begins: bool) -> str:
-        touched = "" if begins or band.packets is None else f", {plain.plural(band.packets, 'packet')} touched"
-        text = f"{'▼' if begins else '▲'} {band.name} ({band.kind}) {'begins' if begins else 'ends'}{touched}"
+        touched = "" if band.packets is None else f": {plain.plural(band.packets, 'packet')}"
+        text = f"▼ {band.name} ({band.kind})" if begins else f"▲ {band.name} ends{touched}"
         cells = self._lifelines(t)
         if band.host in self.at:
             cells[self.at[band.host]] = "▼" if begins else "▲"
@@ -114,7 +117,7 @@ class _Drawing:
             self._arrow(cells, [h for h in (row.source, row.target) if h in self.at], "═", row)
         else:
             self._arrow(cells, [hop.host for hop in row.hops if hop.host in self.at], _stroke(row), row)
-        wrong = ", ".join("stopped" if w == "lost" else w for w in trouble(row) if w not in ("reset", "ICMP error"))
+        wrong = ", ".join(_SHORT.get(w, w) for w in trouble(row) if isinstance(row, Burst) or w not in _SHOWN)
         text = label(row) + (f" [{wrong}]" if wrong else "")
         numbered = text if isinstance(row, Burst) else f"{text}  {ports(row.packet)}"
         return self._line(f"{row.t:.4f}", cells, numbered if plain.columns(numbered) <= self.label_width else text)

@@ -40,7 +40,8 @@ def _outcome_checks(expect: Expectation, program: ProgramRecord) -> Iterator[Fin
         yield Finding("outcome", "a program that reports one", f"none; exit status {program.exit}", "error")
         return
     outcome = program.outcome or {}
-    if "errno" in expect.model_fields_set and expect.errno is not None:
+    if "errno" in expect.model_fields_set:
+        wanted = (None,) if expect.errno is None else expect.errno  # `errno: null` asks for success
         actual = outcome["errno"]
         # Our own time limit is neither success nor an error of the kernel's, so it is no null here.
         said = (
@@ -48,10 +49,10 @@ def _outcome_checks(expect: Expectation, program: ProgramRecord) -> Iterator[Fin
             if actual is None and outcome.get("timed_out")
             else symbol(actual)
         )
-        ok = actual in expect.errno and not (
+        ok = actual in wanted and not (
             actual is None and outcome.get("timed_out") and not expect.timed_out
         )
-        yield Finding.of("errno", " or ".join(symbol(e) for e in expect.errno), said, ok)
+        yield Finding.of("errno", " or ".join(symbol(e) for e in wanted), said, ok)
     if expect.timed_out is not None:
         actual = bool(outcome.get("timed_out"))
         yield Finding.of(

@@ -71,8 +71,7 @@ def _problems(scenario: Scenario, evidence: Evidence) -> list[str]:
     found = []
     if evidence.interrupted:
         found.append("interrupted before it was finished")
-    if evidence.error:
-        found.append(evidence.error)
+    found += [error for error in (evidence.error, evidence.undoing_error) if error]
     for fault in evidence.faults:
         if fault.packets == 0:
             found.append(
@@ -86,6 +85,8 @@ def _problems(scenario: Scenario, evidence: Evidence) -> list[str]:
             for c in evidence.captures.values()
             if not c.complete
         ]
+    if not found and evidence.seconds is None:
+        found.append("the record ends before the run did; was labctl killed?")
     if not found and len(evidence.steps) < len(scenario.steps):
         found.append(f"only {len(evidence.steps)} of {len(scenario.steps)} steps were taken")
     return found
@@ -110,6 +111,8 @@ def _judge_step(index: int, step: AnyStep, title: str, evidence: Evidence) -> St
         reason = "it was not finished"
     elif record.error is not None:
         verdict, reason = "error", record.error
+    elif expect is not None and (program is None or program.ended is None):
+        verdict, reason = "error", "the record does not say how its program ended"
     elif expect is not None and program is not None:
         findings = check(expect, evidence, index, program)
         verdict = worst([f.verdict for f in findings])

@@ -25,6 +25,14 @@ TIMEOUT_S = 60.0
 # DevTools wants its commands on file descriptor 3 and answers on 4.
 _START = "import os,sys; os.dup2(int(sys.argv[1]),3); os.dup2(int(sys.argv[2]),4); os.execvp(sys.argv[3],sys.argv[3:])"
 
+# Where an element is once it has been scrolled to.
+_BOX = """(() => {
+    const element = document.querySelector(%s);
+    element.scrollIntoView({block: "center", behavior: "instant"});
+    const box = element.getBoundingClientRect();
+    return [box.x, box.y, box.width, box.height];
+})()"""
+
 
 def binary() -> str | None:
     """Where Chromium is, or None."""
@@ -81,19 +89,15 @@ class Browser:
 
     def click(self, selector: str) -> None:
         """Click in the middle of the first element, by the mouse."""
-        where = self.js(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center', behavior: 'instant'}});"
-            " const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()"
-        )
+        x, y, width, height = self.js(_BOX % json.dumps(selector))
         for kind in ("mousePressed", "mouseReleased"):
-            self.command("Input.dispatchMouseEvent", type=kind, x=where[0], y=where[1], button="left", clickCount=1)
+            self.command(
+                "Input.dispatchMouseEvent", type=kind, x=x + width / 2, y=y + height / 2, button="left", clickCount=1
+            )  # fmt: skip
 
     def drag(self, selector: str, start: float, end: float) -> None:
         """Drag across an element, from and to a share of its width."""
-        x, y, width, height = self.js(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center', behavior: 'instant'}});"
-            " const r = e.getBoundingClientRect(); return [r.x, r.y, r.width, r.height]; })()"
-        )
+        x, y, width, height = self.js(_BOX % json.dumps(selector))
         for kind, share, buttons in (("mousePressed", start, 1), ("mouseMoved", end, 1), ("mouseReleased", end, 0)):
             self.command(
                 "Input.dispatchMouseEvent", type=kind, x=x + share * width, y=y + height / 2,

@@ -52,7 +52,15 @@ steps:
   - {wait: 10ms}
   - {stop: serve}
 """
-ANSWER = {"op": "connect", "errno": None, "ms": 1.5, "sent": 0, "received": 0, "byteorder": "little", "machine": "x86_64"}
+ANSWER = {
+    "op": "connect",
+    "errno": None,
+    "ms": 1.5,
+    "sent": 0,
+    "received": 0,
+    "byteorder": "little",
+    "machine": "x86_64",
+}
 
 
 class Fuse:
@@ -89,25 +97,31 @@ class World:
     lab: Lab | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def run(self, host: str, argv: tuple[str, ...], out: Path | None) -> Ran:
+    def run(self, host: str, argv: tuple[str, ...]) -> Ran:
         """Do as the named command would; `refused` says which fail, and with which words."""
         with self._lock:
             self.log.append((host, argv))
         if (words := self.refused(host, argv)) is not None:
-            return Ran(argv, 1, "", words, 0.1)
+            return Ran(argv, 1, "", words, 0.1, time.time())
         if argv[:3] == ("ip", "-json", "address"):
-            return Ran(argv, 0, self._addresses(host), "", 0.1)
+            return Ran(argv, 0, self._addresses(host), "", 0.1, time.time())
         if "-nvxL" in argv:
             chain = f"Chain {argv[-1]} (1 references)\n pkts bytes target\n"
-            return Ran(argv, 0, f"{chain} {self.packets:6d} 180 DROP tcp -- * * 0.0.0.0/0\n", "", 0.1)
-        if argv[0] == "tshark":
-            assert out is not None
-            out.write_text("", encoding="utf-8")
-        return Ran(argv, 0, "", "", 0.1)
+            return Ran(
+                argv, 0, f"{chain} {self.packets:6d} 180 DROP tcp -- * * 0.0.0.0/0\n", "", 0.1, time.time()
+            )
+        return Ran(argv, 0, "", "", 0.1, time.time())
 
     def _addresses(self, host: str) -> str:
         assert self.lab is not None
-        found = [{"ifname": "lo", "address": "00:00:00:00:00:00", "mtu": 65536, "addr_info": [{"local": "127.0.0.1"}]}]
+        found = [
+            {
+                "ifname": "lo",
+                "address": "00:00:00:00:00:00",
+                "mtu": 65536,
+                "addr_info": [{"local": "127.0.0.1"}],
+            }
+        ]
         for index, network in enumerate(self.lab.hosts[host].networks):
             addresses = (self.lab.hosts[host].addresses or {})[network]
             found.append({"ifname": f"eth{index}", "addr_info": [{"local": a} for a in addresses]})
@@ -156,8 +170,24 @@ class FakeProcess:
             self._end({"TERM": 143, "KILL": 137}[name])
 
 
+class FakeDissector:
+    """Stands in for tshark: it reads no packet."""
+
+    def __init__(self, argv: list[str], target: Path) -> None:
+        self.argv, self._target = argv, target
+
+    def read(self, *_: object) -> dict[str, Any]:
+        self._target.write_text("", encoding="utf-8")
+        return {"file": str(self._target), "packets": 1, "argv": self.argv, "exit": 0, "err": ""}
+
+    def kill(self) -> None:
+        pass
+
+
 class FakeCapture:
     """Stands in for dumpcap: what it writes is a capture with one interface and one packet."""
+
+    bracketed_bytes = 0
 
     def __init__(self, path: Path, interfaces: tuple[str, ...], *_: object) -> None:
         self.path, self.interfaces = _here.world.root / path.name, interfaces
@@ -170,13 +200,22 @@ class FakeCapture:
 
     def stop(self, missing: list[str]) -> dict[str, Any]:  # noqa: ARG002
         self.path.write_bytes(small_capture())
-        return {"file": str(self.path), "bytes": 0, "dropped": 0, "complete": True, "reason": None, "said": ""}
+        return {
+            "file": str(self.path),
+            "bytes": 0,
+            "dropped": 0,
+            "complete": True,
+            "reason": None,
+            "said": "",
+        }
 
     def kill(self) -> None:
         pass
 
 
-def small_capture(interface: str = "eth0", times_us: Sequence[int] = (1_000_000,), mark: bytes = b"\x08\x00") -> bytes:
+def small_capture(
+    interface: str = "eth0", times_us: Sequence[int] = (1_000_000,), mark: bytes = b"\x08\x00"
+) -> bytes:
     """A pcapng file with one interface and one 20-byte frame at each time (microseconds since the epoch)."""
     import struct
 
@@ -204,7 +243,7 @@ class _HostAgent(agent_main.Agent):
             label = f"{name}-end" if arguments.get("interval_s") == 0 else name
             world.fuse.point(f"agent.{host}.{label}")
             if "action" in arguments:
-                arguments["action"] |= {"runner": lambda argv: world.run(host, argv, None)}
+                arguments["action"] |= {"runner": lambda argv: world.run(host, argv)}
             return op(**arguments)
 
         return fused
@@ -221,7 +260,9 @@ class FakeChannel:
 
     def __init__(self, host: str, world: World) -> None:
         self._world, self._out = world, queue.Queue[bytes]()
-        self.agent = _HostAgent(host, world, lambda message: self._out.put(json.dumps(message).encode() + b"\n"))
+        self.agent = _HostAgent(
+            host, world, lambda message: self._out.put(json.dumps(message).encode() + b"\n")
+        )
         self.is_open, self.is_dead = True, False
         self.said = ""
 
@@ -289,7 +330,7 @@ class FakeEngine:
         self._point("reserve")
         return addressed(lab, 1 + self.taken)
 
-    def up(self, config: Mapping[str, Any], lab: Lab, hosts: Sequence[str], rendered: Path, say: object) -> None:  # noqa: ARG002
+    def up(self, _config: object, lab: Lab, _hosts: object, rendered: Path, _say: object) -> None:
         self._point("up")
         self.world.lab = lab
         if self.taken:
@@ -342,9 +383,9 @@ def interrupt_driver() -> None:
 def in_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The agent package with made-up commands, captures and sockets."""
 
-    def run(argv: tuple[str, ...], timeout_s: float = 0, out: Path | None = None) -> Ran:  # noqa: ARG001
+    def run(argv: tuple[str, ...]) -> Ran:
         world: World = _here.world
-        return world.run(_here.host, argv, out)
+        return world.run(_here.host, argv)
 
     def commands(request: dict[str, Any]) -> Commands:
         action = Commands.parse(request)
@@ -354,6 +395,7 @@ def in_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(agent_main, "run", run)
     monkeypatch.setitem(agent_main.ACTIONS, "commands", commands)
     monkeypatch.setattr(agent_main, "Capture", FakeCapture)
+    monkeypatch.setattr(agent_main, "Dissector", FakeDissector)
     monkeypatch.setattr(agent_main, "is_bound", lambda port, _protocol: port in _here.world.bound)
     monkeypatch.setattr(agent_main, "_rss_kib", lambda: 1000)
     yield

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_engine import COMPOSE, SCENARIO, Died, FakeEngine, Fuse, World, in_memory, interrupt_driver
+from fake_engine import (
+    COMPOSE,
+    SCENARIO,
+    Died,
+    FakeCapture,
+    FakeEngine,
+    Fuse,
+    World,
+    in_memory,
+    interrupt_driver,
+)
 
 from labctl.agent.__main__ import Refused
 from labctl.errors import LabError, MissingError
@@ -25,13 +34,21 @@ from labctl.verdict.judge import result
 
 # Every call a run makes, in the order of a run; hosts are asked side by side. The test below holds this list to the truth.
 AGENT_POINTS = [
-    *(f"agent.{host}.{op}" for op in ("hello", "routes", "capture_start", "sample") for host in ("server", "client")),
+    *(
+        f"agent.{host}.{op}"
+        for op in ("hello", "routes", "capture_start", "dissect_start", "sample")
+        for host in ("server", "client")
+    ),
     "agent.server.wait_bound",
     "agent.server.apply",
     "agent.client.apply",
     "agent.server.undo",
     "agent.client.undo",
-    *(f"agent.{host}.{op}" for op in ("sample-end", "capture_finish", "capture_stop", "dissect") for host in ("server", "client")),
+    *(
+        f"agent.{host}.{op}"
+        for op in ("sample-end", "capture_finish", "capture_stop", "dissect")
+        for host in ("server", "client")
+    ),
 ]
 ENGINE_POINTS = [
     "engine.prepare",
@@ -81,7 +98,9 @@ class Ran:
             else:
                 done.append(pairs[argv])
         assert done == [], f"never undone: {done}"
-        order = [u for u in reversed(list(dict.fromkeys(pairs.values()))) if u in undone and u not in quenched]
+        order = [
+            u for u in reversed(list(dict.fromkeys(pairs.values()))) if u in undone and u not in quenched
+        ]
         assert [u for u in undone if u not in quenched] == order, "undone in another order than in reverse"
 
     @property
@@ -110,7 +129,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runner]:
         engine = FakeEngine(World(Fuse(at, lambda: bad(engine) if bad else None), agents))
         prepare(engine)
         record = RunDirectory.create(tmp_path / "runs", "r", lambda _: None)
-        request = Request(load(tmp_path / "scenario.yaml"), tmp_path / "compose.yml", 7, standing=standing, keep=keep)
+        request = Request(
+            load(tmp_path / "scenario.yaml"), tmp_path / "compose.yml", 7, standing=standing, keep=keep
+        )
         try:
             execute(request, engine, record, "r")
         finally:
@@ -154,7 +175,10 @@ def test_a_run_passes_every_point_of_the_list_and_passes(run: Runner) -> None:
     ran = run()
     assert ran.value["verdict"] == "pass", ran.value["reason"]
     assert sorted(ran.world.fuse.passed) == sorted([*AGENT_POINTS, *ENGINE_POINTS, DOWN])
-    assert [(f["name"], f["packets"], f["fired"]) for f in ran.value["faults"]] == [("wall", 3, True), ("no", 3, True)]
+    assert [(f["name"], f["packets"], f["fired"]) for f in ran.value["faults"]] == [
+        ("wall", 3, True),
+        ("no", 3, True),
+    ]
     assert [c["complete"] for c in ran.value["captures"]] == [True, True]
     assert [s["exit"] for s in ran.value["steps"] if s["kind"] == "run"] == [0]
     assert_nothing_left(ran)
@@ -164,11 +188,25 @@ def test_the_record_is_written_in_the_order_things_happened(run: Runner) -> None
     """The plan is saved before the lab comes up; captures begin before the first step and end after the last undo."""
     ran = run()
     kinds = [e["event"] for e in ran.events]
-    order = ["run-start", "lab-up", "capture-start", "step-start", "fault-applied", "fault-removed", "capture-end", "lab-down", "run-end"]
+    order = [
+        "run-start",
+        "lab-up",
+        "capture-start",
+        "step-start",
+        "fault-applied",
+        "fault-removed",
+        "capture-end",
+        "lab-down",
+        "run-end",
+    ]
     assert [kinds.index(kind) for kind in order] == sorted(kinds.index(kind) for kind in order)
     assert len(kinds) - 1 - kinds[::-1].index("fault-removed") < kinds.index("capture-end")
-    assert [e["t"] for e in ran.events if e["event"] in order] == sorted(e["t"] for e in ran.events if e["event"] in order)
-    assert json.loads((ran.path / "plan.json").read_text())["hosts"][0]["addresses"]["default"] == ["198.18.1.2"]
+    assert [e["t"] for e in ran.events if e["event"] in order] == sorted(
+        e["t"] for e in ran.events if e["event"] in order
+    )
+    assert json.loads((ran.path / "plan.json").read_text())["hosts"][0]["addresses"]["default"] == [
+        "198.18.1.2"
+    ]
 
 
 @pytest.mark.parametrize("point", AGENT_POINTS)
@@ -221,3 +259,340 @@ def test_an_interrupt_at_any_point_leaves_nothing(run: Runner, point: str) -> No
     assert (ran.value["verdict"], ran.value["interrupted"]) == ("error", True)
     assert ran.value["reason"] == "interrupted before it was finished"
     assert_nothing_left(ran)
+
+
+def test_what_went_wrong_first_is_the_reason_even_when_clean_up_fails_too(run: Runner) -> None:
+    """The first error is the run's reason; what failed while it was being undone does not take its place."""
+
+    def die(engine: FakeEngine) -> None:
+        engine.channels["server"].die("")
+        raise LabError("the fuse has blown")
+
+    ran = run("engine.start.python3", die)
+    assert ran.value["reason"] == "the fuse has blown"
+    later = [e["message"] for e in ran.events if e["event"] == "error" and e.get("undoing")]
+    assert any("the agent on server ended" in message for message in later)
+
+
+def test_an_interrupt_while_an_error_is_being_undone_keeps_both(run: Runner) -> None:
+    """Ctrl-C during the clean-up of a run that broke: the record has the interruption and the error before it."""
+    first_interrupts_the_rest_is_ignored()
+
+    def break_and_interrupt_later(engine: FakeEngine) -> None:
+        engine.world.fuse.at, engine.world.fuse.bad = DOWN, interrupt_driver
+        raise LabError("the fuse has blown")
+
+    ran = run("engine.start.python3", break_and_interrupt_later)
+    assert ran.value["interrupted"]
+    assert "the fuse has blown" in [e.get("message") for e in ran.events]
+    assert ran.engine.downs == 1
+
+
+def test_captures_are_saved_when_a_run_is_interrupted(run: Runner) -> None:
+    """A run that is interrupted in a step still has the captures of every host, whole."""
+    first_interrupts_the_rest_is_ignored()
+    ran = run("engine.start.python3", lambda _: interrupt_driver())
+    assert [c["complete"] for c in ran.value["captures"]] == [True, True]
+    assert {p.name for p in (ran.path / "pcap").glob("*.pcapng")} == {
+        "server.pcapng",
+        "client.pcapng",
+        "merged.pcapng",
+    }
+
+
+def test_one_dead_agent_keeps_no_other_capture_from_being_saved(run: Runner) -> None:
+    """When the agent of one host dies, the captures of the other hosts are in the record."""
+
+    def die(engine: FakeEngine) -> None:
+        engine.channels["server"].die("")
+        raise Died
+
+    ran = run("agent.server.undo", die)
+    assert [c["host"] for c in ran.value["captures"]] == ["client"]
+
+
+@pytest.mark.parametrize("verb", ["-N", "-A", "-I"])
+def test_a_command_that_is_refused_takes_back_those_before_it(run: Runner, verb: str) -> None:
+    """When the kernel refuses one command of a fault, exactly the commands before it are undone, and the step says why."""
+
+    def prepare(engine: FakeEngine) -> None:
+        engine.world.refused = lambda host, argv: (
+            "No chain like that" if host == "server" and verb in argv else None
+        )
+
+    ran = run(prepare=prepare)
+    assert ran.value["verdict"] == "error"
+    assert "step 2 (drop at server): the fault wall could not be applied" in ran.value["reason"]
+    assert "No chain like that" in ran.value["reason"]
+    chain, rule = "LABCTL-wall", ("-p", "tcp", "--dport", "80", "-j", "DROP")
+    undos = {
+        "-N": [],
+        "-A": [("-X", chain)],
+        "-I": [("-D", chain, *rule), ("-X", chain)],
+    }[verb]
+    assert [
+        argv[3:] for host, argv in ran.world.log if host == "server" and ("-D" in argv or "-X" in argv)
+    ] == undos
+
+
+def test_an_undo_that_fails_is_an_error_and_is_tried_again(run: Runner) -> None:
+    """A fault that cannot be taken back makes the run an error, and its agent tries again when it ends."""
+    busy = ["Another app is currently holding the xtables lock"]
+
+    def prepare(engine: FakeEngine) -> None:
+        def refused(_: str, argv: tuple[str, ...]) -> str | None:
+            return busy.pop() if busy and argv[3:] == ("-D", "INPUT", "-j", "LABCTL-wall") else None
+
+        engine.world.refused = refused
+
+    ran = run(prepare=prepare)
+    assert ran.value["verdict"] == "error"
+    assert "could not undo" in ran.value["reason"]
+    assert "xtables lock" in ran.value["reason"]
+    assert [a[3:] for _, a in ran.world.log].count(("-D", "INPUT", "-j", "LABCTL-wall")) == 2
+
+
+def test_an_undo_whose_work_is_gone_already_is_no_error(run: Runner) -> None:
+    """A rule that somebody else has deleted is healed all the same."""
+    gone = "iptables: Bad rule (does a matching rule exist in that chain?)."
+
+    def prepare(engine: FakeEngine) -> None:
+        engine.world.refused = lambda _, argv: gone if argv[3:5] == ("-D", "LABCTL-wall") else None
+
+    assert run(prepare=prepare).value["verdict"] == "pass"
+
+
+def test_a_fault_that_touched_no_packet_is_an_error(run: Runner) -> None:
+    """A run whose fault never saw a packet proves nothing, whatever the programs saw."""
+    ran = run(prepare=lambda engine: setattr(engine.world, "packets", 0))
+    assert ran.value["verdict"] == "error"
+    assert (
+        ran.value["reason"]
+        == "the fault wall on server touched no packet, so this run proves nothing about it"
+    )
+    assert [f["fired"] for f in ran.value["faults"]] == [False, False]
+
+
+def test_a_fault_that_could_not_be_counted_is_an_error(run: Runner) -> None:
+    """A fault whose counters cannot be read is taken back, and the run is an error: nobody knows whether it happened."""
+
+    def prepare(engine: FakeEngine) -> None:
+        engine.world.refused = lambda _, argv: "no such chain" if "-nvxL" in argv else None
+
+    ran = run(prepare=prepare)
+    assert ran.value["verdict"] == "error"
+    assert "nobody read what the fault wall on server touched" in ran.value["reason"]
+    assert_nothing_left(ran)
+
+
+HANGS = SCENARIO.replace(
+    "run: [probe, connect, server, 80]\n    on: client\n    expect: {errno: null}",
+    "run: [hang]\n    on: client\n    timeout: 30ms\n    expect: {exit: 0}",
+)
+
+
+def test_a_program_that_never_ends_is_killed_at_its_timeout(run: Runner) -> None:
+    """A program that never ends is killed when its step's time is over: an error that shows what it had said."""
+    ran = run(text=HANGS)
+    assert ran.value["verdict"] == "error"
+    assert "hang did not end within 0.03s and was killed; it said:\nhalf a line" in ran.value["reason"]
+    assert ran.value["steps"][3]["exit"] == 137
+    assert (ran.path / "programs/04-client.out").read_text() == "half a line"
+    assert (ran.path / "programs/04-client.err").read_text() == "a warning\n"
+    assert_nothing_left(ran)
+
+
+def test_a_program_that_ends_before_it_is_ready_is_an_error(run: Runner) -> None:
+    """A server that ends before it listens is an error of its start step, with what it said."""
+    text = SCENARIO.replace("start: [serve], on: server", "start: [flop], on: server, as: serve")
+    ran = run(text=text, prepare=lambda engine: engine.world.bound.clear())
+    assert ran.value["verdict"] == "error"
+    assert (
+        "step 1 (start flop on server): serve ended before it was ready; it said:\nasked"
+        in ran.value["reason"]
+    )
+
+
+def test_a_server_that_never_listens_is_an_error(run: Runner) -> None:
+    """A server that runs and never listens is an error that names the port and the time."""
+    text = SCENARIO.replace("ready: {listen: 80}", "ready: {listen: 80, timeout: 20ms}")
+    ran = run(text=text, prepare=lambda engine: engine.world.bound.clear())
+    assert "serve is not ready: server: nothing listens on tcp port 80 after 0.02s" in ran.value["reason"]
+
+
+def test_a_server_that_never_says_it_is_ready_is_an_error(run: Runner) -> None:
+    """A server whose output never matches is an error that names what was waited for."""
+    text = SCENARIO.replace("ready: {listen: 80}", "ready: {output: ready now, timeout: 20ms}")
+    assert "serve did not write 'ready now' within 0.02s" in run(text=text).value["reason"]
+
+
+def test_a_host_that_dies_makes_the_run_an_error_that_names_it(run: Runner) -> None:
+    """When a host ends in the middle of a run the result is error and names it, though the agent lives on."""
+
+    def kill(engine: FakeEngine) -> None:
+        engine.deaths.append("the host server ended by itself with exit status 137")
+
+    ran = run("engine.start.python3", kill)
+    assert (ran.value["verdict"], ran.value["reason"]) == (
+        "error",
+        "the host server ended by itself with exit status 137",
+    )
+    assert_nothing_left(ran)
+
+
+def test_a_host_that_dies_in_the_last_step_is_noticed(run: Runner) -> None:
+    """A host that ended while the last step ran is noticed when the captures end, at the latest."""
+
+    def kill(engine: FakeEngine) -> None:
+        engine.deaths.append("the host client ended by itself with exit status 137")
+
+    ran = run("agent.client.sample-end", kill)
+    assert (ran.value["verdict"], ran.value["reason"]) == (
+        "error",
+        "the host client ended by itself with exit status 137",
+    )
+
+
+@pytest.mark.parametrize(
+    "said", [b"Traceback (most recent call last):\n", b"5\n", b"{}\n", b"[]\n", b"\xff\n"]
+)
+def test_an_agent_that_talks_nonsense_makes_the_run_an_error(run: Runner, said: bytes) -> None:
+    """When an agent says what is no message the run is an error that names its host, at once."""
+    ran = run("agent.server.wait_bound", lambda engine: engine.channels["server"]._out.put(said))
+    assert ran.value["verdict"] == "error"
+    assert "server" in ran.value["reason"]
+    assert_nothing_left(ran)
+
+
+def test_addresses_that_somebody_takes_are_tried_again(run: Runner) -> None:
+    """When another takes the addresses first, the run takes others, and the plan it saves has those."""
+    ran = run(prepare=lambda engine: setattr(engine, "taken", 3))
+    assert ran.value["verdict"] == "pass"
+    assert json.loads((ran.path / "plan.json").read_text())["hosts"][0]["addresses"]["default"] == [
+        "198.18.1.2"
+    ]
+
+
+def test_addresses_that_are_always_taken_are_an_error(run: Runner) -> None:
+    """When the addresses are taken again and again, the run ends as an error instead of trying for ever."""
+    ran = run(prepare=lambda engine: setattr(engine, "taken", 99))
+    assert ran.value["verdict"] == "error"
+    assert "Pool overlaps" in ran.value["reason"]
+
+
+def test_what_is_missing_on_this_machine_skips_the_run(run: Runner) -> None:
+    """A run that needs what this machine has not is a skip with the reason, and leaves nothing."""
+
+    def missing(_: FakeEngine) -> None:
+        raise MissingError("image x is not on this machine")
+
+    ran = run("engine.up", missing)
+    assert (ran.value["verdict"], ran.value["reason"]) == ("skip", "image x is not on this machine")
+    assert ran.engine.downs == 1
+
+
+def test_a_bug_is_named_and_its_traceback_is_in_the_record(run: Runner) -> None:
+    """An exception nobody expected is an error whose traceback is in events.jsonl, for us, and not in the reason."""
+
+    def trip(_: FakeEngine) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    ran = run("engine.environment", trip)
+    assert ran.value["reason"] == "a bug in labctl: ZeroDivisionError: division by zero"
+    assert any("Traceback" in e.get("traceback", "") for e in ran.events)
+    assert_nothing_left(ran)
+
+
+def test_a_lab_that_is_kept_stays_up_without_faults(run: Runner) -> None:
+    """With --keep the hosts stay, and the faults do not."""
+    ran = run(keep=True)
+    assert ran.value["verdict"] == "pass"
+    assert ran.engine.downs == 0
+    assert "engine.release" not in ran.world.fuse.passed
+    assert not any(channel.is_open for channel in ran.engine.channels.values())
+
+
+def test_a_standing_lab_is_attached_to_and_stays(run: Runner, tmp_path: Path) -> None:
+    """On a standing lab a run makes no hosts and takes none away; what it made itself goes."""
+
+    def stand(engine: FakeEngine) -> None:
+        engine.standing = addressed(read_lab(tmp_path / "compose.yml"), 9)
+
+    ran = run(prepare=stand, standing=True)
+    assert ran.value["verdict"] == "pass", ran.value["reason"]
+    assert {"engine.up", "engine.prepare", "engine.release"}.isdisjoint(ran.world.fuse.passed)
+    assert ran.engine.downs == 1
+    for host in HOSTS:
+        ran.ended(host)
+
+
+def test_a_standing_lab_without_the_hosts_of_the_scenario_is_a_clear_error(
+    run: Runner, tmp_path: Path
+) -> None:
+    """A scenario that needs a host which the standing lab has not is an error that names the host, and no bug."""
+
+    def stand(engine: FakeEngine) -> None:
+        (tmp_path / "other.yml").write_text(
+            "services: {server: {image: x, labels: {labctl.programs: /p}}}", encoding="utf-8"
+        )
+        engine.standing = addressed(read_lab(tmp_path / "other.yml"), 9)
+
+    ran = run(prepare=stand, standing=True)
+    assert ran.value["verdict"] == "error"
+    assert "the lab has no host 'client'" in ran.value["reason"]
+
+
+def test_a_capture_that_is_switched_off_is_not_made(run: Runner) -> None:
+    """With `capture: false` nothing is captured, and the run passes without."""
+    ran = run(text=SCENARIO.replace("sample: 10ms", "sample: 10ms\ncapture: false"))
+    assert (ran.value["verdict"], ran.value["captures"]) == ("pass", [])
+
+
+def test_a_capture_that_lost_packets_makes_the_run_an_error(
+    run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run whose capture is not complete is an error that says why."""
+    whole = FakeCapture.stop
+    lost = {"complete": False, "dropped": 7, "reason": "the kernel dropped 7 packets"}
+    monkeypatch.setattr(FakeCapture, "stop", lambda self, missing: {**whole(self, missing), **lost})
+    ran = run()
+    assert ran.value["verdict"] == "error"
+    assert "is incomplete: the kernel dropped 7 packets" in ran.value["reason"]
+
+
+def test_a_fault_on_a_timeline_is_recorded_each_time(run: Runner) -> None:
+    """A fault that comes and goes has one span for each time, with its packets, and is gone at the end."""
+    text = SCENARIO.replace(
+        "fault: wall, at: server,", "fault: wall, at: server, for: 20ms, every: 40ms, times: 2,"
+    )
+    ran = run(text=text.replace("wait: 10ms", "wait: 150ms").replace("  - {heal: wall}\n", ""))
+    assert ran.value["verdict"] == "pass", ran.value["reason"]
+    wall = next(f for f in ran.value["faults"] if f["name"] == "wall")
+    assert [span["packets"] for span in wall["spans"]] == [3, 3]
+    assert all(0.01 < span["removed"] - span["applied"] < 0.2 for span in wall["spans"])
+    for host in HOSTS:
+        done = [kind for kind, _ in ran.world.changes([p for p in ran.plans if p.host == host])[host]]
+        assert done.count("do") == done.count("undo")
+
+
+@pytest.mark.parametrize("lines", [1, 2, 4, 8, 12, 16, 20, 24, 28, 32])
+def test_a_full_disk_at_any_line_of_the_record_leaves_nothing(
+    run: Runner, monkeypatch: pytest.MonkeyPatch, lines: int
+) -> None:
+    """When the disk is full from some line on, execute says so, and everything is undone and taken down all the same."""
+    real, written = RunDirectory._append, []
+
+    def full(self: RunDirectory, name: str, line: dict[str, Any]) -> None:
+        written.append(name)
+        if len(written) > lines:
+            raise LabError(f"{self.path / name} cannot be written: No space left on device")
+        real(self, name, line)
+
+    engines: list[FakeEngine] = []
+    monkeypatch.setattr(RunDirectory, "_append", full)
+    with pytest.raises(LabError, match="No space left on device"):
+        run(prepare=engines.append)
+    assert engines[0].downs == 1
+    assert not any(channel.is_open for channel in engines[0].channels.values())
+    logs = [argv[3:] for _, argv in engines[0].world.log]
+    assert sum("-N" in argv for argv in logs) == sum("-X" in argv for argv in logs)

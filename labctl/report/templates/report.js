@@ -77,7 +77,7 @@ ROWS.forEach((row, i) => {
 });
 const ENDS = [...ROWS.map(r => r.e || r.t), ...STEPS.map(s => s.t + s.s), ...FAULTS.map(f => f.t1 || 0), 0.001];
 const FIRST = Math.min(...[...STEPS.map(s => s.t), ...ROWS.filter(r => !r.z).slice(0, 1).map(r => r.t), DATA.end || Infinity].filter(isFinite), ENDS.reduce((a, b) => Math.max(a, b)));
-const LAST = Math.max(ENDS.reduce((a, b) => Math.max(a, b)), FIRST + 0.001);
+const LAST_EVENT = Math.max(ENDS.reduce((a, b) => Math.max(a, b)), FIRST + 0.001), LAST = LAST_EVENT + (LAST_EVENT - FIRST) * 0.01;
 const faultClass = i => "f" + FAULTS[i].fault % 6;
 const faultEnd = f => f.t1 == null ? LAST : f.t1;
 let view = [FIRST, LAST];
@@ -141,7 +141,7 @@ function drawStepSegments(g, X, top, h) {
     const seg = el("rect", {x, y: top, width: w, height: h, rx: 3, class: "step-seg v-" + (quiet ? "setup" : s.verdict)}, el("title", {}, s.i + ". " + s.title + ": " + s.verdict + ", " + seconds(s.s)));
     seg.addEventListener("click", () => { location.hash = "step-" + s.i; });
     g.append(seg);
-    if (w > 18) g.append(el("text", {x: x + w / 2, y: top + h / 2 + 3.5, class: "on-seg", "text-anchor": "middle"}, s.i));
+    if (w > 18) g.append(el("text", {x: x + w / 2, y: top + h / 2 + 3.5, class: "on-seg" + (quiet || s.verdict === "pass" || s.verdict === "skip" ? "" : " on-loud"), "text-anchor": "middle"}, s.i));
   }
 }
 function faultLanes() {
@@ -491,10 +491,11 @@ function stubTo(g, row, [x, y]) {
   if (next != null) g.append(el("path", {d: "M" + x + " " + y + "L" + (x + (next - x) * 0.4) + " " + (y + 3), class: "stub"}));
 }
 function drawBurst(g, row, y) {
-  const x0 = columnsAt[row.a] ?? columnsAt[row.h[0][0]], x1 = columnsAt[row.b] ?? x0 + 30, end = Math.max(y + 12, yAt(row.e)), tip = x1 > x0 ? 1 : -1;
-  g.append(el("path", {d: "M" + x0 + " " + y + "L" + (x1 - 9 * tip) + " " + y + "L" + x1 + " " + (y + 6) + "L" + (x1 - 9 * tip) + " " + (y + 12) + "L" + x1 + " " + end + "L" + x0 + " " + end + "z", class: "burst"}));
-  g.append(el("path", {d: "M" + x0 + " " + y + "L" + x1 + " " + y + "M" + x0 + " " + end + "L" + x1 + " " + end, class: "burst-edge"}), arrowHead(x1 - 12 * tip, y, x1, y));
-  if (row.c[2]) g.append(arrowHead(x0 + 12 * tip, end, x0, end));
+  const x0 = columnsAt[row.a] ?? columnsAt[row.h[0][0]], x1 = columnsAt[row.b] ?? x0 + 30, end = Math.max(y + 2, yAt(row.e)), tip = x1 > x0 ? 1 : -1;
+  const far = columnsAt[row.b] ?? x1, back = row.c[2] > 0;
+  g.append(el("path", {d: "M" + (x0 + (back ? 10 * tip : 0)) + " " + (y - 5) + "H" + (x1 - 10 * tip) + "L" + x1 + " " + y + "L" + (x1 - 10 * tip) + " " + (y + 5) + "H" + (x0 + (back ? 10 * tip : 0)) + (back ? "L" + x0 + " " + y : "") + "z", class: "burst"}));
+  for (const x of [x0, far]) g.append(el("rect", {x: x - 3, y: y - 5, width: 6, height: end - y + 8, rx: 3, class: "burst-last"}));
+  g.append(el("path", {d: "M" + x0 + " " + y + "H" + x1, class: "burst-edge"}));
   if (row.problem) g.append(badge(row.k === "syn" || row.k === "data" || row.k === "ack" || row.k === "udp" ? "lost" : row.k, (x0 + x1) / 2, y + 1, 6.5));
 }
 function arrowHead(x0, y0, x, y) {
@@ -614,11 +615,14 @@ function showDetail(row) {
     row.p.info ? html("p", {class: "info", textContent: row.p.info}) : null,
   ].filter(Boolean));
   $("detail").hidden = false;
+  if (innerWidth < 1000) requestAnimationFrame(() => $("detail").scrollIntoView({block: "nearest"}));
 }
 function stopped(row) {
   const last = row.h[row.h.length - 1][0];
   const gone = last === row.a || row.h.filter(h => h[0] === last).length > 1;
-  return gone ? "it left " + name(last) + " and was seen no further" : "it reached " + name(last) + " and went no further";
+  const there = FAULTS.filter(f => f.host === last && f.t0 <= row.t && row.t <= faultEnd(f)).map(f => f.name + " (" + f.kind + ")");
+  const said = gone ? "it left " + name(last) + " and was seen no further" : "it reached " + name(last) + " and went no further";
+  return said + (there.length ? "; in place there: " + there.join(", ") : "");
 }
 function stepOf(t) {
   const s = [...STEPS].reverse().find(x => x.t <= t);

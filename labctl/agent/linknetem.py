@@ -1,0 +1,192 @@
+"""The netem backend: one htb tree with netem leaves at the interface, or, for what arrives, at an ifb device it goes through."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from . import batch
+from .command import Ran, run
+from .linkclass import ALL, LinkClass
+from .linkport import Effect, LinkRefused, Where
+from .linkspec import Contradiction
+from .linktree import ROOT, WIRE, Leaf, Tree, commands, ingress, removals, teardown, tree
+from .readback import differences
+
+DRAIN_POLL_S = 0.004
+DRAIN_S = 1.0
+
+
+class NetemPort:
+    """One interface and direction by way of tc."""
+
+    backend = "netem"
+
+    def __init__(self, where: Where, index: int) -> None:
+        self._where = where
+        self._ifb = f"lci{index}"
+        self._device = where.device if where.direction == "egress" else self._ifb
+        self._tree: Tree | None = None
+        self._keys: dict[str, int] = {}
+        self._next = 1
+        self._undo_ifb: list[batch.Argv] = []
+        self._undo_divert: list[batch.Argv] = []
+        self._queue_length: int | None = None
+        self._past: dict[str, Effect] = {}
+
+    def set(self, classes: tuple[LinkClass, ...]) -> list[Ran]:
+        """Bring the tree to these classes, read it back, and take away classes that went when they have drained."""
+        ran: list[Ran] = []
+        numbers = {c.key: self._number(c.key) for c in classes}
+        try:
+            wanted = tree(self._device, classes, numbers)
+            todo = commands(self._tree, wanted)
+        except Contradiction as error:
+            raise LinkRefused(str(error)) from None
+        if self._tree is None:
+            self._open(ran)
+        gone = [leaf for leaf in self._tree.leaves if leaf.number not in numbers.values()] if self._tree else []
+        self._remember(gone)
+        self._tc(todo, ran)
+        before, self._tree = self._tree, wanted
+        if before is None and self._where.direction == "ingress":
+            _, divert, undo = ingress(self._where.device, self._ifb)
+            self._undo_divert = undo
+            self._tc(divert, ran)
+        self._verify(wanted, ran)
+        if gone:
+            self._drain({leaf.handle for leaf in gone}, DRAIN_S)
+            self._tc(removals(self._device, gone), ran)
+            self._keys = {key: n for key, n in self._keys.items() if key in numbers}
+        return ran
+
+    def _number(self, key: str) -> int:
+        if key == ALL:
+            return 0
+        if key not in self._keys:
+            self._keys[key] = self._next
+            self._next += 1
+        return self._keys[key]
+
+    def _open(self, ran: list[Ran]) -> None:
+        """Look whether the place is free, and make the ifb that arriving packets go through. Raises LinkRefused."""
+        for qdisc in self._qdiscs(self._where.device):
+            is_root = bool(qdisc.get("root")) and self._where.direction == "egress"
+            is_ingress = qdisc["kind"] in ("ingress", "clsact") and self._where.direction == "ingress"
+            if is_ingress or (is_root and qdisc["handle"] != "0:"):
+                raise LinkRefused(
+                    f"the {self._where} has a {qdisc['kind']} qdisc {qdisc['handle']} that is not labctl's; it stays as it is. "
+                    "Remove it, or use the backend nfqueue, which needs no qdisc"
+                )
+        if self._where.direction == "ingress":
+            make, _, _ = ingress(self._where.device, self._ifb)
+            self._undo_ifb = [("ip", "link", "del", self._ifb)]
+            ran += batch.ip(make)
+            if not ran[-1].ok:
+                raise LinkRefused(f"what arrives can only be impaired through an ifb device: {ran[-1].err.strip()}", ran)
+        else:
+            # sch_api.c gives a device without a queue length one when a qdisc comes, and leaves it when the qdisc goes.
+            length = int(Path(f"/sys/class/net/{self._device}/tx_queue_len").read_text())
+            self._queue_length = length if length == 0 else None
+
+    def _tc(self, todo: list[batch.Argv], ran: list[Ran]) -> None:
+        done = batch.tc(todo)
+        ran += done
+        if done and not done[0].ok:
+            raise LinkRefused(str(done[0]), ran)
+
+    def _verify(self, wanted: Tree, ran: list[Ran]) -> None:
+        """Hold what the kernel has against what was asked. Raises LinkRefused."""
+        held = {q["handle"]: q for q in self._qdiscs(self._device, ran)}
+        for leaf in wanted.leaves:
+            if leaf.spec is None:
+                continue
+            found = held.get(leaf.handle)
+            wrong = (
+                differences(leaf.spec, found.get("options", {}), leaf.rate_in_netem)
+                if found and found["kind"] == "netem" else [f"there is no netem {leaf.handle}"]
+            )  # fmt: skip
+            if wrong:
+                raise LinkRefused(f"tc did as asked, but on the {self._where} {'; '.join(wrong)}", ran)
+
+    def _qdiscs(self, device: str, ran: list[Ran] | None = None) -> list[dict[str, Any]]:
+        listing = run(("tc", "-s", "-j", "qdisc", "show", "dev", device))
+        if ran is not None:
+            ran.append(listing)
+        if not listing.ok:
+            raise LinkRefused(str(listing), ran)
+        found: list[dict[str, Any]] = json.loads(listing.out or "[]")
+        return found
+
+    def _drain(self, handles: set[str], most_s: float) -> None:
+        """Wait until these netems hold nothing, at most so long."""
+        deadline = time.monotonic() + most_s
+        while time.monotonic() < deadline:
+            if not any(q["handle"] in handles and q.get("qlen") for q in self._qdiscs(self._device)):
+                return
+            time.sleep(DRAIN_POLL_S)
+
+    def effects(self) -> dict[str, Effect]:
+        found = dict(self._past)
+        if self._tree is None:
+            return found
+        held = {q["handle"]: q for q in self._qdiscs(self._device)}
+        names = {number: key for key, number in {**self._keys, ALL: 0}.items()}
+        for leaf in self._tree.leaves:
+            if leaf.handle in held and leaf.number in names:
+                found[names[leaf.number]] = _effect(leaf, held[leaf.handle])
+        return found
+
+    def _remember(self, gone: list[Leaf]) -> None:
+        if gone:
+            now = self.effects()
+            self._past |= {key: now[key] for key, n in self._keys.items() if n in {leaf.number for leaf in gone} and key in now}
+
+    def close(self, drain_s: float) -> list[Ran]:
+        """First nothing more is done to packets, then the tree goes when it holds none, then the ifb."""
+        ran: list[Ran] = []
+        try:
+            if self._tree is not None:
+                neutral = Tree(self._device, self._tree.wire, tuple(_neutral(leaf) for leaf in self._tree.leaves))
+                self._tc(commands(self._tree, neutral), ran)
+                ran += batch.tc(self._undo_divert)
+                self._undo_divert = []
+                if drain_s:
+                    self._drain({leaf.handle for leaf in neutral.leaves}, drain_s)
+        except (LinkRefused, Contradiction):  # it is in `ran`; what is there must go all the same
+            ran += batch.tc(self._undo_divert)
+        if self._tree is not None:
+            ran += batch.tc(teardown(self._device))
+            self._tree = None
+        ran += batch.ip(self._undo_ifb)
+        self._undo_ifb, self._undo_divert = [], []
+        if self._queue_length is not None:
+            ran += batch.ip([("ip", "link", "set", self._device, "txqueuelen", str(self._queue_length))])
+            self._queue_length = None
+        return ran
+
+
+def _neutral(leaf: Leaf) -> Leaf:
+    return Leaf(leaf.number, leaf.htb, None, leaf.rate_in_netem, leaf.target, leaf.depth)
+
+
+def _effect(leaf: Leaf, qdisc: Mapping[str, Any]) -> Effect:
+    """netem counts what passed, what it dropped (lost and over the limit are one number) and what it put in front (requeues)."""
+    passed, dropped = int(qdisc["packets"]) + int(qdisc.get("qlen", 0)), int(qdisc["drops"])
+    spec = leaf.spec
+    only_limit = spec is not None and not (spec.loss or spec.loss_gemodel or spec.loss_state)
+    lost, over = (0, dropped) if only_limit else (dropped, 0)
+    return Effect(passed + dropped, passed, lost, over, None, None, int(qdisc.get("requeues", 0)))
+
+
+def leftovers(device: str) -> list[batch.Argv]:
+    """Commands that remove a tree of ours which a dead agent left. Pure but for the asking."""
+    listing = run(("tc", "-j", "qdisc", "show", "dev", device))
+    ours = listing.ok and any(q["handle"] == f"{ROOT}:" and q.get("root") for q in json.loads(listing.out or "[]"))
+    return teardown(device) if ours else []
+
+
+__all__ = ["WIRE", "NetemPort", "leftovers"]

@@ -1,0 +1,302 @@
+"""The nfqueue backend: iptables rules that lead packets to an emulator of ours, one process for each interface and direction.
+
+What leaves goes through mangle POSTROUTING, after all of the host's own filters, as through a qdisc. What arrives goes through
+raw PREROUTING, before connection tracking and routing, as through an ingress qdisc. Our jump stands last in the table's
+chain, as a verdict from a queue ends the chain (net/netfilter/nf_queue.c, nf_reinject goes on with the next hook).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from . import batch
+from .command import Ran
+from .inject import MARK
+from .linkclass import ALL, LinkClass
+from .linkport import Effect, LinkRefused, Where
+
+ANSWER_TIMEOUT_S = 5.0
+FIRST_QUEUE = 17000
+MOST_TAKEN = 64
+TOOLS = {4: "iptables", 6: "ip6tables"}
+HOOKS = {"egress": ("mangle", "POSTROUTING", "-o", "E"), "ingress": ("raw", "PREROUTING", "-i", "I")}
+
+Rules = tuple[tuple[str, ...], ...]
+
+
+def chain(where: Where) -> str:
+    """The chain of ours that sorts this interface's packets to their queues."""
+    return f"LABCTL-{HOOKS[where.direction][3]}-{where.device}"
+
+
+def rules(where: Where, family: int, classes: tuple[LinkClass, ...], queues: dict[str, int], marked: bool) -> Rules:
+    """What stands in the chain: the most specific class first. `marked`: packets put in again carry a mark and pass. Pure."""
+    name = chain(where)
+    found: list[tuple[str, ...]] = []
+    if marked:
+        found.append(("-A", name, "-m", "mark", "--mark", hex(MARK), "-j", "RETURN"))
+    for one in classes:
+        if one.key in queues:
+            jump = ("-j", "NFQUEUE", "--queue-num", str(queues[one.key]), "--queue-bypass")
+            matches = [m.iptables() for m in one.target if m.family == family] if one.target else [()]
+            found += [("-A", name, *match, *jump) for match in matches]
+    return tuple(found)
+
+
+def hook(where: Where, verb: str) -> tuple[str, ...]:
+    """The jump into the chain: -A to add it, -D to delete it."""
+    _, parent, flag, _ = HOOKS[where.direction]
+    return (verb, parent, flag, where.device, "-j", chain(where))
+
+
+def explain(where: Where, families: tuple[int, ...], classes: tuple[LinkClass, ...]) -> list[tuple[str, ...]]:
+    """The iptables commands of a first fault, for people. Pure."""
+    table = HOOKS[where.direction][0]
+    asked = [c for c in classes if not c.spec.is_neutral]
+    queues = {c.key: FIRST_QUEUE + i for i, c in enumerate(asked)}
+    marked = where.direction == "ingress" and any(c.spec.duplicate for c in asked)
+    return [
+        (TOOLS[family], "-w", "5", "-t", table, *rule)
+        for family in families
+        for rule in (("-N", chain(where)), *rules(where, family, classes, queues, marked), hook(where, "-A"))
+    ]
+
+
+class EmulatorProcess:
+    """One emulator, spoken to in lines. It ends by itself when this process does."""
+
+    def __init__(self) -> None:
+        package = __package__ or "agent"
+        root = Path(__file__).resolve().parents[len(package.split("."))]
+        self._process = subprocess.Popen(
+            [sys.executable, "-u", "-m", f"{package}.emulate"], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(root)}, close_fds=False,
+        )  # fmt: skip
+        self._buffer = b""
+
+    def order(self, order: dict[str, Any], timeout_s: float = ANSWER_TIMEOUT_S) -> tuple[dict[str, Any], Ran]:
+        """Send an order and wait for its answer; for the record it is a command. Raises LinkRefused."""
+        start = time.monotonic()
+        argv = ("labctl-emulator", order["op"], json.dumps({k: v for k, v in order.items() if k != "op"}))
+        try:
+            answer = self._ask(order, timeout_s)
+        except (OSError, ValueError) as error:
+            raise LinkRefused(f"the emulator cannot be spoken to: {error}", [Ran(argv, None, "", str(error), 0.0)]) from None
+        ms = round((time.monotonic() - start) * 1000, 3)
+        ran = Ran(argv, 0 if answer["ok"] else 1, "", answer.get("error", ""), ms, time.time())
+        if not answer["ok"]:
+            raise LinkRefused(f"the emulator refused: {answer['error']}", [ran])
+        return answer, ran
+
+    def _ask(self, order: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        os.write(self._process.stdin.fileno(), json.dumps(order).encode() + b"\n")
+        deadline = time.monotonic() + timeout_s
+        while b"\n" not in self._buffer:
+            out = self._process.stdout.fileno()
+            if not select.select([out], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                raise TimeoutError(f"no answer within {timeout_s:g}s")
+            data = os.read(out, 1 << 16)
+            if not data:
+                raise ConnectionError(f"it has ended with status {self._process.wait()}")
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def stop(self) -> None:
+        """Close its input; it lets everything pass and ends."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(timeout=ANSWER_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+
+
+class Spares:
+    """Emulator processes that are started before they are needed: a start takes 40 ms, a fault should take 10."""
+
+    def __init__(self) -> None:
+        self._ready: list[EmulatorProcess] = []
+        self._lock = threading.Lock()
+        self._next_queue = FIRST_QUEUE
+
+    def warm(self) -> None:
+        """Have one ready."""
+        with self._lock:
+            if not self._ready:
+                self._ready.append(EmulatorProcess())
+
+    def take(self) -> EmulatorProcess:
+        """One that is ready, or a new one; another is made ready in the background."""
+        with self._lock:
+            process = self._ready.pop() if self._ready else EmulatorProcess()
+        threading.Thread(target=self.warm, daemon=True).start()
+        return process
+
+    def queue(self) -> int:
+        """A queue number that none of our emulators has had."""
+        with self._lock:
+            self._next_queue += 1
+            return self._next_queue - 1
+
+    def close(self) -> None:
+        with self._lock:
+            for process in self._ready:
+                process.stop()
+            self._ready.clear()
+
+
+class QueuePort:
+    """One interface and direction by way of NFQUEUE."""
+
+    backend = "nfqueue"
+
+    def __init__(self, where: Where, families: tuple[int, ...], seed: int, index: int, spares: Spares) -> None:
+        self._where, self._families, self._seed, self._spares = where, families, seed, spares
+        self._through = f"lcd{index}"
+        self._process: EmulatorProcess | None = None
+        self._queues: dict[str, int] = {}
+        self._classes: tuple[LinkClass, ...] = ()
+        self._installed: dict[int, Rules] = {}
+        self._undo_device: list[batch.Argv] = []
+        self._past: dict[str, Effect] = {}
+
+    def set(self, classes: tuple[LinkClass, ...]) -> list[Ran]:
+        """Make the kernel do this from now on. Queues are served before rules lead to them, and let go of afterwards."""
+        ran: list[Ran] = []
+        try:
+            if self._process is None:
+                self._process = self._spares.take()
+            marked = self._divert(classes, ran)
+            asked = {c.key: c for c in classes if not c.spec.is_neutral}
+            gone = {key: number for key, number in self._queues.items() if key not in asked}
+            self._remember(gone)
+            self._serve(classes, asked, ran)
+            for family in self._families:
+                self._lead(family, rules(self._where, family, classes, {k: self._queues[k] for k in asked}, marked), ran)
+            if gone:
+                self._queues = {k: n for k, n in self._queues.items() if k in asked}
+                self._order(classes, asked, ran)
+        except LinkRefused as error:
+            raise LinkRefused(str(error), [*ran, *(r for r in error.ran if r not in ran)]) from None
+        self._classes = classes
+        return ran
+
+    def _serve(self, classes: tuple[LinkClass, ...], asked: dict[str, LinkClass], ran: list[Ran]) -> None:
+        """Have a queue for each class; a number that somebody else's program has is passed over."""
+        fresh = [key for key in asked if key not in self._queues]
+        for attempt in range(MOST_TAKEN):
+            self._queues |= {key: self._spares.queue() for key in fresh}
+            try:
+                return self._order(classes, asked, ran)
+            except LinkRefused as error:
+                if "Operation not permitted" not in str(error) and "busy" not in str(error) or attempt == MOST_TAKEN - 1:
+                    for key in fresh:
+                        del self._queues[key]
+                    raise
+        return None
+
+    def _order(self, classes: tuple[LinkClass, ...], asked: dict[str, LinkClass], ran: list[Ran]) -> None:
+        assert self._process is not None
+        order = [key for c in (*classes, *self._classes) if (key := c.key) in self._queues]
+        specs = {c.key: c for c in (*self._classes, *asked.values())}
+        _, done = self._process.order({
+            "op": "set", "device": self._where.device, "direction": self._where.direction,
+            "through": self._through if self._undo_device else None,
+            "classes": [
+                {
+                    "queue": self._queues[key],
+                    # A class that goes does nothing from now on; what it holds keeps its time.
+                    "spec": specs[key].spec.as_json() if key in asked else {},
+                    "seed": str(self._seed) if key == ALL else f"{self._seed}/{index}",
+                    "shares_rate": specs[key].shares_rate,
+                }
+                for index, key in enumerate(dict.fromkeys(order))
+            ],
+        })  # fmt: skip
+        ran.append(done)
+
+    def _lead(self, family: int, wanted: Rules, ran: list[Ran]) -> None:
+        if self._installed.get(family) == wanted:
+            return
+        first = family not in self._installed
+        commands = [("-N", chain(self._where)), *wanted, *([hook(self._where, "-A")] if first else [])]
+        ran += batch.iptables(TOOLS[family], HOOKS[self._where.direction][0], commands)
+        if not ran[-1].ok:
+            raise LinkRefused(str(ran[-1 - len(commands)]), ran)
+        self._installed[family] = wanted
+
+    def _divert(self, classes: tuple[LinkClass, ...], ran: list[Ran]) -> bool:
+        """A way back in for duplicates of what arrives: an ifb whose egress leads to the interface's ingress."""
+        if self._where.direction == "egress" or not any(c.spec.duplicate for c in classes):
+            return bool(self._undo_device)
+        if self._undo_device:
+            return True
+        name, device = self._through, self._where.device
+        ran += batch.ip([("ip", "link", "add", name, "type", "ifb"), ("ip", "link", "set", name, "up")])
+        if not ran[-1].ok:
+            raise LinkRefused(f"duplicating what arrives needs an ifb device, which this kernel does not give: {ran[-1].err.strip()}", ran)
+        self._undo_device = [("ip", "link", "del", name)]
+        ran += batch.tc([
+            ("tc", "qdisc", "add", "dev", name, "clsact"),
+            ("tc", "filter", "add", "dev", name, "egress", "protocol", "all", "prio", "1", "u32", "match", "u32", "0", "0",
+             "action", "mirred", "ingress", "redirect", "dev", device),
+        ])  # fmt: skip
+        if not ran[-1].ok:
+            raise LinkRefused(str(ran[-1]), ran)
+        return True
+
+    def effects(self) -> dict[str, Effect]:
+        if self._process is None:
+            return dict(self._past)
+        answer, _ = self._process.order({"op": "stats"})
+        found = dict(self._past)
+        for key, number in self._queues.items():
+            counts = answer["classes"].get(str(number))
+            if counts is not None:
+                total = Effect()
+                total.add(self._past.get(key, Effect()), Effect())
+                total.add(Effect(**{name: counts[name] for name in Effect.__dataclass_fields__}), Effect())
+                found[key] = total
+        return found
+
+    def _remember(self, gone: dict[str, int]) -> None:
+        if gone:
+            found = self.effects()
+            self._past |= {key: found[key] for key in gone if key in found}
+
+    def close(self, drain_s: float) -> list[Ran]:
+        """First nothing more is done to packets; then the rules go; then, when what is held has gone on, the process."""
+        ran: list[Ran] = []
+        process = self._process
+        try:
+            if process is not None and self._queues:
+                self._order(self._classes, {}, ran)
+        except LinkRefused as error:  # it has died: then packets pass anyway, and the rules must go all the same
+            ran += error.ran
+        for family in list(self._installed):
+            commands = [hook(self._where, "-D"), ("-F", chain(self._where)), ("-X", chain(self._where))]
+            ran += batch.iptables(TOOLS[family], HOOKS[self._where.direction][0], commands)
+        self._installed.clear()
+        if process is not None:
+            try:
+                ran.append(process.order({"op": "end", "within_s": drain_s}, drain_s + ANSWER_TIMEOUT_S)[1])
+            except LinkRefused as error:
+                ran += error.ran
+            process.stop()
+            self._process = None
+        ran += batch.ip(self._undo_device)
+        self._undo_device = []
+        return ran

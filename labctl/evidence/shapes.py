@@ -1,0 +1,90 @@
+"""What the lines of a record must look like: a record may be truncated, edited, or written by a program that lies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+# Beyond this no time, count or size of ours is real, and arithmetic on it would fail.
+_LIMIT = 10**15
+# A file of the record lies in its folder: no separators, no way up.
+_STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_CAPTURE = re.compile(rf"pcap/{_STEM.pattern}\.pcapng")
+
+Check = Callable[[Any], bool]
+
+
+def text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -_LIMIT < value < _LIMIT
+
+
+def whole(value: Any) -> bool:
+    return isinstance(value, int) and number(value)
+
+
+def flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def mapping(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def or_null(check: Check) -> Check:
+    return lambda value: value is None or check(value)
+
+
+def list_of(check: Check) -> Check:
+    return lambda value: isinstance(value, list) and all(check(item) for item in value)
+
+
+def like(shape: Mapping[str, Check]) -> Check:
+    return lambda value: isinstance(value, Mapping) and lacking(value, shape) is None
+
+
+def lacking(value: Mapping[str, Any], shape: Mapping[str, Check]) -> str | None:
+    """The first key of the shape that the value lacks or garbles; None when it has the shape."""
+    return next((key for key, check in shape.items() if key not in value or not check(value[key])), None)
+
+
+def is_outcome(value: Any) -> bool:
+    """Whether a value is what a program reports as its outcome: `op` and `errno`, and the known numbers are numbers."""
+    if not isinstance(value, Mapping) or not text(value.get("op")) or "errno" not in value:
+        return False
+    numbers = all(number(value[key]) for key in ("ms", "sent", "received") if key in value)
+    return or_null(text)(value["errno"]) and numbers and flag(value.get("timed_out", False))
+
+
+_HOST = like({"name": text, "addresses": list_of(text), "clock_offset_s": number})
+SOCKET = {"state": text, "port": whole, "peer": whole, "recv_q": whole, "send_q": whole}
+SAMPLE = {"t": number, "host": text, "sockets": list_of(like(SOCKET))}
+# Every event that evidence is made of; others only inform people.
+EVENTS: dict[str, dict[str, Check]] = {
+    "run-start": {"run": text, "scenario": text, "engine": text, "started": text, "epoch": number, "seed": whole},
+    "lab-up": {"hosts": list_of(_HOST)},
+    "environment": {"environment": mapping},
+    "step-start": {"index": whole},
+    "step-end": {"index": whole, "error": or_null(text), "program": or_null(text)},
+    "program-start": {"id": text, "handle": text, "host": text, "argv": list_of(text), "step": whole},
+    "program-end": {
+        "id": text, "exit": or_null(whole), "outcome": or_null(is_outcome),
+        "file": lambda value: text(value) and _STEM.fullmatch(value) is not None,
+    },
+    "fault-applied": {
+        "name": text, "kind": text, "host": text, "interface": or_null(text), "backend": text,
+        "commands": list_of(list_of(text)), "step": whole, "asked": number,
+    },
+    "fault-removed": {"name": text, "host": text, "packets": or_null(whole)},
+    "capture-end": {
+        "host": text, "file": lambda value: text(value) and _CAPTURE.fullmatch(value) is not None, "packets": whole,
+        "dropped": whole, "complete": flag, "reason": or_null(text), "filters": list_of(text), "refused": list_of(text),
+    },
+    "error": {"message": text},
+    "interrupted": {},
+    "run-end": {},
+}  # fmt: skip
