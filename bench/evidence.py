@@ -89,7 +89,8 @@ class Maker:
             "tcp_flags": f"0x{s.flags:04x}", "tcp_seq": str(s.seq), "tcp_ack": str(s.ack), "tcp_len": str(s.payload),
             "tcp_window": "64512", "tcp_stream": str(connection),
             "tcp_raw": str((1_000_003 * (connection + 1) + s.seq) % 2**32), "retransmission": "1" if s.again else "",
-            "info": f"{mark}{sport} → {dport} [ACK] Seq={s.seq} Ack={s.ack} Win=64512 Len={s.payload} TSval=1159424275 TSecr=1344932824",
+            "info": f"{mark}{sport} → {dport} [ACK] Seq={s.seq} Ack={s.ack} Win=64512 Len={s.payload} TSval=1159424275"
+            " TSecr=1344932824",
         }  # fmt: skip
         chosen = {"client": [s.flags & 2, s.again], "router": [], "server": [s.payload]}[host]
         self.files[host].write("\t".join([*cells.values(), *("✓" if m else "" for m in chosen)]) + "\n")
@@ -226,7 +227,8 @@ def main() -> int:
     if options.make:
         print(make(options.make, options.packets[0]))
         return 0
-    print(f"{'packets':>8} {'lines':>7} {'read':>13} {'judge':>7} {'page':>14} {'whole':>14} {'ladder':>7} {'page size':>10} {'memory':>8}")
+    widths = {"packets": 8, "lines": 7, "read": 13, "judge": 7, "page": 14, "whole": 14, "ladder": 7, "page size": 10}
+    print(" ".join(f"{name:>{width}}" for name, width in widths.items()), "  memory")
     missed = False
     with tempfile.TemporaryDirectory(prefix="labctl-bench-") as scratch:
         for packets in options.packets:

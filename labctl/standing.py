@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from docker import APIClient
+
 from labctl.engines.agents import AgentClient
 from labctl.engines.base import AddressesTaken
 from labctl.engines.docker import (
@@ -97,19 +99,27 @@ def listing() -> list[dict[str, Any]]:
 
 def exec_argv(name: str | None, host: str, words: tuple[str, ...], interactive: bool) -> list[str]:
     """The docker command that runs `words` on a host of a standing lab. Raises UsageError, LabError."""
-    filters = [STANDING if name is None else f"{STANDING}={name}", HOST]
-    found = connect().containers(filters={"label": filters})
-    labs = {c["Labels"][STANDING] for c in found}
+    api = connect()
+    name = name or only_lab(api)
+    found = api.containers(filters={"label": [f"{STANDING}={name}", HOST]})
+    if not found:
+        raise LabError(f"no lab named {name} stands here; `labctl ps` shows what does")
+    container = next((c for c in found if c["Labels"][HOST] == host), None)
+    if container is None:
+        hosts = ", ".join(sorted(c["Labels"][HOST] for c in found))
+        raise UsageError(f"lab {name} has no host {host}; it has {hosts}")
+    argv = command(words, container["Labels"].get("labctl.programs"))
+    return ["docker", "exec", "-i", *(["-t"] if interactive else []), container["Id"], *argv]
+
+
+def only_lab(api: APIClient) -> str:
+    """The name of the lab that stands, when there is just one. Raises LabError, UsageError."""
+    labs: set[str] = {c["Labels"][STANDING] for c in api.containers(filters={"label": [STANDING, HOST]})}
     if not labs:
         raise LabError("no lab stands here; `labctl up` makes one")
     if len(labs) > 1:
         raise UsageError(f"several labs stand here; choose one with --lab: {', '.join(sorted(labs))}")
-    container = next((c for c in found if c["Labels"][HOST] == host), None)
-    if container is None:
-        hosts = ", ".join(sorted(c["Labels"][HOST] for c in found))
-        raise UsageError(f"lab {labs.pop()} has no host {host}; it has {hosts}")
-    argv = command(words, container["Labels"].get("labctl.programs"))
-    return ["docker", "exec", "-i", *(["-t"] if interactive else []), container["Id"], *argv]
+    return labs.pop()
 
 
 def collect_garbage() -> tuple[int, int, int]:

@@ -22,12 +22,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import PROTOCOL
+from . import PROTOCOL, nftables
 from .action import Action, ActionFailed, Commands, failed
 from .capture import Capture, CaptureFailed
 from .command import run
 from .dissect import Dissector
 from .journal import Journal
+from .link import LinkAction, Links
+from .probes import capabilities
 from .sockets import is_bound, sockets
 from .timeline import Schedule, Timeline
 
@@ -61,12 +63,15 @@ class Agent:
         self.dissector: Dissector | None = None
         self.sampling = threading.Event()
         self.schedules: dict[str, Schedule] = {}
+        self.notes: dict[str, object] = {}
+        self.links = Links()
+        self.tables = nftables.tables()
         self.ops: dict[str, Callable[..., Any]] = {
-            "hello": self.hello, "run": self.run, "apply": self.apply, "schedule": self.schedule, "undo": self.undo,
+            "hello": self.hello, "run": self.run, "apply": self.apply, "schedule": self.schedule, "faults": self.faults, "undo": self.undo,
             "wait_bound": self.wait_bound, "sockets": self.sockets,
             "sample": self.sample, "capture_start": self.capture_start,
             "capture_finish": self.capture_finish, "capture_stop": self.capture_stop,
-            "dissect_start": self.dissect_start, "dissect": self.dissect, "rulesets": self.rulesets, "routes": self.routes,
+            "dissect_start": self.dissect_start, "dissect": self.dissect, "rulesets": self.rulesets, "capabilities": self.capabilities, "routes": self.routes,
         }  # fmt: skip
 
     def serve(self, line: str) -> None:
@@ -134,20 +139,36 @@ class Agent:
             done.append(ran.as_json())
         return done
 
-    def apply(self, name: str, action: dict[str, Any]) -> dict[str, Any]:
-        """Apply a fault now, all of it or nothing; answers with the commands and when it was in place."""
-        ran = self.journal.apply(name, make_action(action))
-        return {"ran": [r.as_json() for r in ran], "time": time.time()}
+    def apply(self, name: str, action: dict[str, Any], note: object = None) -> dict[str, Any]:
+        """Apply a fault now, all of it or nothing; answers with the commands and when it was in place.
+
+        `note` is kept with it, for `faults` to tell.
+        """
+        self.notes[name] = note
+        made = self.make(action)
+        ran = self.journal.apply(name, made)
+        return {"ran": [r.as_json() for r in ran], "time": time.time(), **about(made)}
+
+    def make(self, request: dict[str, Any]) -> Action:
+        """The action that a request describes. Raises KeyError, TypeError or ValueError when it describes none."""
+        return LinkAction(self.links, request) if request["type"] == "link" else make_action(request)
 
     def schedule(self, name: str, action: dict[str, Any], timeline: dict[str, Any]) -> dict[str, Any]:
         """Apply and remove a fault on a timeline; `fault-applied` and `fault-removed` events say when it happened."""
         if name in self.schedules or name in self.journal.names():
             raise Refused(f"{name} is applied already")
-        make_action(action)  # what is wrong with it is said now, not when its time comes
-        schedule = Schedule(name, lambda: make_action(action), Timeline(**timeline), self.journal, self.write)
+        self.make(action)  # what is wrong with it is said now, not when its time comes
+        schedule = Schedule(name, lambda: self.make(action), Timeline(**timeline), self.journal, self.write)
         self.schedules[name] = schedule
         schedule.start()
         return {"time": time.time()}
+
+    def faults(self) -> list[dict[str, Any]]:
+        """What is in place or on a timeline here, oldest first: name, what was asked, packets touched so far."""
+        return [
+            {"name": name, "note": self.notes.get(name), "packets": self.journal.count(name)}
+            for name in dict.fromkeys([*self.journal.names(), *self.schedules])
+        ]
 
     def undo(self, name: str) -> dict[str, Any]:
         """End a fault's timeline and take it back, counting what it touched first (None when it was not in place).
@@ -159,11 +180,19 @@ class Agent:
         ran, packets = self.journal.undo(name)
         if failed(ran):
             raise Refused(f"could not undo: {failed(ran)[0]}", {"ran": [r.as_json() for r in ran]})
+        self.journal.when_empty(lambda: nftables.remove_new(self.tables))
         return {
             "ran": [r.as_json() for r in ran],
             "packets": packets,
             "time": ran[0].ended if ran else time.time(),
         }
+
+    def capabilities(self) -> dict[str, Any]:
+        """What this kernel can do for link faults, tried on devices made for that; see `labctl.agent.probes`."""
+        found = capabilities()
+        if not found["netem"] and found["nfqueue"]:
+            self.links.spares.warm()
+        return found
 
     def rulesets(self) -> dict[str, str]:
         """What tc and iptables say of this namespace, counters aside: to compare before and after."""
@@ -215,7 +244,7 @@ class Agent:
         names = tuple(
             i["name"]
             for i in self.hello()["interfaces"]
-            if not i["name"].startswith(("tunl", "sit", "ip6tnl"))
+            if not i["name"].startswith(("tunl", "sit", "ip6tnl", "lci", "lcd"))
         )
         self.capture = Capture(Path(path), names, token, comment, snaplen, max_bytes)
         return self.capture.start()
@@ -252,11 +281,19 @@ class Agent:
         self.sampling.set()
         for schedule in list(self.schedules.values()):
             schedule.cancel()
+        self.links.close()
         self.journal.close()
+        with contextlib.suppress(OSError):
+            nftables.remove_new(self.tables)
         if self.capture is not None:
             self.capture.kill()
         if self.dissector is not None:
             self.dissector.kill()
+
+
+def about(action: Action) -> dict[str, Any]:
+    """What an action knows of itself only when it is there: the backend and the interface of a link fault."""
+    return action.about() if isinstance(action, LinkAction) else {}
 
 
 def _ip(six: bool, *words: str) -> list[str]:

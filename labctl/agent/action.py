@@ -124,7 +124,7 @@ class Commands:
         for change in self.quenching:
             # Taken back right after the hooks into its own chain: not before, or the fault would be in force again until
             # they are gone.
-            tool, chain = change.undo[0], change.undo[4]
+            tool, chain = change.undo[0], change.undo[change.undo.index("-D") + 1]
             hooks = [i for i, undo in enumerate(self._undos) if undo[0] == tool and undo[-2:] == ("-j", chain)]
             self._undos.insert(min(hooks), change.undo)
         return done

@@ -1,4 +1,4 @@
-"""Many commands in one process: `tc -batch`, `ip -batch` and `iptables-restore`. One start instead of ten, and rules appear at once."""
+"""Many commands in one process: `tc -batch`, `ip -batch`, `iptables-restore`. One start, not ten; rules appear at once."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ Argv = tuple[str, ...]
 
 
 def batch(tool: Argv, lines: list[str], commands: list[Argv]) -> list[Ran]:
-    """Feed `lines` to one process; answers with it and, for the record, each command it stands for, all with its exit status."""
+    """Feed `lines` to one process; answers with it and, for the record, each command it stands for, all ending as it did."""
     start = time.monotonic()
     status, out, err = _feed(tool, lines)
     ms = round((time.monotonic() - start) * 1000, 3)
-    return [Ran(tool, status, out, err, ms), *(Ran(argv, status, "", err if status else "", ms) for argv in commands)]
+    ended = time.time()
+    each = (Ran(argv, status, "", err if status else "", ms, ended) for argv in commands)
+    return [Ran(tool, status, out, err, ms, ended), *each]
 
 
 def tc(commands: list[Argv]) -> list[Ran]:

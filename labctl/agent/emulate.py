@@ -127,7 +127,8 @@ class Process:
 
     def release(self, packet: Packet, flip: int, verdicts: list[bytes]) -> None:
         """A packet goes on: the kernel's own, or a copy of it."""
-        assert self.queues is not None and self.injector is not None
+        assert self.queues is not None
+        assert self.injector is not None
         payload = flipped(packet.payload, flip) if flip >= 0 else None
         if packet.is_held:
             packet.is_held = False

@@ -79,7 +79,13 @@ class Emulator(Generic[P]):
     packets give the same fate to each, whatever the timing.
     """
 
-    def __init__(self, spec: Spec, seed: int | str, wire: Wire | None = None, table: Callable[[str], Sequence[int]] = read_table) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        seed: int | str,
+        wire: Wire | None = None,
+        table: Callable[[str], Sequence[int]] = read_table,
+    ) -> None:
         self.counts = Counts()
         self.wire = wire or Wire()
         self._table = table
@@ -136,8 +142,7 @@ class Emulator(Generic[P]):
             self._order += 1
             heapq.heappush(self._held, (self._release_ns(length, now_ns), self._order, packet, flip, length))
             kept += 1
-        if len(self._held) > counts.most_held:
-            counts.most_held = len(self._held)
+        counts.most_held = max(counts.most_held, len(self._held))
         return kept
 
     def _release_ns(self, length: int, now_ns: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from .action import Action, ActionFailed, failed
@@ -64,11 +64,26 @@ class Journal:
                 self._applied[name] = action  # so that `close` tries again
             return quenched + undone, packets
 
+    def count(self, name: str) -> int | None:
+        """Packets a fault has touched so far; None when it is not in place or that cannot be read."""
+        with self._lock:
+            action = self._applied.get(name)
+            try:
+                return action.count() if action is not None else None
+            except ActionFailed:
+                return None
+
     def close(self) -> list[Ran]:
         """Take everything back, the newest first, and accept nothing more."""
         with self._lock:
             self._closed = True
             return [ran for name in reversed(list(self._applied)) for ran in self._applied.pop(name).undo()]
+
+    def when_empty(self, action: Callable[[], object]) -> None:
+        """Do something only while nothing is applied, and let nothing be applied meanwhile."""
+        with self._lock:
+            if not self._applied:
+                action()
 
     def names(self) -> list[str]:
         """What is applied now, oldest first."""

@@ -19,7 +19,7 @@ from .linknetem import NetemPort
 from .linkport import BACKENDS, Direction, Effect, LinkRefused, Port, Where
 from .linkqueue import QueuePort, Spares
 from .linkspec import Contradiction, Spec
-from .probes import has_netem
+from .probes import Support, netem
 
 DRAIN_S = 1.0
 
@@ -28,7 +28,7 @@ DRAIN_S = 1.0
 class Links:
     """All link faults of one network namespace. Thread-safe."""
 
-    netem: Callable[[], bool] = has_netem
+    probe: Callable[[], Support] = netem
     spares: Spares = field(default_factory=Spares)
     drain_s: float = DRAIN_S
     _ports: dict[Where, Port] = field(default_factory=dict)
@@ -36,17 +36,21 @@ class Links:
     _read: dict[Where, dict[str, Effect]] = field(default_factory=dict)
     _effects: dict[tuple[object, Where], Effect] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
-    _has_netem: bool | None = None
+    _support: Support | None = None
 
     def backend(self, asked: str) -> str:
         """`netem` or `nfqueue`: what is asked, or for `auto` netem where the kernel has it."""
-        if asked in BACKENDS:
-            return asked
-        if self._has_netem is None:
-            self._has_netem = self.netem()
-        return "netem" if self._has_netem else "nfqueue"
+        return asked if asked in BACKENDS else "netem" if self._netem() != "none" else "nfqueue"
 
-    def put(self, owner: object, parts: dict[Where, LinkFault], backend: str, seed: int, families: tuple[int, ...]) -> list[Ran]:
+    def _netem(self) -> Support:
+        with self._lock:
+            if self._support is None:
+                self._support = self.probe()
+            return self._support
+
+    def put(
+        self, owner: object, parts: dict[Where, LinkFault], backend: str, seed: int, families: tuple[int, ...]
+    ) -> list[Ran]:
         """Add a fault, or change one that is there (`owner` says which). All of its parts or none. Raises LinkRefused."""
         with self._lock:
             before = {where: dict(self._faults.get(where, {})) for where in parts}
@@ -103,13 +107,16 @@ class Links:
         port = self._ports.get(where)
         if port is not None:
             if port.backend != backend:
-                raise LinkRefused(f"the {where} has a link fault by {port.backend} already; it cannot have another by {backend}")
+                raise LinkRefused(f"the {where} has a link fault by {port.backend}; it cannot have another by {backend}")
             return port
         try:
             index = socket.if_nametoindex(where.device)
         except OSError:
             raise LinkRefused(f"there is no interface {where.device} here") from None
-        port = NetemPort(where, index) if backend == "netem" else QueuePort(where, families, seed, index, self.spares)
+        if backend == "netem":
+            port = NetemPort(where, index, seed if self._netem() == "seed" else None)
+        else:
+            port = QueuePort(where, families, seed, index, self.spares)
         self._ports[where] = port
         return port
 
@@ -196,16 +203,16 @@ class LinkAction:
         return [(part, found[where]) for where, part in self._wheres() if where in found]
 
     def _put(self, fraction: float) -> list[Ran]:
-        return self._links.put(
-            self, self._parts(fraction), self._backend(), self._request.get("seed", 0), tuple(self._request.get("families", (4,)))
-        )
+        seed, families = self._request.get("seed", 0), tuple(self._request.get("families", (4,)))
+        return self._links.put(self, self._parts(fraction), self._backend(), seed, families)
 
     def _backend(self) -> str:
         return self._links.backend(self._request.get("backend", "auto"))
 
     def _parts(self, fraction: float = 0.0) -> dict[Where, LinkFault]:
         return {
-            where: replace(LinkFault.from_json(self.name, part), spec=self._spec(part, fraction)) for where, part in self._wheres()
+            where: replace(LinkFault.from_json(self.name, part), spec=self._spec(part, fraction))
+            for where, part in self._wheres()
         }
 
     def _spec(self, part: dict[str, Any], fraction: float) -> Spec:

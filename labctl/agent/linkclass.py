@@ -34,7 +34,7 @@ class Match:
         """What satisfies both; None when nothing can."""
         if self.family != other.family:
             return None
-        joined: dict[str, str] = {}
+        joined: dict[str, Any] = {}
         for name in ("source", "destination", "protocol"):
             mine, its = getattr(self, name), getattr(other, name)
             if mine and its and mine != its:
@@ -49,7 +49,13 @@ class Match:
 
     def iptables(self) -> tuple[str, ...]:
         """The match as iptables(8) arguments."""
-        pairs = (("-s", self.source), ("-d", self.destination), ("-p", self.protocol), ("--sport", self.sport), ("--dport", self.dport))
+        pairs = (
+            ("-s", self.source),
+            ("-d", self.destination),
+            ("-p", self.protocol),
+            ("--sport", self.sport),
+            ("--dport", self.dport),
+        )
         return tuple(word for flag, value in pairs if value for word in (flag, value))
 
     def u32(self) -> list[tuple[str, ...]]:
@@ -66,7 +72,8 @@ class Match:
             base += ["match", ip, "dst", f"{self.destination}/{whole}"]
         if self.protocol:
             base += ["match", ip, "protocol", str(_PROTOCOLS[self.protocol]), "0xff"]
-        ports = [[("match", ip, name, str(v), hex(m)) for v, m in masks(span)] for name, span in (("sport", self.sport), ("dport", self.dport)) if span]
+        spans = (("sport", self.sport), ("dport", self.dport))
+        ports = [[("match", ip, name, str(v), hex(m)) for v, m in masks(span)] for name, span in spans if span]
         found = [(*base, *(word for clause in chosen for word in clause)) for chosen in product(*ports)]
         return [args or ("match", "u32", "0", "0") for args in found]
 
@@ -168,8 +175,8 @@ def _rates(found: list[LinkClass], base: list[LinkFault]) -> tuple[LinkClass, ..
         both = set(one.faults) & set(other.faults)
         if both:
             raise Contradiction(
-                f"the rate of {', '.join(sorted(both))} is for part of the traffic, and another fault is for a part of that part; "
-                "give them the same target, or the rate none"
+                f"the rate of {', '.join(sorted(both))} is for part of the traffic, and another fault is for a part of "
+                "that part; give them the same target, or the rate none"
             )
     return tuple(found)
 

@@ -1,10 +1,11 @@
-"""The netem backend: one htb tree with netem leaves at the interface, or, for what arrives, at an ifb device it goes through."""
+"""The netem backend: one htb tree with netem leaves at the interface or, for what arrives, at an ifb device it passes."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from . import batch
 from .command import Ran, run
 from .linkclass import ALL, LinkClass
 from .linkport import Effect, LinkRefused, Where
-from .linkspec import Contradiction
-from .linktree import ROOT, WIRE, Leaf, Tree, commands, ingress, removals, teardown, tree
+from .linkspec import Contradiction, Spec
+from .linktree import ROOT, Leaf, Tree, commands, ingress, removals, teardown, tree
 from .readback import differences
 
 DRAIN_POLL_S = 0.004
@@ -25,8 +26,8 @@ class NetemPort:
 
     backend = "netem"
 
-    def __init__(self, where: Where, index: int) -> None:
-        self._where = where
+    def __init__(self, where: Where, index: int, seed: int | None) -> None:
+        self._where, self._seed = where, seed
         self._ifb = f"lci{index}"
         self._device = where.device if where.direction == "egress" else self._ifb
         self._tree: Tree | None = None
@@ -40,6 +41,7 @@ class NetemPort:
     def set(self, classes: tuple[LinkClass, ...]) -> list[Ran]:
         """Bring the tree to these classes, read it back, and take away classes that went when they have drained."""
         ran: list[Ran] = []
+        classes = tuple(replace(c, spec=self._seeded(c.spec)) for c in classes)
         numbers = {c.key: self._number(c.key) for c in classes}
         try:
             wanted = tree(self._device, classes, numbers)
@@ -62,6 +64,11 @@ class NetemPort:
             self._tc(removals(self._device, gone), ran)
             self._keys = {key: n for key, n in self._keys.items() if key in numbers}
         return ran
+
+    def _seeded(self, spec: Spec) -> Spec:
+        """With the run's seed, where the kernel takes one and chance is asked for that it covers: loss and corruption."""
+        chance = spec.loss or spec.loss_gemodel or spec.loss_state or spec.corrupt
+        return replace(spec, seed=self._seed) if chance and spec.seed is None and self._seed is not None else spec
 
     def _number(self, key: str) -> int:
         if key == ALL:
@@ -121,7 +128,7 @@ class NetemPort:
         found: list[dict[str, Any]] = json.loads(listing.out or "[]")
         return found
 
-    def _drain(self, handles: set[str], most_s: float) -> None:
+    def _drain(self, handles: Set[str], most_s: float) -> None:
         """Wait until these netems hold nothing, at most so long."""
         deadline = time.monotonic() + most_s
         while time.monotonic() < deadline:
@@ -143,7 +150,8 @@ class NetemPort:
     def _remember(self, gone: list[Leaf]) -> None:
         if gone:
             now = self.effects()
-            self._past |= {key: now[key] for key, n in self._keys.items() if n in {leaf.number for leaf in gone} and key in now}
+            numbers = {leaf.number for leaf in gone}
+            self._past |= {key: now[key] for key, n in self._keys.items() if n in numbers and key in now}
 
     def close(self, drain_s: float) -> list[Ran]:
         """First nothing more is done to packets, then the tree goes when it holds none, then the ifb."""
@@ -174,7 +182,7 @@ def _neutral(leaf: Leaf) -> Leaf:
 
 
 def _effect(leaf: Leaf, qdisc: Mapping[str, Any]) -> Effect:
-    """netem counts what passed, what it dropped (lost and over the limit are one number) and what it put in front (requeues)."""
+    """netem counts what passed, what it dropped (lost and over the limit are one number) and what it put in front."""
     passed, dropped = int(qdisc["packets"]) + int(qdisc.get("qlen", 0)), int(qdisc["drops"])
     spec = leaf.spec
     only_limit = spec is not None and not (spec.loss or spec.loss_gemodel or spec.loss_state)
@@ -188,5 +196,3 @@ def leftovers(device: str) -> list[batch.Argv]:
     ours = listing.ok and any(q["handle"] == f"{ROOT}:" and q.get("root") for q in json.loads(listing.out or "[]"))
     return teardown(device) if ours else []
 
-
-__all__ = ["WIRE", "NetemPort", "leftovers"]

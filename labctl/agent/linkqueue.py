@@ -97,7 +97,8 @@ class EmulatorProcess:
         return answer, ran
 
     def _ask(self, order: dict[str, Any], timeout_s: float) -> dict[str, Any]:
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         os.write(self._process.stdin.fileno(), json.dumps(order).encode() + b"\n")
         deadline = time.monotonic() + timeout_s
         while b"\n" not in self._buffer:
@@ -114,7 +115,8 @@ class EmulatorProcess:
 
     def stop(self) -> None:
         """Close its input; it lets everything pass and ends."""
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         try:
             self._process.wait(timeout=ANSWER_TIMEOUT_S)
@@ -202,7 +204,8 @@ class QueuePort:
             try:
                 return self._order(classes, asked, ran)
             except LinkRefused as error:
-                if "Operation not permitted" not in str(error) and "busy" not in str(error) or attempt == MOST_TAKEN - 1:
+                is_taken = "Operation not permitted" in str(error) or "busy" in str(error)
+                if not is_taken or attempt == MOST_TAKEN - 1:
                     for key in fresh:
                         del self._queues[key]
                     raise
@@ -247,7 +250,7 @@ class QueuePort:
         name, device = self._through, self._where.device
         ran += batch.ip([("ip", "link", "add", name, "type", "ifb"), ("ip", "link", "set", name, "up")])
         if not ran[-1].ok:
-            raise LinkRefused(f"duplicating what arrives needs an ifb device, which this kernel does not give: {ran[-1].err.strip()}", ran)
+            raise LinkRefused(f"duplicating what arrives needs an ifb device: {ran[-1].err.strip()}", ran)
         self._undo_device = [("ip", "link", "del", name)]
         ran += batch.tc([
             ("tc", "qdisc", "add", "dev", name, "clsact"),

@@ -69,7 +69,7 @@ class Spec:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Spec:
         """The inverse of as_json. Raises TypeError for a field that does not exist."""
-        given = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+        given: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
         if given.get("slot") is not None:
             given["slot"] = Slot(**given["slot"])
         return cls(**given)
@@ -98,7 +98,7 @@ def merge(specs: Iterable[Spec]) -> Spec:
 
 
 def _merge_two(a: Spec, b: Spec) -> Spec:
-    loss = {
+    loss: dict[str, Any] = {
         "loss": _either(a.loss, b.loss),
         "loss_gemodel": _one(a, b, "loss_gemodel", "two loss_gemodel"),
         "loss_state": _one(a, b, "loss_state", "two loss_state"),

@@ -1,4 +1,4 @@
-"""The tables that iptables-nft leaves behind: looked at and, when they are ours and empty, removed (linux/netfilter/nf_tables.h).
+"""The tables that iptables-nft leaves behind: looked at and, when ours and empty, removed (linux/netfilter/nf_tables.h).
 
 The first rule of a table makes iptables-nft create the table with its base chains, and deleting the rule does not take them
 away; `iptables-save` then shows an empty `*filter` where there was nothing. The `iptables` command cannot delete a table.
@@ -82,9 +82,10 @@ def _dump(kind: int, family: int, extra: bytes = b"") -> list[bytes]:
 
 def _delete(family: int, name: str) -> None:
     """One transaction that deletes one table. Raises OSError."""
+    body = _body(family) + attribute(TABLE_NAME, name.encode() + b"\0")
     batch = (
         message(BATCH_BEGIN, NLM_F_REQUEST, _body(socket.AF_UNSPEC, SUBSYSTEM))
-        + message(SUBSYSTEM << 8 | DELETE_TABLE, NLM_F_REQUEST | NLM_F_ACK, _body(family) + attribute(TABLE_NAME, name.encode() + b"\0"))
+        + message(SUBSYSTEM << 8 | DELETE_TABLE, NLM_F_REQUEST | NLM_F_ACK, body)
         + message(BATCH_END, NLM_F_REQUEST, _body(socket.AF_UNSPEC, SUBSYSTEM))
     )
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as channel:

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Literal
 
 from . import batch, nftables
 from .command import run
 from .nfqueue import NfQueue
 
-QDISCS = {"netem": ("netem", "delay", "1ms"), "htb": ("htb",), "tbf": ("tbf", "rate", "1mbit", "burst", "2kb", "limit", "10kb")}
+QDISCS = {
+    "netem": ("netem", "delay", "1ms"),
+    "htb": ("htb",),
+    "tbf": ("tbf", "rate", "1mbit", "burst", "2kb", "limit", "10kb"),
+}
+Support = Literal["none", "plain", "seed"]
+
 PROBE_QUEUE = 64999
 PROBE_CHAIN = "LABCTL-PROBE"
 
 
-def has_netem() -> bool:
-    """Whether a netem qdisc can be added here."""
-    return _qdiscs(("netem",))["netem"] is None
+def netem() -> Support:
+    """Whether a netem qdisc can be added here, and whether it takes a seed: a kernel that knows none forgets it silently."""
+    device = _device()
+    made = run(("ip", "link", "add", device, "type", "veth", "peer", "name", f"{device}p"))
+    if not made.ok:
+        return "none"
+    where = ("dev", device, "root", "handle", "1:", "netem", "loss", "1%")
+    if run(("tc", "qdisc", "add", *where, "seed", "7")).ok:
+        found: Support = "seed" if '"seed":7' in run(("tc", "-j", "qdisc", "show", "dev", device)).out else "plain"
+    else:
+        found = "plain" if run(("tc", "qdisc", "add", *where)).ok else "none"
+    run(("ip", "link", "del", device))
+    return found
 
 
 def capabilities() -> dict[str, Any]:
@@ -60,17 +76,7 @@ def _ifb() -> str | None:
 
 
 def _seed() -> str | None:
-    """netem's seed, in tc and in the kernel: a kernel that does not know it takes the command and forgets it."""
-    device = _device()
-    made = run(("ip", "link", "add", device, "type", "veth", "peer", "name", f"{device}p"))
-    if not made.ok:
-        return _why(made.err)
-    added = run(("tc", "qdisc", "add", "dev", device, "root", "handle", "1:", "netem", "loss", "1%", "seed", "7"))
-    shown = run(("tc", "-j", "qdisc", "show", "dev", device))
-    run(("ip", "link", "del", device))
-    if not added.ok:
-        return _why(added.err)
-    return None if '"seed":7' in shown.out else "this kernel's netem takes no seed (it came with Linux 6.6)"
+    return None if netem() == "seed" else "no netem here takes a seed (it needs Linux 6.6 and iproute2 6.6)"
 
 
 def _nfqueue() -> str | None:

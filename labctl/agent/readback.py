@@ -55,13 +55,14 @@ def _pairs(spec: Spec, options: Mapping[str, Any], rate: bool) -> list[tuple[str
             ("cell_overhead", spec.cell_overhead_bytes, speed.get("celloverhead", 0), 0),
         ]
     if spec.slot is not None:
-        by_table = bool(spec.slot.distribution)
-        rows += [
-            ("slot packets", spec.slot.packets, slot.get("packets", 0), 0),
-            ("slot bytes", spec.slot.size_bytes, slot.get("bytes", 0), 0),
-            ("slot delay", spec.slot.delay_s if by_table else spec.slot.min_s, slot.get("distribution" if by_table else "min-delay", 0), TIME_TOLERANCE_S),
-            ("slot jitter", spec.slot.jitter_s if by_table else spec.slot.max_s, slot.get("jitter" if by_table else "max-delay", 0), TIME_TOLERANCE_S),
-        ]  # fmt: skip
+        asked_slot = spec.slot
+        if asked_slot.distribution:
+            times = (("distribution", asked_slot.delay_s), ("jitter", asked_slot.jitter_s))
+        else:
+            times = (("min-delay", asked_slot.min_s), ("max-delay", asked_slot.max_s))
+        rows += [(f"slot {word}", asked, slot.get(word, 0), TIME_TOLERANCE_S) for word, asked in times]
+        rows.append(("slot packets", asked_slot.packets, slot.get("packets", 0), 0))
+        rows.append(("slot bytes", asked_slot.size_bytes, slot.get("bytes", 0), 0))
     if spec.seed is not None:
         rows.append(("seed", spec.seed, options.get("seed", -1), 0))
     return [(name, float(asked), float(got), float(tolerance)) for name, asked, got, tolerance in rows]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from .action import Action, ActionFailed, failed
@@ -95,7 +96,8 @@ class Schedule:
 
     def _begin(self, asked_s: float, action: Action) -> None:
         ran = self._journal.apply(self._name, action)
-        self._said("applied", asked_s, ran[-1].ended if ran else time.time(), ran, None)
+        about = action.about() if hasattr(action, "about") else {}
+        self._said("applied", asked_s, ran[-1].ended if ran else time.time(), ran, None, about)
         ramp_s = getattr(action, "ramp_s", 0.0)
         begun = time.monotonic() - self._start
         while ramp_s and not self._wait_until(
@@ -113,12 +115,20 @@ class Schedule:
             raise ActionFailed(failed(ran))
         self._said("removed", asked_s, ran[0].ended if ran else time.time(), ran, packets)
 
-    def _said(self, phase: str, asked_s: float, ended: float, ran: list[Ran], packets: int | None) -> None:
+    def _said(
+        self,
+        phase: str,
+        asked_s: float,
+        ended: float,
+        ran: list[Ran],
+        packets: int | None,
+        about: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         # The last command of a fault puts it in place, the first command of its undo takes it away.
         self._tell(
             {
                 "event": f"fault-{phase}", "name": self._name, "asked": self._wall + asked_s, "time": ended,
-                "ran": [r.as_json() for r in ran], "packets": packets,
+                "ran": [r.as_json() for r in ran], "packets": packets, **about,
             }
         )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -37,7 +38,8 @@ class AgentClient:
         self.host = host
         self._channel = channel
         self._on_event = on_event
-        self._numbers = itertools.count(1)
+        # Two commands may speak to one resident agent; each hears both, and knows its own answers by their numbers.
+        self._numbers = itertools.count(random.randrange(2**40))
         self._waiting: dict[int, Future[Any]] = {}
         self._lock = threading.Lock()
         self._gone: str | None = None

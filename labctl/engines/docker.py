@@ -34,9 +34,12 @@ OWNER = "labctl.owner"
 STANDING = "labctl.lab"
 HOST = "labctl.host"
 AGENT = "labctl.agent"
+RESIDENT = "labctl.resident"
+COMPOSE = "labctl.compose"
 ROOT = Path(__file__).resolve().parents[2]
 UP_TIMEOUT_S = 120.0
 REMOVE_TIMEOUT_S = 30.0
+DISSECTOR = ROOT / "images/wireshark/labapp.lua"
 OWN_COMPOSE = ROOT / "docker-compose.yml"
 
 
@@ -74,7 +77,6 @@ class DockerEngine:
         self._standing = standing
         self.project = f"labctl-lab-{standing}" if standing else f"labctl-{run.lower()}"
         self._containers: dict[str, str] = {}
-        self._agents: list[str] = []
         self._processes: list[DockerProcess] = []
         self._dead: dict[str, str] = {}
         self._closing = False
@@ -82,7 +84,7 @@ class DockerEngine:
 
     # -- making the lab ---------------------------------------------------------------------------------------------
 
-    def prepare(self, path: Path, say: Say) -> Mapping[str, Any]:
+    def prepare(self, path: Path, say: Say) -> Mapping[str, Any]:  # noqa: ARG002
         return compose.read_config(path)
 
     def reserve(self, lab: Lab) -> Lab:
@@ -114,7 +116,8 @@ class DockerEngine:
         """Bring up `hosts` of a lab whose addresses are reserved. Raises AddressesTaken, MissingError, LabError."""
         named = images.ensure(self._api, config, hosts, say)
         images.ensure(self._api, compose_of_agent(), ["agent"], say)
-        document = render(config, lab, hosts, self.project, self._labels(), named)
+        labels = {**self._labels(), COMPOSE: str(lab.path)}
+        document = render(config, lab, hosts, self.project, labels, named)
         rendered.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         try:
             compose.up(rendered, lab.path.parent, hosts)
@@ -127,7 +130,7 @@ class DockerEngine:
         self._wait_running(hosts)
 
     def _wait_running(self, hosts: Sequence[str]) -> None:
-        """Until every host runs and, where it has a health check, is healthy. Compose's own --wait looks only twice a second."""
+        """Until every host runs and, where it has a health check, is healthy. Compose's --wait looks only twice a second."""
         deadline = time.monotonic() + UP_TIMEOUT_S
         for host in hosts:
             while True:
@@ -152,41 +155,30 @@ class DockerEngine:
     def attach(self) -> Lab:
         """Use the standing lab of this name; the lab as its containers and networks say. Raises LabError."""
         label = f"{STANDING}={self._standing}"
-        networks = {
-            net["Name"].removeprefix(f"{self.project}_"): Subnet(
-                **dict(zip(("ipv4", "gateway"), _ipam(net, ":", False), strict=False)),
-                **dict(zip(("ipv6", "gateway6"), _ipam(net, ":", True), strict=False)),
-            )
-            for net in self._api.networks(filters={"label": label})
-        }
-        hosts = {}
-        for container in self._api.containers(filters={"label": [label, HOST]}):
-            labels = container["Labels"]
-            attached = {
-                name.removeprefix(f"{self.project}_"): tuple(
-                    a for a in (net.get("IPAddress"), net.get("GlobalIPv6Address")) if a
-                )
-                for name, net in container["NetworkSettings"]["Networks"].items()
-            }
-            hosts[labels[HOST]] = Host(
-                labels[HOST],
-                tuple(attached),
-                labels.get(ROLE) == "router",
-                labels.get(PROGRAMS),
-                (),
-                attached,
-            )
-        if not hosts:
+        found = self._api.containers(filters={"label": [label, HOST]})
+        if not found:
             raise LabError(
                 f"no lab named {self._standing} stands here; `labctl up --name {self._standing}` makes one"
             )
+        networks = {self._own_name(n): _subnet(n) for n in self._api.networks(filters={"label": label})}
+        hosts = [self._host(container) for container in found]
         self._find_containers()
-        path = Path(
-            next(iter(self._api.containers(filters={"label": [label, HOST]})))["Labels"].get(
-                "labctl.compose", ""
+        path = Path(found[0]["Labels"][COMPOSE])
+        return Lab(path, {host.name: host for host in sorted(hosts, key=lambda h: h.name)}, networks)
+
+    def _host(self, container: Mapping[str, Any]) -> Host:
+        labels = container["Labels"]
+        addresses = {
+            name.removeprefix(f"{self.project}_"): tuple(
+                a for a in (n.get("IPAddress"), n.get("GlobalIPv6Address")) if a
             )
-        )
-        return Lab(path, dict(sorted(hosts.items())), networks)
+            for name, n in container["NetworkSettings"]["Networks"].items()
+        }
+        router = labels.get(ROLE) == "router"
+        return Host(labels[HOST], tuple(addresses), router, labels.get(PROGRAMS), (), addresses)
+
+    def _own_name(self, network: Mapping[str, Any]) -> str:
+        return str(network["Name"]).removeprefix(f"{self.project}_")
 
     def _labels(self) -> dict[str, str]:
         labels = {RUN: self._run, OWNER: str(Owner.me())}
@@ -211,6 +203,24 @@ class DockerEngine:
     # -- using it ---------------------------------------------------------------------------------------------------
 
     def open_agent(self, host: str) -> DockerChannel:
+        # With detach=False the container gets StdinOnce: the agent's stdin ends when the driver does.
+        labels = {RUN: self._run, OWNER: str(Owner.me()), AGENT: host}
+        return self._agent(host, labels, detach=False)
+
+    def resident_agent(self, host: str) -> DockerChannel:
+        """The agent that holds what is broken by hand on a standing lab: it outlives the command that speaks to it."""
+        wanted = [f"{STANDING}={self._standing}", f"{RESIDENT}={host}"]
+        found = self._api.containers(filters={"label": wanted})
+        if found:
+            return DockerChannel(self._api, found[0]["Id"])
+        return self._agent(host, {**self._labels(), RESIDENT: host}, detach=True)
+
+    def has_resident(self, host: str) -> bool:
+        """Whether anything may be held by hand at a host."""
+        wanted = [f"{STANDING}={self._standing}", f"{RESIDENT}={host}"]
+        return bool(self._api.containers(filters={"label": wanted}))
+
+    def _agent(self, host: str, labels: dict[str, str], detach: bool) -> DockerChannel:
         config = self._api.create_host_config(
             network_mode=f"container:{self._containers[host]}",
             cap_drop=["ALL"],
@@ -223,13 +233,12 @@ class DockerEngine:
             created = self._api.create_container(
                 images.image_name(compose_of_agent(), "agent"),
                 ["python3", "-u", "-m", "agent"],
-                stdin_open=True,  # with detach=False this is StdinOnce: the agent's stdin ends when the driver does
-                detach=False,
+                stdin_open=True,
+                detach=detach,
                 working_dir="/opt/labctl",
-                labels={RUN: self._run, OWNER: str(Owner.me()), AGENT: host},
+                labels=labels,
                 host_config=config,
             )["Id"]
-            self._agents.append(created)
             self._api.put_archive(created, "/", _agent_archive())
             channel = DockerChannel(self._api, created)
             self._api.start(created)
@@ -345,11 +354,12 @@ def _agent_archive() -> bytes:
     with tarfile.open(fileobj=data, mode="w") as archive:
         for path in sorted(Path(labctl.agent.__file__).parent.glob("*.py")):
             archive.add(path, f"opt/labctl/agent/{path.name}")
+        archive.add(DISSECTOR, "opt/labctl/labapp.lua")
     return data.getvalue()
 
 
-def _ipam(network: Mapping[str, Any], mark: str, wanted: bool) -> tuple[str, ...]:
-    for config in network["IPAM"]["Config"] or []:
-        if (mark in config.get("Subnet", "")) == wanted:
-            return (config["Subnet"], config.get("Gateway", ""))
-    return ()
+def _subnet(network: Mapping[str, Any]) -> Subnet:
+    configs = network["IPAM"]["Config"] or []
+    four: dict[str, str] = next((c for c in configs if ":" not in c["Subnet"]), {})
+    six: dict[str, str] = next((c for c in configs if ":" in c["Subnet"]), {})
+    return Subnet(four.get("Subnet", ""), four.get("Gateway", ""), six.get("Subnet"), six.get("Gateway"))

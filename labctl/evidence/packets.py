@@ -43,13 +43,26 @@ FIELDS: dict[str, str] = {
     "icmpv6_code": "icmpv6.code",
     "info": "_ws.col.info",
 }
+# The dissector of the application protocol, where the engine puts it beside the agent.
+DISSECTOR = "/opt/labctl/labapp.lua"
 SENTINEL = "labctl sentinel"
 _REFUSED = "Some fields aren't valid"
 
 
 def dissect_argv(filters: Sequence[str]) -> list[str]:
     """The tshark command (without its file) whose output `read_packets` reads."""
-    argv = ["tshark", "-n", "-T", "fields", "-E", "occurrence=f", "-o", "tcp.relative_sequence_numbers:TRUE"]
+    argv = [
+        "tshark",
+        "-n",
+        "-X",
+        f"lua_script:{DISSECTOR}",
+        "-T",
+        "fields",
+        "-E",
+        "occurrence=f",
+        "-o",
+        "tcp.relative_sequence_numbers:TRUE",
+    ]
     argv += ["-o", "tcp.no_subdissector_on_error:FALSE"]
     for field in FIELDS.values():
         argv += ["-e", field]

@@ -6,6 +6,7 @@ to undo, and the counters that will prove that it happened. Agents execute plans
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
@@ -58,6 +59,15 @@ class Site:
         )
 
 
+    def device(self, network: str | None) -> str:
+        """What stands for the interface on one of the host's networks; its only one when None. Raises Impossible."""
+        if network is None and len(self.networks) != 1:
+            raise Impossible(f"{self.host} is on {', '.join(self.networks)}; write which with network:, like network: {self.networks[0]}")
+        if network is not None and network not in self.networks:
+            raise Impossible(f"{self.host} is not on {network}; write network: {' or '.join(self.networks)}")
+        return f"{{dev:{network or self.networks[0]}}}"
+
+
 @dataclass(frozen=True)
 class FaultPlan:
     """What a fault will do at one host: changes in order, and how to prove that it fired.
@@ -108,6 +118,9 @@ class Fault(BaseModel):
     def hosts(self) -> tuple[str, ...]:
         """Host names this fault mentions (its peers), to be checked against the lab."""
         return ()
+
+    def check_places(self, sites: Sequence[Site]) -> None:
+        """Whether the hosts at which it is put are together the right ones. Raises Impossible."""
 
     def plan(self, site: Site, name: str) -> FaultPlan:
         """The changes that make this fault at `site`. Raises Impossible."""

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from labctl.faults.base import Change, Counter, Family, FaultPlan, Impossible, Site
-from labctl.faults.match import TOOLS, Match
+from labctl.faults.base import Family, FaultPlan, Impossible, Site
+from labctl.faults.chain import Chain, Match, chains
 from labctl.faults.select import Selection
 
 Direction = Literal["in", "out", "forward", "both"]
@@ -40,45 +40,33 @@ class Firewall(Selection):
         raise NotImplementedError
 
     def plan(self, site: Site, name: str) -> FaultPlan:
-        """One chain per address family: created, filled, and hooked last, so that it starts whole."""
-        chain = f"LABCTL-{name}"
-        filled: list[Change] = []
-        hooked: list[Change] = []
-        counters: list[Counter] = []
-        quench: list[Change] = []
-        for family in self.families(site):
-            tool = (TOOLS[family], "-w", "5")
-            hooks = self._hooks(site, family)
-            if not hooks:
-                continue
-            filled.append(Change((*tool, "-N", chain), (*tool, "-X", chain)))
-            for rule in self._rules(chain, family):
-                filled.append(Change((*tool, "-A", chain, *rule), (*tool, "-D", chain, *rule)))
-            for hook, match in hooks:
-                words = (hook, *match, "-j", chain)
-                hooked.append(Change((*tool, "-I", *words), (*tool, "-D", *words)))
-            counters.append(Counter(TOOLS[family], "filter", chain))
-            quench.append(Change((*tool, "-I", chain, "1", "-j", "RETURN"), (*tool, "-D", chain, "-j", "RETURN")))
-        if not hooked:
+        """One chain per address family."""
+        wanted = [
+            Chain(family, self._rules(f"LABCTL-{name}", family), hooks)
+            for family in self.families(site)
+            if (hooks := self._hooks(site, family))
+        ]
+        if not wanted:
             raise self.nobody(site)
+        made = chains(name, wanted)
         return FaultPlan(
-            name, self.kind, site.host, "iptables", (*filled, *hooked), tuple(counters), tuple(quench), ahead=len(filled)
+            name, self.kind, site.host, "iptables", made.changes, made.counters, made.quench, made.ahead
         )
 
-    def _rules(self, chain: str, family: Family) -> list[Match]:
+    def _rules(self, chain: str, family: Family) -> tuple[Match, ...]:
         """The chain's rules; those that have no jump of their own get the fault's."""
         found = []
         for pick in self.picks(chain):
             words = tuple(NO_MASK[family] if word == "{none}" else word for word in pick)
             found.append(words if "-j" in words else (*words, *self.target(family)))
-        return found
+        return tuple(found)
 
-    def _hooks(self, site: Site, family: Family) -> list[tuple[str, Match]]:
+    def _hooks(self, site: Site, family: Family) -> tuple[tuple[str, Match], ...]:
         """(chain of the kernel, match) for the packets and, with `both`, for their answers."""
         direction = self._direction(site)
         match = self.match(site, family)
         if match is None:
-            return []
+            return ()
         hooks = [(HOOKS[direction], match)]
         if self.direction == "both":
             answers = self.match(site, family, answers=True)
@@ -86,7 +74,7 @@ class Firewall(Selection):
             back = {"in": "out", "out": "in", "forward": "forward"}[direction]
             if (HOOKS[back], answers) not in hooks:
                 hooks.append((HOOKS[back], answers))
-        return hooks
+        return tuple(hooks)
 
     def _direction(self, site: Site) -> str:
         given = self.direction if self.direction != "both" else None

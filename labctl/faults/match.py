@@ -8,11 +8,10 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from labctl.faults import icmp
 from labctl.faults.base import Family, Fault, Impossible, Site
+from labctl.faults.chain import Match
 
-TOOLS: dict[Family, str] = {4: "iptables", 6: "ip6tables"}
 TCP_FLAGS = ("fin", "syn", "rst", "psh", "ack", "urg")
 STATES = ("new", "established", "related", "invalid", "untracked")
-Match = tuple[str, ...]
 
 
 def _as_tuple(value: object) -> object:

@@ -44,9 +44,13 @@ class Reject(Firewall):
     def _a_reset_is_a_tcp_answer(self) -> Reject:
         if self.answer == "tcp-reset" and self.protocol != "tcp":
             raise ValueError("with: tcp-reset answers TCP only; write protocol: tcp")
+        if self.answer == "tcp-reset" and "rst" in self.flags:
+            raise ValueError("no reset is answered with a reset (RFC 9293, 3.5.2); use drop for flags: rst")
         return self
 
     def target(self, family: Family) -> tuple[str, ...]:
         if family == 6 and self.answer not in ICMPV6:
             raise Impossible(f"ICMPv6 has no {self.answer}; write with: icmp-admin-prohibited, or use an IPv4 lab")
-        return ("-j", "REJECT", "--reject-with", self.answer if family == 4 else ICMPV6[self.answer])
+        # The kernel takes tcp-reset only in a rule that says -p tcp itself (net/ipv4/netfilter/ipt_REJECT.c, reject_tg_check).
+        protocol = ("-p", "tcp") if self.answer == "tcp-reset" else ()
+        return (*protocol, "-j", "REJECT", "--reject-with", self.answer if family == 4 else ICMPV6[self.answer])

@@ -12,7 +12,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, StrictInt, WithJsonSchema, model_validator
 
-from labctl.faults.match import Match, Packets
+from labctl.faults.chain import Match
+from labctl.faults.match import Packets
 from labctl.units import Percent
 
 # xt_statistic counts in 31 bits and begins anew after `every` packets; a cycle that long never ends.

@@ -43,7 +43,7 @@ def _suite(run: Mapping[str, Any]) -> ET.Element:
     )
     properties = ET.SubElement(suite, "properties")
     for name, value in _properties(run):
-        ET.SubElement(properties, "property", name=name, value=printable(value))
+        ET.SubElement(properties, "property", name=printable(name), value=printable(value))
     suite.extend(cases)
     ET.SubElement(suite, "system-out").text = "\n".join(_attachments(run))
     return suite

@@ -66,7 +66,7 @@ def evidence_of(
 ) -> Evidence:
     """Evidence of these packets by host, with no file behind it."""
     evidence = Evidence(Path("/nowhere"), "20270115T080000Z-made-up-0000", "made-up", "made up", "2027", 0.0, 1)
-    evidence.addresses = addresses or ADDRESSES
+    evidence.addresses = ADDRESSES if addresses is None else addresses
     for host in packets:
         evidence.captures[host] = CaptureRecord(
             host, f"pcap/{host}.pcapng", len(packets[host]), 0, host not in incomplete, None, ()

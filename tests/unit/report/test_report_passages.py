@@ -1,7 +1,8 @@
 """One packet seen at several hosts is one passage, and what happened to it is told right."""
 
-from labctl.report.passages import Passage, passages
 from reporting import CLIENT, ROUTER, SERVER, across, evidence_of, packet, together
+
+from labctl.report.passages import Passage, passages
 
 SYN, RST, ACK, SYN_ACK = 2, 4, 16, 18
 

@@ -1,0 +1,172 @@
+"""An interface that is taken down or gets another MTU, and afterwards is exactly as it was.
+
+Taking an interface down deletes every route that uses it but those the kernel makes itself, and its IPv6 addresses (ip(8); an MTU
+below 1280 does the same to IPv6: net/ipv6/addrconf.c). So routes and addresses are read before and what is missing
+afterwards is added again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .action import ActionFailed, Commands, failed
+from .command import Ran, run
+
+ROUTE_ATTEMPTS = 3
+CARRIER_TIMEOUT_S = 2.0
+POLL_S = 0.001
+PERMANENT = 0xFFFFFFFF
+# What `ip route show` says of a route and `ip route add` does not take.
+_STATES = ("dead", "linkdown", "offload", "trap", "rt_offload", "rt_trap", "offload_failed")
+
+
+@dataclass
+class Interface:
+    """One interface made worse, with the commands (`rules`) that go with it and the kernel's counters that prove it.
+
+    `kernel` names counters of this network namespace as /proc/net/snmp and /proc/net/netstat do (Ip.OutNoRoutes), or of the
+    interface (rx_dropped); by how much they grew is added to what the rules counted.
+    """
+
+    device: str
+    mtu: int | None
+    rules: Commands
+    kernel: tuple[str, ...] = ()
+    runner: Callable[[tuple[str, ...]], Ran] = run
+    _before: dict[str, Any] | None = None
+    _counted: dict[str, int] = field(default_factory=dict)
+    _is_done: bool = False
+
+    @classmethod
+    def parse(cls, request: dict[str, Any]) -> Interface:
+        """From its JSON: {"device": "eth0", "mtu": 600 or null for down, "kernel": [...]} and what Commands takes."""
+        own = {"runner": request["runner"]} if "runner" in request else {}
+        return cls(request["device"], request["mtu"], Commands.parse(request), tuple(request["kernel"]), **own)
+
+    def stage(self) -> None:
+        # All of the rules: they only count, or drop what the interface makes happen.
+        self.rules._do(self.rules.changes[len(self.rules._done) :])
+        self._before = {"mtu": self._mtu(), "routes": self._routes(), "addresses": self._addresses()}
+
+    def do(self) -> list[Ran]:
+        if self._before is None:
+            self.stage()
+        done = self.rules.do()
+        self._counted = self._counters()
+        self._is_done = True
+        state = ("down",) if self.mtu is None else ("mtu", str(self.mtu))
+        ran = self.runner(("ip", "link", "set", "dev", self.device, *state))
+        if not ran.ok:
+            self._is_done = ran.exit is None
+            self.undo()
+            raise ActionFailed([*done, ran])
+        return [*done, ran]
+
+    def undo(self) -> list[Ran]:
+        ran = self._restore() if self._is_done else []
+        self._is_done = bool(failed(ran))
+        return [*ran, *self.rules.undo()]
+
+    def count(self) -> int:
+        now = self._counters()
+        return self.rules.count() + sum(max(0, now[name] - self._counted[name]) for name in self.kernel)
+
+    def _restore(self) -> list[Ran]:
+        assert self._before is not None
+        if self.mtu is None:
+            ran = [self.runner(("ip", "link", "set", "dev", self.device, "up"))]
+        else:
+            ran = [self.runner(("ip", "link", "set", "dev", self.device, "mtu", str(self._before["mtu"])))]
+        if ran[0].ok:
+            ran += self._add_missing()
+            self._wait_for_carrier()
+        return ran
+
+    def _add_missing(self) -> list[Ran]:
+        ran = []
+        addresses = self._addresses()
+        for words in self._before["addresses"] if self._before else ():
+            if words not in addresses:
+                ran.append(self.runner(("ip", "-6", "address", "add", *words, "dev", self.device, "nodad")))
+        missing = self._missing_routes()
+        for attempt in range(ROUTE_ATTEMPTS):  # a route may need another one to reach its gateway
+            added = [self.runner(("ip", family, "route", "add", *words)) for family, words in missing]
+            missing = self._missing_routes()
+            ran += added if attempt == ROUTE_ATTEMPTS - 1 else [r for r in added if r.ok]
+            if not missing:
+                break
+        return ran
+
+    def _missing_routes(self) -> list[tuple[str, tuple[str, ...]]]:
+        now = self._routes()
+        return [route for route in (self._before or {})["routes"] if route not in now]
+
+    def _routes(self) -> list[tuple[str, tuple[str, ...]]]:
+        """(-4 or -6, words of the route) of every route that uses the device, as `ip route add` takes it."""
+        found = []
+        for family in ("-4", "-6"):
+            listing = self.runner(("ip", "-o", family, "route", "show", "table", "all"))
+            if not listing.ok:
+                raise ActionFailed([listing])
+            for line in listing.out.splitlines():
+                words = [w for w in line.replace("\\", " ").split() if w not in _STATES]
+                if ("dev", self.device) in zip(words, words[1:], strict=False) and "expires" not in words:
+                    found.append((family, tuple(words)))
+        return found
+
+    def _addresses(self) -> list[tuple[str, ...]]:
+        """The permanent IPv6 addresses that somebody gave it: the kernel makes link-local ones itself."""
+        listing = self.runner(("ip", "-json", "-6", "address", "show", "dev", self.device))
+        if not listing.ok:
+            raise ActionFailed([listing])
+        return [
+            (f"{a['local']}/{a['prefixlen']}", "scope", a["scope"])
+            for link in json.loads(listing.out or "[]")
+            for a in link.get("addr_info", ())
+            if a["family"] == "inet6" and a["scope"] != "link" and a.get("valid_life_time", PERMANENT) == PERMANENT
+        ]
+
+    def _mtu(self) -> int:
+        return int(self._file("mtu").read_text())
+
+    def _wait_for_carrier(self) -> None:
+        deadline = time.monotonic() + CARRIER_TIMEOUT_S
+        with contextlib.suppress(OSError):
+            while self._file("operstate").read_text().strip() == "down" and time.monotonic() < deadline:
+                time.sleep(POLL_S)
+
+    def _counters(self) -> dict[str, int]:
+        known = kernel_counters()
+        for path in self._file("statistics").glob("*_dropped"):
+            known[path.name] = int(path.read_text())
+        return {name: known.get(name, 0) for name in self.kernel}
+
+    def _file(self, name: str) -> Path:
+        return Path("/sys/class/net", self.device, name)
+
+
+def kernel_counters() -> dict[str, int]:
+    """The counters of this network namespace (proc_net_snmp; RFC 4293 names): Ip.OutNoRoutes, IpExt.InNoRoutes, Ip6OutNoRoutes …"""
+    found: dict[str, int] = {}
+    for path in ("/proc/net/snmp", "/proc/net/netstat"):
+        lines = _lines(path)
+        for names, values in zip(lines[::2], lines[1::2], strict=False):
+            group = names[0].rstrip(":")
+            found |= {f"{group}.{name}": int(value) for name, value in zip(names[1:], values[1:], strict=True)}
+    return found | {words[0]: int(words[1]) for words in _lines("/proc/net/snmp6") if len(words) == 2}
+
+
+def _lines(path: str) -> list[list[str]]:
+    with contextlib.suppress(FileNotFoundError), Path(path).open() as file:
+        return [line.split() for line in _complete(file)]
+    return []
+
+
+def _complete(lines: Iterable[str]) -> Iterable[str]:
+    return (line for line in lines if line.strip())

@@ -1,0 +1,145 @@
+"""Breaking a standing lab by hand: `labctl fault add|list|remove`, and watching it: `labctl capture`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pydantic import ValidationError
+
+from labctl.engines.agents import AgentClient
+from labctl.engines.docker import DockerEngine, connect
+from labctl.errors import UsageError
+from labctl.evidence.rundir import new_run_name
+from labctl.faults import FAULTS
+from labctl.faults.base import Fault, FaultPlan, Impossible
+from labctl.lab import Lab
+from labctl.runner import bind
+from labctl.scenario.words import nearest
+
+
+def parse_fault(kind: str, words: Sequence[str]) -> Fault:
+    """A fault from the command line: `link --delay 100ms --to server`. Keys are those of a scenario.
+
+    Raises UsageError naming the option that is wrong and what would be right.
+    """
+    if kind not in FAULTS:
+        raise UsageError(
+            f"there is no fault {kind!r}{_hint(kind, list(FAULTS))}; there are {', '.join(FAULTS)}"
+        )
+    model = FAULTS[kind]
+    values: dict[str, Any] = {}
+    for key, value in _options(words):
+        name = key.replace("-", "_")
+        values[name] = [*_listed(values[name]), value] if name in values else value
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else kind
+        known = [field.alias or name for name, field in model.model_fields.items()]
+        if first["type"] == "extra_forbidden":
+            options = ", ".join("--" + k.replace("_", "-") for k in known)
+            raise UsageError(
+                f"{kind} has no {option}{_hint(option, ['--' + k for k in known])}; it has {options}"
+            ) from None
+        raise UsageError(f"{option}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def _options(words: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--"):
+            raise UsageError(f"{word!r} stands alone; write options like --delay 100ms")
+        key, equals, value = word[2:].partition("=")
+        if not equals:
+            value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
+        yield key, int(value) if value.isdecimal() else {"true": True, "false": False}.get(value, value)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _hint(word: str, known: list[str]) -> str:
+    near = nearest(word, known)
+    return f" (did you mean {near}?)" if near else ""
+
+
+def add(lab_name: str | None, host: str, name: str | None, fault: Fault) -> tuple[str, dict[str, Any]]:
+    """Put a fault at a host of a standing lab; its name and what was run. Raises UsageError, LabError."""
+    engine, lab = _lab(lab_name)
+    _known(lab, (host, *fault.hosts()))
+    taken = {f["name"] for other in lab.hosts for f in _held(engine, other)}
+    chosen = name or next(
+        n for i in range(1, 10**6) if (n := f"{fault.kind}{'' if i == 1 else f'-{i}'}") not in taken
+    )
+    if chosen in taken:
+        raise UsageError(
+            f"a fault named {chosen} is there already; choose another --name, or remove it first"
+        )
+    try:
+        plan: FaultPlan = fault.plan(lab.site(host), chosen)
+    except Impossible as error:
+        raise UsageError(str(error)) from None
+    with _resident(engine, lab, host) as agent:
+        request = bind(plan.request(), agent.devices)
+        note = {"kind": fault.kind, **fault.model_dump(mode="json", by_alias=True, exclude_defaults=True)}
+        answer: dict[str, Any] = agent.call("apply", name=chosen, action=request, note=note)
+    return chosen, answer
+
+
+def listing(lab_name: str | None) -> list[dict[str, Any]]:
+    """What is broken by hand on a standing lab: host, name, what was asked, packets touched so far."""
+    engine, lab = _lab(lab_name)
+    return [{"host": host, **fault} for host in lab.hosts for fault in _held(engine, host)]
+
+
+def remove(lab_name: str | None, name: str) -> list[dict[str, Any]]:
+    """Take faults away by name, or `all`; each with the packets it touched. Raises UsageError when there is none."""
+    engine, lab = _lab(lab_name)
+    removed = []
+    for host in lab.hosts:
+        for fault in reversed(_held(engine, host)):
+            if name in (fault["name"], "all"):
+                with _resident(engine, lab, host) as agent:
+                    removed.append(
+                        {"host": host, "name": fault["name"], **agent.call("undo", name=fault["name"])}
+                    )
+    if not removed:
+        raise UsageError(f"no fault named {name} is there; `labctl fault list` shows what is")
+    return removed
+
+
+def _lab(name: str | None) -> tuple[DockerEngine, Lab]:
+    from labctl.standing import only_lab
+
+    api = connect()
+    engine = DockerEngine(api, new_run_name("hand"), name or only_lab(api))
+    return engine, engine.attach()
+
+
+def _known(lab: Lab, hosts: Sequence[str]) -> None:
+    for host in hosts:
+        if host not in lab.hosts:
+            raise UsageError(
+                f"this lab has no host {host}{_hint(host, list(lab.hosts))}; it has {', '.join(lab.hosts)}"
+            )
+
+
+def _held(engine: DockerEngine, host: str) -> list[dict[str, Any]]:
+    if not engine.has_resident(host):
+        return []
+    agent = AgentClient(host, engine.resident_agent(host), lambda *_: None)
+    found: list[dict[str, Any]] = agent.call("faults")
+    return found
+
+
+@contextmanager
+def _resident(engine: DockerEngine, lab: Lab, host: str) -> Iterator[AgentClient]:
+    """The resident agent of a host; it stays when the block ends, and what it holds stays with it."""
+    agent = AgentClient(host, engine.resident_agent(host), lambda *_: None)
+    agent.greet(dict(lab.hosts[host].addresses or {}))
+    yield agent
