@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from labctl import __version__
 from labctl.engines.agents import AgentClient, AgentRefused
@@ -66,14 +67,15 @@ def execute(request: Request, engine: Engine, record: RunDirectory, run: str) ->
     Whatever fails, what follows it in this list still happens for what had been done before.
     """
     scenario = request.loaded.scenario
-    record.event(
-        "run-start", t=0.0, version=VERSION, run=run, scenario=scenario.scenario, engine=engine.name, seed=request.seed,
-        started=datetime.fromtimestamp(record.epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), epoch=record.epoch,
-        overrides=dict(request.overrides), labctl=__version__,
-    )  # fmt: skip
     lab_stack = ExitStack()
     try:
-        record.write("scenario.yaml", request.loaded.text)
+        with uninterrupted():
+            record.event(
+                "run-start", t=0.0, version=VERSION, run=run, scenario=scenario.scenario, engine=engine.name, seed=request.seed,
+                started=datetime.fromtimestamp(record.epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), epoch=record.epoch,
+                overrides=dict(request.overrides), labctl=__version__,
+            )  # fmt: skip
+            record.write("scenario.yaml", request.loaded.text)
         try:
             session = _bring_up(request, engine, record, run, lab_stack)
             with session.captures(), session.programs_and_faults():
@@ -118,7 +120,7 @@ def _bring_up(request: Request, engine: Engine, record: RunDirectory, run: str, 
         lab = from_compose(config, request.lab_path)
         planned = _up(config, lab, scenario, engine, record, say)
     stays = request.standing or request.keep
-    session = Session(planned, engine, record, run, release=(lambda: None) if stays else engine.release)
+    session = Session(planned, engine, record, run, seed=request.seed, release=(lambda: None) if stays else engine.release)
     session.open_agents(stack, set_routes=True)
     record.event(
         "environment", environment={**engine.environment(), **session.environment, "labctl": __version__}
@@ -183,6 +185,7 @@ class Session:
     applied: dict[tuple[str, str], FaultPlan] = field(default_factory=dict)
     fault_steps: dict[tuple[str, str], int] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
     release: Callable[[], None] = lambda: None
 
     # -- step 3 -----------------------------------------------------------------------------------------------------
@@ -425,6 +428,8 @@ class Session:
     def _apply(self, fault: FaultPlan, step: PlannedStep) -> None:
         agent = self.agents[fault.host]
         request = bind(fault.request(), agent.devices)
+        if request["type"] == "link":
+            request["seed"] = crc32(f"{self.seed}/{fault.host}/{fault.name}".encode())
         asked = self.record.now()
         self.fault_steps[fault.name, fault.host] = step.index
         self.applied[fault.name, fault.host] = (
@@ -461,7 +466,8 @@ class Session:
         self.record.event(
             "fault-applied", step=self.fault_steps[fault.name, fault.host],
             t=self.record.at(message["time"] - offset_s), name=fault.name, kind=fault.kind, host=fault.host,
-            interface=fault.interface, backend=fault.backend, asked=self.record.at(message["asked"] - offset_s),
+            interface=message.get("interface", fault.interface), backend=message.get("backend", fault.backend),
+            asked=self.record.at(message["asked"] - offset_s),
             ran=message["ran"], commands=[r["argv"] for r in message["ran"]],
         )  # fmt: skip
 

@@ -27,6 +27,7 @@ from .action import Action, ActionFailed, Commands, failed
 from .capture import Capture, CaptureFailed
 from .command import run
 from .dissect import Dissector
+from .interface import Interface
 from .journal import Journal
 from .link import LinkAction, Links
 from .probes import capabilities
@@ -37,7 +38,7 @@ POLL_S = 0.003
 NO_SUCH_ROUTE = "No such process"
 
 # What a fault's request may be, by its "type". A fault that is more than commands adds its action here.
-ACTIONS: dict[str, Callable[[dict[str, Any]], Action]] = {"commands": Commands.parse}
+ACTIONS: dict[str, Callable[[dict[str, Any]], Action]] = {"commands": Commands.parse, "interface": Interface.parse}
 
 
 def make_action(request: dict[str, Any]) -> Action:
@@ -67,11 +68,13 @@ class Agent:
         self.links = Links()
         self.tables = nftables.tables()
         self.ops: dict[str, Callable[..., Any]] = {
-            "hello": self.hello, "run": self.run, "apply": self.apply, "schedule": self.schedule, "faults": self.faults, "undo": self.undo,
+            "hello": self.hello, "run": self.run, "apply": self.apply, "schedule": self.schedule,
+            "faults": self.faults, "undo": self.undo,
             "wait_bound": self.wait_bound, "sockets": self.sockets,
             "sample": self.sample, "capture_start": self.capture_start,
             "capture_finish": self.capture_finish, "capture_stop": self.capture_stop,
-            "dissect_start": self.dissect_start, "dissect": self.dissect, "rulesets": self.rulesets, "capabilities": self.capabilities, "routes": self.routes,
+            "dissect_start": self.dissect_start, "dissect": self.dissect, "rulesets": self.rulesets,
+            "capabilities": self.capabilities, "routes": self.routes,
         }  # fmt: skip
 
     def serve(self, line: str) -> None:
@@ -190,6 +193,7 @@ class Agent:
     def capabilities(self) -> dict[str, Any]:
         """What this kernel can do for link faults, tried on devices made for that; see `labctl.agent.probes`."""
         found = capabilities()
+        self.links.learn(found)
         if not found["netem"] and found["nfqueue"]:
             self.links.spares.warm()
         return found

@@ -1,16 +1,17 @@
 """An interface that is taken down or gets another MTU, and afterwards is exactly as it was.
 
-Taking an interface down deletes every route that uses it but those the kernel makes itself, and its IPv6 addresses (ip(8); an MTU
-below 1280 does the same to IPv6: net/ipv6/addrconf.c). So routes and addresses are read before and what is missing
-afterwards is added again.
+Taking an interface down deletes every route that uses it, and its IPv6 addresses (net/ipv4/fib_frontend.c, net/ipv6/addrconf.c;
+an MTU below 1280 does the same to IPv6). So routes and addresses are read before, and what is missing afterwards, but for
+what the kernel makes itself, is added again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,12 +48,12 @@ class Interface:
     def parse(cls, request: dict[str, Any]) -> Interface:
         """From its JSON: {"device": "eth0", "mtu": 600 or null for down, "kernel": [...]} and what Commands takes."""
         own = {"runner": request["runner"]} if "runner" in request else {}
-        return cls(request["device"], request["mtu"], Commands.parse(request), tuple(request["kernel"]), **own)
+        rules = Commands.parse({"ahead": len(request["changes"]), **own, **request})
+        return cls(request["device"], request["mtu"], rules, tuple(request["kernel"]), **own)
 
     def stage(self) -> None:
-        # All of the rules: they only count, or drop what the interface makes happen.
-        self.rules._do(self.rules.changes[len(self.rules._done) :])
         self._before = {"mtu": self._mtu(), "routes": self._routes(), "addresses": self._addresses()}
+        self.rules.stage()  # all of them: they only count, or drop what the interface makes happen
 
     def do(self) -> list[Ran]:
         if self._before is None:
@@ -116,7 +117,9 @@ class Interface:
                 raise ActionFailed([listing])
             for line in listing.out.splitlines():
                 words = [w for w in line.replace("\\", " ").split() if w not in _STATES]
-                if ("dev", self.device) in zip(words, words[1:], strict=False) and "expires" not in words:
+                pairs = set(itertools.pairwise(words))
+                # What the kernel made it makes again, and what expires a router will announce again.
+                if ("dev", self.device) in pairs and ("proto", "kernel") not in pairs and "expires" not in words:
                     found.append((family, tuple(words)))
         return found
 
@@ -152,7 +155,7 @@ class Interface:
 
 
 def kernel_counters() -> dict[str, int]:
-    """The counters of this network namespace (proc_net_snmp; RFC 4293 names): Ip.OutNoRoutes, IpExt.InNoRoutes, Ip6OutNoRoutes …"""
+    """The counters of this network namespace, by RFC 4293's names: Ip.OutNoRoutes, IpExt.InNoRoutes, Ip6OutNoRoutes …"""
     found: dict[str, int] = {}
     for path in ("/proc/net/snmp", "/proc/net/netstat"):
         lines = _lines(path)
@@ -164,9 +167,5 @@ def kernel_counters() -> dict[str, int]:
 
 def _lines(path: str) -> list[list[str]]:
     with contextlib.suppress(FileNotFoundError), Path(path).open() as file:
-        return [line.split() for line in _complete(file)]
+        return [line.split() for line in file if line.strip()]
     return []
-
-
-def _complete(lines: Iterable[str]) -> Iterable[str]:
-    return (line for line in lines if line.strip())

@@ -42,6 +42,10 @@ class Links:
         """`netem` or `nfqueue`: what is asked, or for `auto` netem where the kernel has it."""
         return asked if asked in BACKENDS else "netem" if self._netem() != "none" else "nfqueue"
 
+    def learn(self, found: dict[str, Any]) -> None:
+        """What `probes.capabilities` found, so that it need not be found again."""
+        self._support = "none" if not found["netem"] else "seed" if found["seed"] else "plain"
+
     def _netem(self) -> Support:
         with self._lock:
             if self._support is None:
@@ -224,11 +228,11 @@ class LinkAction:
         })  # fmt: skip
 
     def _wheres(self) -> list[tuple[Where, dict[str, Any]]]:
-        found = []
+        found: dict[Where, dict[str, Any]] = {}
         for part in self._request["parts"]:
             device = part.get("device") or device_toward(part["toward"])
-            found.append((Where(device, cast(Direction, part["direction"])), part))
-        return found
+            found.setdefault(Where(device, cast(Direction, part["direction"])), part)
+        return list(found.items())
 
 
 def device_toward(addresses: list[str]) -> str:

@@ -223,7 +223,7 @@ class QueuePort:
                     "queue": self._queues[key],
                     # A class that goes does nothing from now on; what it holds keeps its time.
                     "spec": specs[key].spec.as_json() if key in asked else {},
-                    "seed": str(self._seed) if key == ALL else f"{self._seed}/{index}",
+                    "seed": f"{self._seed}/{self._where.direction}/{0 if key == ALL else index + 1}",
                     "shares_rate": specs[key].shares_rate,
                 }
                 for index, key in enumerate(dict.fromkeys(order))

@@ -88,7 +88,8 @@ class AgentClient:
         try:
             self._channel.send(json.dumps({"id": number, "op": op, **arguments}).encode() + b"\n")
         except OSError as error:
-            raise AgentGone(f"the agent on {self.host} cannot be reached: {error}") from None
+            self._reader.join(timeout=1.0)  # it hears the agent's last words, which say more than our broken pipe
+            raise AgentGone(self._gone or f"the agent on {self.host} cannot be reached: {error}") from None
         return future
 
     def result(self, future: Future[Any], op: str, timeout_s: float = CALL_TIMEOUT_S) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from labctl.faults.base import Fault
 from labctl.faults.drop import Drop
+from labctl.faults.link import Link
 from labctl.faults.reject import Reject
 
-FAULTS: dict[str, type[Fault]] = {fault.kind: fault for fault in (Drop, Reject)}
+FAULTS: dict[str, type[Fault]] = {fault.kind: fault for fault in (Drop, Reject, Link)}

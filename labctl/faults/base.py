@@ -7,7 +7,7 @@ to undo, and the counters that will prove that it happened. Agents execute plans
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -62,7 +62,8 @@ class Site:
     def device(self, network: str | None) -> str:
         """What stands for the interface on one of the host's networks; its only one when None. Raises Impossible."""
         if network is None and len(self.networks) != 1:
-            raise Impossible(f"{self.host} is on {', '.join(self.networks)}; write which with network:, like network: {self.networks[0]}")
+            named = ", ".join(self.networks)
+            raise Impossible(f"{self.host} is on {named}; write which, like network: {self.networks[0]}")
         if network is not None and network not in self.networks:
             raise Impossible(f"{self.host} is not on {network}; write network: {' or '.join(self.networks)}")
         return f"{{dev:{network or self.networks[0]}}}"
@@ -78,7 +79,7 @@ class FaultPlan:
 
     A fault that is more than commands has an `action` instead: a request that the agent's table of actions understands
     ({"type": ..., ...}, JSON all through, `{dev:NETWORK}` allowed in any string); its `changes` then say for people what it
-    amounts to.
+    amounts to, and `alternatives` what it does instead by another backend ({"nfqueue": commands}).
     """
 
     name: str
@@ -91,6 +92,7 @@ class FaultPlan:
     ahead: int | None = None
     interface: str | None = None
     action: dict[str, Any] | None = None
+    alternatives: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
 
     def request(self) -> dict[str, Any]:
         """What the agent is asked to do."""

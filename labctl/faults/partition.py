@@ -34,7 +34,7 @@ class Partition(Fault):
     kind: ClassVar[str] = "partition"
     summary: ClassVar[str] = "Groups of hosts hear nothing of each other, or one side nothing of the other."
 
-    between: Groups = Field(default=(), description="Groups that are cut off from each other, like [[client], [server, powerpc]].")
+    between: Groups = Field(default=(), description="Groups cut off from each other, like [[client], [server, powerpc]].")
     isolate: HostNames = Field(default=(), description="Hosts that are cut off from all others, and from each other.")
     source: HostNames = Field(default=(), alias="from", description="One way only: what these send …")
     destination: HostNames = Field(default=(), alias="to", description="… these do not hear.")

@@ -21,7 +21,9 @@ class Ttl(Packets):
     kind: ClassVar[str] = "ttl"
     summary: ClassVar[str] = "Packets get a time to live (IPv6: hop limit) that runs out on the way."
 
-    set: StrictInt | None = Field(default=None, ge=1, le=255, description="The time to live that packets get: 1 ends at the next router.")
+    set: StrictInt | None = Field(
+        default=None, ge=1, le=255, description="The time to live that packets get: 1 ends at the next router."
+    )
     decrement: StrictInt | None = Field(default=None, ge=1, le=254, description="By how much it is made less.")
 
     @model_validator(mode="after")
@@ -37,7 +39,8 @@ class Ttl(Packets):
             raise Impossible(f"the time to live of what arrives at {site.host} is not looked at; put the fault at "
                              f"{', '.join(self.source)} or at a router")  # fmt: skip
         if self.destination == here:
-            raise Impossible(f"what {site.host} gets has arrived, whatever its time to live; put the fault at the sender or at a router on the way")
+            raise Impossible(f"what {site.host} gets has arrived, whatever its time to live; put the fault at the sender "
+                             "or at a router on the way")  # fmt: skip
         hook = "PREROUTING" if site.is_router else "OUTPUT"
         wanted = [
             Chain(family, (self._target(family),), ((hook, match),), "mangle")

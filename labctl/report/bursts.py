@@ -92,10 +92,11 @@ def rows(found: Sequence[Passage], limit: int = MAX_ROWS) -> list[Row]:
 
     What matters is drawn alone as long as it can be: first only plain segments of one conversation that follow each
     other closely are joined; then also lost and repeated ones, counted; when that is not enough, everything between two
-    hosts in ever longer slices of time.
+    hosts in ever longer slices of time. Of neighbour discovery and multicast no more than a quarter of the limit is told.
     """
     if len(found) <= min(DRAW_ALL, limit):
         return list(found)
+    found = _less_noise(found, limit // 4)
     for absorbed in (frozenset[str](), _ABSORBED):
         told = _by_conversation(found, absorbed)
         if len(told) <= limit:
@@ -107,6 +108,15 @@ def rows(found: Sequence[Passage], limit: int = MAX_ROWS) -> list[Row]:
         if slice_s > 4 * span:
             break
     return told
+
+
+def _less_noise(found: Sequence[Passage], most: int) -> Sequence[Passage]:
+    """Without the noise beyond the first `most`: it must not crowd out what matters."""
+    noise = [p for p in found if p.noise]
+    if len(noise) <= most:
+        return found
+    kept = set(map(id, noise[:most]))
+    return [p for p in found if not p.noise or id(p) in kept]
 
 
 def _by_conversation(found: Sequence[Passage], absorbed: frozenset[str]) -> list[Row]:

@@ -45,5 +45,11 @@ def _row(run: Mapping[str, Any]) -> dict[str, Any]:
         "seconds": run.get("seconds"),
         "packets": sum(int(c.get("packets") or 0) for c in run.get("captures", ())),
         "faults": sum(bool(f.get("fired")) for f in run.get("faults", ())),
-        "steps": [(s.get("index", n), str(s["name"]), s["verdict"]) for n, s in enumerate(run.get("steps", ()), 1)],
+        "steps": [_tile(number, step) for number, step in enumerate(run.get("steps", ()), 1)],
     }
+
+
+def _tile(number: int, step: Mapping[str, Any]) -> tuple[int, str, str, bool]:
+    """A step's number, name, verdict, and whether it only set things up."""
+    is_setup = step["verdict"] == "pass" and not step.get("findings")
+    return step.get("index", number), str(step["name"]), step["verdict"], is_setup

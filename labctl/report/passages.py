@@ -14,6 +14,9 @@ from labctl.evidence.record import Evidence
 Fate = Literal["arrived", "lost", "unknown"]
 # Two packets that look the same are told apart by time: an arrival belongs to the older one only while that is this young.
 IN_FLIGHT_S = 0.2
+# Packets without an identification of their own look alike; so many of them are looked through for each arrival.
+_SAME_ID = ("", "0x0000")
+_ALIKE = 24
 # The ICMP types that report an error (RFC 792; RFC 4443, section 2.1).
 ICMP_ERRORS = {3, 4, 5, 11, 12}
 ICMPV6_ERRORS = {1, 2, 3, 4}
@@ -109,12 +112,16 @@ def _match(matching: _Open, host: str, packet: Packet) -> None:
     known = _choose(waiting, hop)
     if known is not None:
         known.hops.append(hop)
+        if host == known.target and packet.ip_id in _SAME_ID:
+            waiting.remove(known)
         return
     owner = matching.owner
     passage = Passage(packet, host, host, [hop]) if local else Passage(packet, owner.get(source), owner.get(target), [hop])
-    if waiting and packet.ip_id not in ("", "0x0000"):
+    if waiting and packet.ip_id not in _SAME_ID:
         passage.traits = frozenset({"duplicate"})
     waiting.append(passage)
+    if len(waiting) > _ALIKE:
+        del waiting[0]
     matching.found.append(passage)
 
 

@@ -45,24 +45,26 @@ def _connect(evidence: Evidence, step: int, program: ProgramRecord, errno: str, 
     resets = [p for p in answers if p.has(RST)]
     # An ICMP error is an answer to us when it comes while we try; which of its senders matters is in its own address.
     icmp = [p for p in mine if p.destination in own and p.t >= syns[0].t and _unreachable(p)]
-    went = f"{_count(syns, 'SYN')} to port {last.dport} ({_numbers(syns)})"
+    went = f"{_count(syns, 'SYN')} to {_name(evidence, last.destination)} port {last.dport} ({_numbers(syns)})"
     if errno == "ECONNREFUSED" and resets:
-        refused = (
-            _fault_that(evidence, step, "reject")
-            or f"nothing listens on {last.destination} port {last.dport}"
-        )
-        return f"{went}; {last.destination} answered with a reset (#{resets[-1].number}): {refused}."
+        refused = _fault_that(evidence, step, "reject") or f"nothing listens on port {last.dport} there"
+        return f"{went}; {_name(evidence, last.destination)} answered with a reset (#{resets[-1].number}): {refused}."
     if icmp:
-        what = _unreachable(icmp[-1])
         who = _fault_that(evidence, step, "reject")
-        return f"{went}; {icmp[-1].source} answered ICMP {what} (#{icmp[-1].number})" + (
-            f": {who}." if who else "."
-        )
+        answer = f"{_name(evidence, icmp[-1].source)} answered ICMP {_unreachable(icmp[-1])} (#{icmp[-1].number})"
+        # net/ipv4/tcp_ipv4.c, tcp_v4_err: an error that comes while the caller holds the socket is only noted.
+        held = f". connect() still held its socket when #{icmp[0].number} came, so the repeated SYN's answer ended it"
+        return f"{went}; {answer}" + (f": {who}" if who else "") + (held if len(icmp) > 1 else "") + "."
     if errno == "ETIMEDOUT" and not answers:
         who = _fault_that(evidence, step, "drop")
         gave_up = f"{went}, no answer, no reset, no ICMP: the kernel gave up after {ms / 1000:.1f} s"
         return gave_up + (f"; {who}." if who else ".")
     return None
+
+
+def _name(evidence: Evidence, address: str) -> str:
+    """A host's name for its address; the address itself when it is nobody's."""
+    return next((name for name, addresses in evidence.addresses.items() if address in addresses), address)
 
 
 def _in_step(evidence: Evidence, step: int, host: str) -> list[Packet]:

@@ -47,12 +47,15 @@ class Browser:
         self._ids = itertools.count(1)
         self._buffer = b""
         self._session: str | None = None
+        self._target: str | None = None
         self.said: list[str] = []
         self.requests: list[str] = []
 
     def open(self, url: str, width: int = 1280, height: int = 900, scheme: str = "light") -> None:
         """Load a page in a fresh tab of that size and colour scheme and wait until it has loaded."""
-        target = self.command("Target.createTarget", url="about:blank")["targetId"]
+        if self._target is not None:
+            self.command("Target.closeTarget", targetId=self._target)
+        target = self._target = self.command("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.command("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.command(f"{domain}.enable")

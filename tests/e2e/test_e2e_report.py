@@ -202,7 +202,7 @@ CONTRAST = """(() => {
     const behind = e => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor; if (/^rgb\\(/.test(c)) return c; } return "rgb(255, 255, 255)"; };
     const bad = [];
     for (const e of document.querySelectorAll("main *, header *, footer *")) {
-        if (e.closest("svg") || ![...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim())) continue;
+        if (e.closest("svg, .sr") || ![...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim())) continue;
         const a = light(getComputedStyle(e).color), b = light(behind(e));
         const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
         if (ratio < 4.5) bad.push(e.className + " " + e.textContent.trim().slice(0, 30) + " " + ratio.toFixed(2));

@@ -317,7 +317,7 @@ let shown = [], items = [], bandsAt = [], rowY = new Map(), times = [], heights 
 
 function measure() {
   const width = viewBox.clientWidth || 900, narrow = width < 620;
-  const left = narrow ? 8 : 86, labels = narrow ? 0 : clamp(width * 0.36, 230, 400);
+  const left = narrow ? 8 : 86, labels = narrow ? 0 : clamp(width * 0.39, 230, 400);
   const inner = width - left - labels - (narrow ? 8 : 0), pad = narrow ? 34 : 62, n = HOSTS.length;
   columnsAt = HOSTS.map((_, i) => n === 1 ? left + inner / 2 : left + pad + i * (inner - 2 * pad) / (n - 1));
   geometry = {width, narrow, left, labels: width - labels + 6, row: narrow ? 36 : 24};
@@ -325,7 +325,7 @@ function measure() {
 function passes(row, words, protocol, host, problems, noise) {
   if (row.z && !noise) return false;
   if (problems && !row.problem) return false;
-  if ((row.e || row.t) < view[0] || row.t > view[1]) return false;
+  if (!wholeView() && ((row.e || row.t) < view[0] || row.t > view[1])) return false;
   if (protocol && row.p.proto !== protocol) return false;
   if (host !== "" && row.a !== +host && row.b !== +host && !row.h.some(h => h[0] === +host)) return false;
   return words.every(word => row.text.includes(word));
@@ -355,7 +355,7 @@ function layout() {
   let y = 6, before = null, lastRow = -100;
   for (const [t, what, thing] of events) {
     const dt = before == null ? 0 : t - before;
-    if (dt > GAP_S) { items.push({gap: dt, y: y + 17}); y += 34; }
+    if (dt > GAP_S) { items.push({gap: dt, y: y + 17}); y += geometry.narrow ? 50 : 34; }
     else if (dt > 0) y += clamp(4.5 * Math.log2(1 + dt * 1e3 / 0.25), 2.4, 20) * stretch;
     if (what === 2) { y = Math.max(y, lastRow + geometry.row * stretch); lastRow = y; rowY.set(thing.i, y); items.push({row: thing, y}); }
     if (what === 0) { y += 22; items.push({step: thing, y}); y += 8; lastRow = Math.max(lastRow, y - geometry.row + (geometry.narrow ? 28 : 14)); }
@@ -453,7 +453,7 @@ function path(row) {
   return {points, stop};
 }
 function drawRow(row, y) {
-  const g = el("g", {class: "row k-" + row.k + (row.i === selected ? " on" : ""), role: "listitem", tabindex: row.i === selected ? 0 : -1, "data-row": row.i, "aria-label": spoken(row)});
+  const g = el("g", {class: "row k-" + row.k + (row.i === selected ? " on" : ""), role: "button", tabindex: row.i === selected ? 0 : -1, "data-row": row.i, "aria-label": spoken(row)});
   const h = geometry.row * Math.min(stretch, 1.2);
   g.append(el("rect", {x: 0, y: geometry.narrow ? y - 20 : y - 12, width: geometry.width, height: Math.max(20, h - 1), class: "hit"}));
   if (row.c) drawBurst(g, row, y); else drawPacket(g, row, y);

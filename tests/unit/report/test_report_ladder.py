@@ -116,3 +116,12 @@ def test_a_packet_is_named_in_a_few_words(given: dict, words: str) -> None:
 def test_a_run_without_packets_has_an_empty_ladder() -> None:
     found = ladder(evidence_of({}))
     assert (found.rows, found.packets, found.bands) == ((), 0, ())
+
+
+def test_noise_does_not_crowd_out_what_matters() -> None:
+    arp = {"source": "", "destination": "", "protocol": "ARP", "flags": None, "sport": None, "dport": None}
+    ways = [across(n, 1 + n * 0.01, until="client", **arp) for n in range(4000)]
+    ways += [across(n, 50 + n, sport=n, flags=2, ip_id=f"0x{n:04x}") for n in range(1, 200)]
+    found = rows(passages(evidence_of(together(*ways))), limit=400)
+    assert len(found) <= 400
+    assert sum(not isinstance(row, Burst) and "syn" in row.traits for row in found) == 199

@@ -1,5 +1,7 @@
 """One packet seen at several hosts is one passage, and what happened to it is told right."""
 
+import time
+
 from reporting import CLIENT, ROUTER, SERVER, across, evidence_of, packet, together
 
 from labctl.report.passages import Passage, passages
@@ -125,3 +127,21 @@ def test_loopback_stays_on_its_host() -> None:
 def test_an_address_of_no_host_has_no_target() -> None:
     (found,) = passages(evidence_of({"client": [packet(1, 1.0, destination="192.0.2.1")]}))
     assert (found.source, found.target, found.fate) == ("client", None, "unknown")
+
+
+def test_many_packets_that_look_alike_are_matched_in_linear_time() -> None:
+    """Bare ACKs over IPv6 have no identification and all the same sequence number."""
+    ways = [across(n, 1 + n * 0.001, ip_id="") for n in range(6000)]
+    start = time.monotonic()
+    found = passages(evidence_of(together(*ways)))
+    assert time.monotonic() - start < 3
+    assert len(found) == 6000
+    assert {len(p.hops) for p in found} == {4}
+
+
+def test_many_lost_packets_that_look_alike_are_matched_in_linear_time() -> None:
+    ways = [across(n, 1 + n * 0.001, until="router in", ip_id="") for n in range(6000)]
+    start = time.monotonic()
+    found = passages(evidence_of(together(*ways)))
+    assert time.monotonic() - start < 3
+    assert {(len(p.hops), p.fate) for p in found} == {(2, "lost")}
