@@ -2,7 +2,8 @@
 
 Makes run directories of a bulk transfer through a lossy router (client, router, server; as many captured packets in all
 as asked for), then loads, judges and reports each in a process of its own, so that the peak memory is that run's.
-Ratios are to reading the dissections' lines and splitting them, which no reader of them can avoid.
+Ratios are to reading the dissections' lines and splitting them, which no reader of them can avoid. The goals are held
+against the processor time of the whole, which is the time it takes on a machine that has nothing else to do.
 """
 
 from __future__ import annotations
@@ -173,6 +174,7 @@ class Measured:
     judge_s: float = 0.0
     page_s: float = 0.0
     ladder_s: float = 0.0
+    cpu_s: float = 0.0
     page_kb: float = 0.0
     rss_mib: float = 0.0
     verdict: str = ""
@@ -192,11 +194,13 @@ def measure(folder: Path) -> Measured:
     scenario = load(folder / "scenario.yaml").scenario
     titles = {i: s.name or default_title(s) for i, s in enumerate(scenario.steps, 1)}
     evidence = load_evidence(folder)
+    cpu = time.process_time()
     found.read_s, _ = timed(lambda: [evidence.packets[host] for host in evidence.captures])
     found.judge_s, verdict = timed(lambda: judge(scenario, titles, evidence))
     result(verdict)
     text = (folder / "scenario.yaml").read_text(encoding="utf-8")
     found.page_s, page = timed(lambda: render(verdict, {}, text))
+    found.cpu_s = time.process_time() - cpu
     found.rss_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     found.ladder_s, _ = timed(lambda: show(verdict))
     found.page_kb, found.verdict = len(page.encode()) / 1000, verdict.verdict
@@ -227,7 +231,7 @@ def main() -> int:
     if options.make:
         print(make(options.make, options.packets[0]))
         return 0
-    widths = {"packets": 8, "lines": 7, "read": 13, "judge": 7, "page": 14, "whole": 14, "ladder": 7, "page size": 10}
+    widths = {"packets": 8, "lines": 7, "read": 13, "judge": 7, "page": 14, "whole": 14, "cpu": 7, "ladder": 7, "page size": 10}
     print(" ".join(f"{name:>{width}}" for name, width in widths.items()), "  memory")
     missed = False
     with tempfile.TemporaryDirectory(prefix="labctl-bench-") as scratch:
@@ -247,10 +251,10 @@ def row(m: Measured, goal: tuple[float, float | None] | None) -> bool:
         return f"{seconds:6.2f}s {seconds / m.lines_s:4.1f}x"
 
     told = f"{m.packets:8,} {m.lines_s:6.2f}s {against(m.read_s):>13} {m.judge_s:6.2f}s {against(m.page_s):>14}"
-    told += f" {against(whole):>14} {m.ladder_s:6.2f}s {m.page_kb:7.0f} kB {m.rss_mib:5.0f}MiB"
+    told += f" {against(whole):>14} {m.cpu_s:6.2f}s {m.ladder_s:6.2f}s {m.page_kb:7.0f} kB {m.rss_mib:5.0f}MiB"
     missed = False
     if goal:
-        missed = whole > goal[0] or (goal[1] is not None and m.rss_mib > goal[1])
+        missed = m.cpu_s > goal[0] or (goal[1] is not None and m.rss_mib > goal[1])
         memory = f", {goal[1]:.0f} MiB" if goal[1] else ""
         told += f"  goal {goal[0]:.0f} s{memory}: {'missed' if missed else 'met'}"
     print(told)

@@ -21,6 +21,7 @@ from zlib import crc32
 from labctl import __version__
 from labctl.engines.agents import AgentClient, AgentRefused
 from labctl.engines.base import AddressesTaken, Engine, Process, Say
+from labctl.engines.hostaction import HostFaults
 from labctl.errors import LabctlError, LabError, MissingError, ScenarioError
 from labctl.evidence.packets import dissect_argv, refused_filter
 from labctl.evidence.record import VERSION
@@ -183,6 +184,7 @@ class Session:
     agents: dict[str, AgentClient] = field(default_factory=dict)
     programs: dict[str, Running] = field(default_factory=dict)
     applied: dict[tuple[str, str], FaultPlan] = field(default_factory=dict)
+    host_faults: dict[str, HostFaults] = field(default_factory=dict)
     fault_steps: dict[tuple[str, str], int] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
@@ -430,6 +432,7 @@ class Session:
         request = bind(fault.request(), agent.devices)
         if request["type"] == "link":
             request["seed"] = crc32(f"{self.seed}/{fault.host}/{fault.name}".encode())
+        maker = self._maker(fault)
         asked = self.record.now()
         self.fault_steps[fault.name, fault.host] = step.index
         self.applied[fault.name, fault.host] = (
@@ -437,12 +440,12 @@ class Session:
         )
         try:
             if step.timeline is None:
-                answer = agent.call("apply", name=fault.name, action=request)
+                answer = maker.call("apply", name=fault.name, action=request)
                 self._fault_applied(
                     fault, {"asked": self.record.epoch + asked + agent.clock_offset_s, **answer}
                 )
             else:
-                agent.call("schedule", name=fault.name, action=request, timeline=dict(step.timeline))
+                maker.call("schedule", name=fault.name, action=request, timeline=dict(step.timeline))
         except AgentRefused as error:
             del self.applied[fault.name, fault.host]
             raise StepFailed(f"the fault {fault.name} could not be applied: {error}") from None
@@ -453,13 +456,21 @@ class Session:
         for key in keys:
             fault = self.applied.pop(key)
             try:
-                answer = self.agents[fault.host].call("undo", name=fault.name)
+                answer = self._maker(fault).call("undo", name=fault.name)
                 if answer["packets"] is not None or answer["ran"]:
                     self._fault_removed(fault, answer)
             except LabctlError as error:
                 errors.append(error)
         if errors:
             raise errors[0]
+
+    def _maker(self, fault: FaultPlan) -> AgentClient | HostFaults:
+        """Who makes a fault and takes it back: the host's agent, or the engine for what only an engine can do."""
+        if fault.engine is None:
+            return self.agents[fault.host]
+        if fault.host not in self.host_faults:
+            self.host_faults[fault.host] = HostFaults(self.engine, self.agents[fault.host], self._on_agent_event)
+        return self.host_faults[fault.host]
 
     def _fault_applied(self, fault: FaultPlan, message: Mapping[str, Any]) -> None:
         offset_s = self.agents[fault.host].clock_offset_s

@@ -30,6 +30,7 @@ from .dissect import Dissector
 from .interface import Interface
 from .journal import Journal
 from .link import LinkAction, Links
+from .offload import Offloads
 from .probes import capabilities
 from .sockets import is_bound, sockets
 from .timeline import Schedule, Timeline
@@ -66,15 +67,16 @@ class Agent:
         self.schedules: dict[str, Schedule] = {}
         self.notes: dict[str, object] = {}
         self.links = Links()
+        self.quiet: dict[str, Offloads] = {}
         self.tables = nftables.tables()
         self.ops: dict[str, Callable[..., Any]] = {
-            "hello": self.hello, "run": self.run, "apply": self.apply, "schedule": self.schedule,
+            "hello": self.hello, "arrived": self.arrived, "run": self.run, "apply": self.apply, "schedule": self.schedule,
             "faults": self.faults, "undo": self.undo,
             "wait_bound": self.wait_bound, "sockets": self.sockets,
             "sample": self.sample, "capture_start": self.capture_start,
             "capture_finish": self.capture_finish, "capture_stop": self.capture_stop,
             "dissect_start": self.dissect_start, "dissect": self.dissect, "rulesets": self.rulesets,
-            "capabilities": self.capabilities, "routes": self.routes,
+            "capabilities": self.capabilities, "offloads": self.offloads, "routes": self.routes,
         }  # fmt: skip
 
     def serve(self, line: str) -> None:
@@ -198,6 +200,15 @@ class Agent:
             self.links.spares.warm()
         return found
 
+    def offloads(self, devices: list[str]) -> list[dict[str, Any]]:
+        """Switch segmentation offloads off until this agent ends, as netem on any host of a lab needs of all of them."""
+        done = []
+        for device in devices:
+            if device not in self.quiet:
+                self.quiet[device] = Offloads(device)
+                done += [ran.as_json() for ran in self.quiet[device].off()]
+        return done
+
     def rulesets(self) -> dict[str, str]:
         """What tc and iptables say of this namespace, counters aside: to compare before and after."""
         found = {}
@@ -206,6 +217,11 @@ class Agent:
             lines = [line for line in listing.out.splitlines() if not line.startswith("#")]
             found[" ".join(argv)] = "\n".join(re.sub(r"\[\d+:\d+\]", "", line) for line in lines)
         return found
+
+    def arrived(self) -> int:
+        """Packets that have arrived at the namespace's interfaces, but for loopback, since they were made."""
+        counters = Path("/sys/class/net").glob("*/statistics/rx_packets")
+        return sum(int(path.read_text()) for path in counters if path.parts[-3] != "lo")
 
     def wait_bound(self, port: int, protocol: str, timeout_s: float) -> dict[str, Any]:
         """Return when a socket listens on (tcp) or is bound to (udp) the port. Refused when none does in time."""
@@ -287,6 +303,8 @@ class Agent:
             schedule.cancel()
         self.links.close()
         self.journal.close()
+        for offloads in self.quiet.values():
+            offloads.restore()
         with contextlib.suppress(OSError):
             nftables.remove_new(self.tables)
         if self.capture is not None:

@@ -15,6 +15,7 @@ from .linkclass import ALL, LinkClass
 from .linkport import Effect, LinkRefused, Where
 from .linkspec import Contradiction, Spec
 from .linktree import ROOT, Leaf, Tree, commands, ingress, removals, teardown, tree
+from .offload import Offloads
 from .readback import differences
 
 DRAIN_POLL_S = 0.004
@@ -36,6 +37,7 @@ class NetemPort:
         self._undo_ifb: list[batch.Argv] = []
         self._undo_divert: list[batch.Argv] = []
         self._queue_length: int | None = None
+        self._offloads = Offloads(where.device)
         self._past: dict[str, Effect] = {}
 
     def set(self, classes: tuple[LinkClass, ...]) -> list[Ran]:
@@ -98,6 +100,8 @@ class NetemPort:
             # sch_api.c gives a device without a queue length one when a qdisc comes, and leaves it when the qdisc goes.
             length = int(Path(f"/sys/class/net/{self._device}/tx_queue_len").read_text())
             self._queue_length = length if length == 0 else None
+
+        ran += self._offloads.off()
 
     def _tc(self, todo: list[batch.Argv], ran: list[Ran]) -> None:
         done = batch.tc(todo)
@@ -171,6 +175,7 @@ class NetemPort:
             self._tree = None
         ran += batch.ip(self._undo_ifb)
         self._undo_ifb, self._undo_divert = [], []
+        ran += self._offloads.restore()
         if self._queue_length is not None:
             ran += batch.ip([("ip", "link", "set", self._device, "txqueuelen", str(self._queue_length))])
             self._queue_length = None

@@ -113,8 +113,8 @@ def _merge_two(a: Spec, b: Spec) -> Spec:
     if a.rate_bps and b.rate_bps:
         raise Contradiction("two rates on one link have no joint meaning; heal one of the faults first, or give one rate")
     return Spec(
-        delay_s=a.delay_s + b.delay_s,
-        jitter_s=a.jitter_s + b.jitter_s,
+        delay_s=round(a.delay_s + b.delay_s, 9),
+        jitter_s=round(a.jitter_s + b.jitter_s, 9),
         delay_correlation=_correlation(a, b, "delay_correlation", "jitter_s"),
         distribution=_one(a, b, "distribution", "two distributions"),
         **loss,

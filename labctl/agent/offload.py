@@ -22,6 +22,7 @@ SIOCETHTOOL = 0x8946
 GFEATURES, SFEATURES = 0x3A, 0x3B  # linux/ethtool.h
 STSO, SGSO, SGRO = 0x1F, 0x24, 0x2C
 MOST_BLOCKS = 4
+NOWHERE = "192.0.2.255/32"  # RFC 5737, for documentation: nobody is there
 
 
 class Offloads:
@@ -41,7 +42,7 @@ class Offloads:
         shown = run(("ip", "-d", "-j", "link", "show", "dev", self._device))
         if shown.ok:
             self._segments = json.loads(shown.out)[0].get("gso_max_segs")
-        return self._limit(1) if self._segments not in (None, 1) else []
+        return [*self._limit(1), *_forget_routes()] if self._segments not in (None, 1) else []
 
     def restore(self) -> list[Ran]:
         """As they were before `off`; only the bits that differ are asked for."""
@@ -54,7 +55,7 @@ class Offloads:
                 self._ethtool(array.array("I", words))
         self._before = []
         segments, self._segments = self._segments, None
-        return self._limit(segments) if segments not in (None, 1) else []
+        return [*self._limit(segments), *_forget_routes()] if segments is not None and segments != 1 else []
 
     def _limit(self, segments: int) -> list[Ran]:
         return batch.ip([("ip", "link", "set", "dev", self._device, "gso_max_segs", str(segments))])
@@ -74,3 +75,8 @@ class Offloads:
         request = self._device.encode().ljust(16, b"\0") + struct.pack("P", address) + bytes(16)  # struct ifreq
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             fcntl.ioctl(probe.fileno(), SIOCETHTOOL, request)
+
+
+def _forget_routes() -> list[Ran]:
+    """Make open connections look at the device again: any change of a route does (fib_trie.c calls rt_cache_flush)."""
+    return batch.ip([("ip", "route", verb, "unreachable", NOWHERE) for verb in ("add", "del")])

@@ -77,6 +77,9 @@ class Engine(Protocol):
     def start(self, host: str, argv: Sequence[str], env: Mapping[str, str]) -> Process:
         """Start a program on a host. Raises LabError."""
 
+    def disturb(self, host: str, what: str, on: bool) -> None:
+        """Begin (on) or end something that only an engine can do with a whole host: `pause`. Raises LabError."""
+
     def dead(self) -> str | None:
         """The name of a host that ended though nobody asked it to, or None."""
 

@@ -251,6 +251,14 @@ class DockerEngine:
         self._processes.append(process)
         return process
 
+    def disturb(self, host: str, what: str, on: bool) -> None:
+        assert what == "pause", what
+        try:
+            (self._api.pause if on else self._api.unpause)(self._containers[host])
+        except docker.errors.APIError as error:
+            wanted = "frozen" if on else "set going again"
+            raise LabError(f"{host} could not be {wanted}: {error.explanation or error}") from None
+
     def dead(self) -> str | None:
         return next(iter(self._dead.values()), None)
 

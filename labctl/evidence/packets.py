@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from operator import itemgetter
 from pathlib import Path
 
@@ -171,10 +172,13 @@ def _packet(cells: tuple[str, ...], marks: list[str], epoch: float, words: dict[
     # An ICMP error quotes the packet it is about; the quoted header's fields are not this packet's own.
     own = icmp is None and icmpv6 is None
     sport, dport = (tcp_sport or udp_sport, tcp_dport or udp_dport) if own else ("", "")
+    t = round(float(at) - epoch, 6)
+    if not isfinite(t):
+        raise ValueError(f"{at!r} is no time")
     shared = words.setdefault
     return Packet(
         int(number),
-        round(float(at) - epoch, 6),
+        t,
         shared(interface, interface),
         int(length),
         shared(protocol, protocol),

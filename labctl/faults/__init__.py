@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from labctl.faults.base import Fault
+from labctl.faults.blackhole import Blackhole
+from labctl.faults.down import Down
 from labctl.faults.drop import Drop
 from labctl.faults.link import Link
+from labctl.faults.mtu import Mtu
+from labctl.faults.partition import Partition
+from labctl.faults.pause import Pause
 from labctl.faults.reject import Reject
+from labctl.faults.ttl import Ttl
 
-FAULTS: dict[str, type[Fault]] = {fault.kind: fault for fault in (Drop, Reject, Link)}
+FAULTS: dict[str, type[Fault]] = {
+    fault.kind: fault for fault in (Drop, Reject, Link, Partition, Down, Mtu, Blackhole, Ttl, Pause)
+}

@@ -79,7 +79,8 @@ class FaultPlan:
 
     A fault that is more than commands has an `action` instead: a request that the agent's table of actions understands
     ({"type": ..., ...}, JSON all through, `{dev:NETWORK}` allowed in any string); its `changes` then say for people what it
-    amounts to, and `alternatives` what it does instead by another backend ({"nfqueue": commands}).
+    amounts to, and `alternatives` what it does instead by another backend ({"nfqueue": commands}). One that no agent can make
+    names in `engine` what the engine is to do with the whole host.
     """
 
     name: str
@@ -92,10 +93,13 @@ class FaultPlan:
     ahead: int | None = None
     interface: str | None = None
     action: dict[str, Any] | None = None
+    engine: str | None = None
     alternatives: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
 
     def request(self) -> dict[str, Any]:
         """What the agent is asked to do."""
+        if self.engine is not None:
+            return {"type": "engine", "what": self.engine}
         return self.action or {
             "type": "commands",
             "changes": [{"do": list(c.do), "undo": list(c.undo)} for c in self.changes],

@@ -47,7 +47,9 @@ _WORDS_SCHEMA: dict[str, Any] = {"type": ["array", "string"], "items": {"type": 
 class Packets(Fault):
     """Base of the faults that are about some packets: which protocol, from and to whom, ports, flags, ICMP type, state."""
 
-    protocol: Literal["tcp", "udp", "icmp", "icmpv6", "all"] = "all"
+    protocol: Literal["tcp", "udp", "icmp", "icmpv6", "all"] = Field(
+        default="all", description="Only packets of this protocol."
+    )
     source: HostNames = Field(default=(), alias="from", description="Only packets from these hosts.")
     destination: HostNames = Field(default=(), alias="to", description="Only packets to these hosts.")
     sport: Port | None = Field(default=None, description="Source port or range, TCP and UDP only.")

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator
 
 from labctl.plan import Plan, PlannedStep
+from labctl.scenario.model import StartStep
 
 
 def explain(plan: Plan) -> str:
@@ -48,15 +49,11 @@ def _step(step: PlannedStep) -> Iterator[str]:
             yield f"{fault.host}# {shlex.join(change.undo)}   (when healed)"
         for counter in fault.counters:
             yield f"proof: packets counted in {counter.tool} chain {counter.chain}"
-    if step.kind == "start" and step.step.ready is not None:
+    if isinstance(step.step, StartStep) and step.step.ready is not None:
         ready = step.step.ready
-        fact = (
-            f"TCP port {ready.listen} listens"
-            if ready.listen
-            else f"UDP port {ready.bound} is bound"
-            if ready.bound
-            else f"output matches /{ready.output}/"
-        )
+        fact = f"output matches /{ready.output}/"
+        if ready.listen or ready.bound:
+            fact = f"TCP port {ready.listen} listens" if ready.listen else f"UDP port {ready.bound} is bound"
         yield f"wait until {fact}, at most {ready.timeout:g}s"
     if step.kind in ("finish", "stop", "heal"):
         yield f"{step.kind}: {', '.join(step.handles)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.resources
+import json
 import shlex
 from collections.abc import Mapping
 from functools import lru_cache
@@ -146,20 +147,23 @@ def _background(run: RunVerdict) -> list[dict[str, Any]]:
     limit = _output_limit(run)
     steps = {s.index: s for s in run.steps}
     return [
-        {"program": p, "output": _texts(p.stdout, p.stderr, limit)}
+        {"program": p, "output": _texts({"stdout": p.stdout, "stderr": p.stderr}, limit)}
         for p in run.evidence.programs.values()
         if p.step in steps and steps[p.step].kind == "start"
     ]
 
 
 def _output(step: StepVerdict, limit: int) -> list[tuple[str, str, int]]:
-    return _texts(step.program.stdout, step.program.stderr, limit) if step.program else []
+    if step.program is None:
+        return []
+    outcome = json.dumps(step.program.outcome, indent=1, ensure_ascii=False) if step.program.outcome else ""
+    return _texts({"stdout": step.program.stdout, "stderr": step.program.stderr, "outcome": outcome}, limit)
 
 
-def _texts(stdout: str, stderr: str, limit: int) -> list[tuple[str, str, int]]:
-    """Each non-empty stream: its name, its end, and how many characters before that are left out."""
+def _texts(texts: Mapping[str, str], limit: int) -> list[tuple[str, str, int]]:
+    """Each non-empty text: its name, its end, and how many characters before that are left out."""
     return [
         (name, text[-limit:], max(0, len(text) - limit))
-        for name, text in (("stdout", stdout), ("stderr", stderr))
+        for name, text in texts.items()
         if text.strip()
     ]

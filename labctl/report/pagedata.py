@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,9 +20,23 @@ _FATES = {"arrived": 0, "lost": 1, "unknown": 2}
 
 
 def embed(value: object) -> str:
-    r"""JSON that can stand inside a script element: ``<``, ``>``, ``&`` and all but ASCII are written as ``\u`` escapes."""
-    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"))
+    r"""JSON that can stand inside a script element: ``<``, ``>``, ``&`` and all but ASCII are written as ``\u`` escapes.
+
+    A number that JSON has no word for (a record edited by hand may hold 1e999) becomes null.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(value), ensure_ascii=True, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def page_data(run: RunVerdict, drawn: model.Ladder | None, sockets: list[SocketSeries]) -> dict[str, Any]:
@@ -42,7 +57,7 @@ def page_data(run: RunVerdict, drawn: model.Ladder | None, sockets: list[SocketS
             for b in (drawn.bands if drawn else ())
         ],
         "steps": [
-            {"i": s.index, "title": one_line(s.name), "kind": s.kind, "verdict": s.verdict, "t": s.started, "s": s.seconds}
+            {"i": s.index, "title": shorten(one_line(s.name), 300), "kind": s.kind, "verdict": s.verdict, "t": s.started, "s": s.seconds}
             for s in run.steps
         ],
         "end": drawn.end if drawn else evidence.seconds or 0.0,

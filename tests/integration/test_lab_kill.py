@@ -98,7 +98,7 @@ def test_a_parent_of_several_runs_that_is_killed_leaves_no_fault(start: Start, t
     while len(list(live.out.glob("*/events.jsonl"))) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    lives = [Live(live.process, _only(path, tmp_path / f"link{i}")) for i, path in enumerate(live.out.iterdir())]
+    lives = [Live(live.process, _only(path, tmp_path / path.stem)) for path in live.out.iterdir()]
     for each in lives:
         each.wait_for("fault-applied")
     live.process.kill()
@@ -172,7 +172,10 @@ def test_an_interrupt_of_several_runs_undoes_all_of_them(start: Start, tmp_path:
         copies[-1].write_text(text, encoding="utf-8")
     live = start(*copies, "--jobs", 2)
     deadline = time.monotonic() + 60
-    while sum('"kind": "wait"' in path.read_text(encoding="utf-8") for path in live.out.glob("*/events.jsonl")) < 2:
+    while (
+        sum('"kind": "wait"' in path.read_text(encoding="utf-8") for path in live.out.glob("*/events.jsonl"))
+        < 2
+    ):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     live.signal(signal.SIGINT)

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from labctl.faults import FAULTS
+from labctl.scenario.words import listing
+
 HEAD = "scenario: x\nsteps:\n"
 RUN = "  - run: [probe, connect, server, 65432]\n    on: client\n    expect: {errno: null}\n"
 
@@ -163,12 +166,12 @@ NO_SCENARIO: list[tuple[str, tuple[str, ...]]] = [
     ),
     (
         HEAD + RUN + ("  - fault: w\n    at: router\n    dorp: {to: server}\n"),
-        ("f.yaml:8:5: there is no fault 'dorp'; did you mean drop? A fault is one of drop or reject",),
+        (f"f.yaml:8:5: there is no fault 'dorp'; did you mean drop? A fault is one of {listing(FAULTS)}",),
     ),
     (
         HEAD + RUN + ("  - fault: w\n    at: router\n    drop: {to: server, dprot: 1}\n"),
         (
-            "f.yaml:8:24: unknown key 'dprot'; did you mean dport? The keys here are protocol, from, to, sport, dport and direction",
+            "f.yaml:8:24: unknown key 'dprot'; did you mean dport? The keys here are protocol, from, to, sport, dport, flags, icmp_type, state, nth, first, every, probability, above, burst and direction",
         ),
     ),
     (
@@ -177,7 +180,7 @@ NO_SCENARIO: list[tuple[str, tuple[str, ...]]] = [
     ),
     (
         HEAD + RUN + ("  - fault: w\n    at: router\n"),
-        ("f.yaml:6:5: a fault is exactly one of drop, reject; this step has none of them",),
+        (f"f.yaml:6:5: a fault is exactly one of {', '.join(FAULTS)}; this step has none of them",),
     ),
     (
         HEAD + RUN + ("  - fault: w\n    at: router\n    to: server\n    protocol: tcp\n"),
@@ -188,7 +191,7 @@ NO_SCENARIO: list[tuple[str, tuple[str, ...]]] = [
     ),
     (
         HEAD + RUN + ("  - fault: w\n    at: router\n    drop: {}\n    reject: {}\n"),
-        ("f.yaml:6:5: a fault is exactly one of drop, reject; this one has drop and reject",),
+        (f"f.yaml:6:5: a fault is exactly one of {', '.join(FAULTS)}; this one has drop and reject",),
     ),
     (
         HEAD + RUN + ("  - drop: {to: server}\n    at: router\n"),
@@ -200,7 +203,7 @@ NO_SCENARIO: list[tuple[str, tuple[str, ...]]] = [
             "f.yaml:6:5: at: is missing in this fault step; write at: server",
             "f.yaml:7:31: 99999 is no port; write a number from 1 to 65535 or a range like 8000-8010",
             "f.yaml:7:48: protocol: cannot be 'tpc'; did you mean tcp? It is one of tcp, udp, icmp, icmpv6 or all",
-            "f.yaml:7:64: direction: cannot be '3'; it is one of in, out or forward",
+            "f.yaml:7:64: direction: cannot be '3'; it is one of in, out, forward or both",
         ),
     ),
     (

@@ -106,7 +106,9 @@ def test_a_good_scenario_has_no_problem() -> None:
         ),
         (
             "  - fault: wall\n    at: router\n    drop: {protocol: icmpv6}\n",
-            ["8:5: protocol icmpv6 needs IPv6, and this lab has only IPv4"],
+            [
+                "8:5: protocol icmpv6 needs IPv6, and this lab has only IPv4; write protocol: icmp, or give its networks enable_ipv6: true"
+            ],
         ),
         (
             "  - {fault: all, at: router, drop: {}}\n",

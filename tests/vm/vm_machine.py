@@ -1,0 +1,168 @@
+"""One boot of the virtual machine: QEMU in a container, jobs in, events and files out."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tarfile
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vm_disks import QEMU_IMAGE, Disks, VmError
+from vm_jobs import Job, as_json, pack
+
+MEMORY_MIB = 4096
+RESULTS_BYTES = 512 * 2**20  # sparse
+BOOT_LIMIT_S = 300.0
+TAIL_LINES = 25
+KVM = "/dev/kvm"
+# Nehalem without cx16: with it, and with `max`, QEMU 7.2's TCG guests panic (measured; kept for 10.0, which does not mind).
+CPU = "Nehalem,-cx16"
+KERNEL_LINE = (
+    "console=ttyS0 root=/dev/vda rw init=/sbin/labctl-init quiet panic=-1 mitigations=off apparmor=0 audit=0 "
+    "nokaslr net.ifnames=0"
+)
+
+
+def qemu_argv(disks: str = "/disks", run: str = "/run/vm", kvm: bool = False, shell: bool = False) -> list[str]:
+    """QEMU's command line. Its own disks are never written: changes go to a temporary file that ends with it."""
+    argv = ["qemu-system-x86_64"]
+    argv += ["-accel", "kvm"] * kvm + ["-accel", "tcg,thread=multi,tb-size=512"]
+    argv += ["-cpu", CPU, "-smp", "2", "-m", str(MEMORY_MIB)]
+    argv += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-nic", "none"]
+    argv += ["-serial", "stdio" if shell else f"file:{run}/serial.log"]
+    argv += ["-kernel", f"{disks}/root/vmlinuz", "-initrd", f"{disks}/root/initrd", "-append", KERNEL_LINE]
+    argv += ["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng"]
+    argv += ["-device", "virtio-serial-pci", "-chardev", f"file,id=events,path={run}/events.jsonl"]
+    argv += ["-device", "virtserialport,chardev=events,name=events"]
+    argv += _disk("root", f"{disks}/root/root.ext4", "snapshot=on")
+    argv += _disk("docker", f"{disks}/docker/docker.ext4", "snapshot=on")
+    argv += _disk("tree", f"{run}/tree.tar", "readonly=on")
+    argv += _disk("results", f"{run}/results.tar", "cache=unsafe")
+    return argv
+
+
+def _disk(name: str, file: str, option: str) -> list[str]:
+    drive = f"file={file},format=raw,if=none,id={name},{option}"
+    return ["-drive", drive, "-device", f"virtio-blk-pci,drive={name},serial={name}"]
+
+
+def container_argv(
+    name: str, disks: Disks, run: Path, limit_s: float, qemu: Sequence[str], terminal: bool = False, kvm: bool = False
+) -> list[str]:
+    """The `docker run` around QEMU. It ends with QEMU, with the time limit, or with whoever holds its standard input."""
+    return [
+        "docker", "run", "--rm", "--interactive", *(["--tty"] * terminal), f"--name={name}",
+        "--label=labctl.vm=1", "--network=none", "--cap-drop=ALL", *([f"--device={KVM}"] * kvm),
+        "--cap-add=DAC_OVERRIDE", f"--volume={disks.root}:/disks/root:ro", f"--volume={disks.docker}:/disks/docker:ro",
+        f"--volume={run}:/run/vm", QEMU_IMAGE, "run-qemu", f"{limit_s:g}", *qemu,
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one boot brought back. `trouble` is None when the guest did everything and powered itself off."""
+
+    events: tuple[dict[str, Any], ...]
+    folder: Path
+    seconds: float
+    trouble: str | None
+
+    def job(self, id: str) -> dict[str, Any]:
+        """What one job ended with. Raises VmError, with the guest's last words, when it did not come to an end."""
+        for event in self.events:
+            if event["event"] == "job" and event["id"] == id:
+                return event
+        raise VmError(f"the guest did not finish {id}: {self.trouble or 'it was not among the jobs'}")
+
+    def at(self, name: str) -> float | None:
+        """Seconds from the kernel's start to the first event of this name."""
+        return next((e["uptime_s"] for e in self.events if e["event"] == name), None)
+
+    def summary(self) -> dict[str, Any]:
+        """The times, for people."""
+        jobs = {e["id"]: e["seconds"] for e in self.events if e["event"] == "job"}
+        boot = {name: self.at(name) for name in ("init", "docker", "end")}
+        return {"seconds": round(self.seconds, 1), **boot, "jobs": jobs, "trouble": self.trouble}
+
+
+def boot(disks: Disks, jobs: Sequence[Job], folder: Path, limit_s: float | None = None) -> Report:
+    """Boot, do the jobs, power off. Never raises for what happens in the guest: the report says it.
+
+    `folder` (existing, empty) gets serial.log, events.jsonl and results/. `limit_s` defaults to what the jobs may take.
+    """
+    limit = limit_s or BOOT_LIMIT_S + sum(job.timeout_s for job in jobs)
+    pack(folder / "tree.tar", as_json(jobs))
+    for name in ("serial.log", "events.jsonl"):
+        (folder / name).touch()
+    with (folder / "results.tar").open("wb") as results:
+        results.truncate(RESULTS_BYTES)
+    kvm = os.access(KVM, os.R_OK | os.W_OK)
+    name = f"labctl-vm-{uuid.uuid4().hex[:8]}"
+    begun = time.monotonic()
+    said = _run(name, container_argv(name, disks, folder, limit, qemu_argv(kvm=kvm), kvm=kvm), limit + 60)
+    seconds = time.monotonic() - begun
+    events = read_events((folder / "events.jsonl").read_text(errors="replace"))
+    trouble = diagnose(events, said, (folder / "serial.log").read_text(errors="replace"), limit)
+    if events and events[-1]["event"] == "end":
+        _unpack(folder)
+    report = Report(events, folder, seconds, trouble)
+    (folder / "summary.json").write_text(json.dumps(report.summary() | {"qemu": said}, indent=1) + "\n")
+    return report
+
+
+def _run(name: str, argv: list[str], limit_s: float) -> str:
+    """Run the container to its end; what it said on standard error. Whatever happens to us, it is gone afterwards."""
+    child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        assert child.stderr is not None
+        child.wait(limit_s)
+        return child.stderr.read().decode(errors="replace").strip()
+    except subprocess.TimeoutExpired:
+        return f"the container did not end within {limit_s:g}s"
+    finally:
+        if child.poll() is None:
+            subprocess.run(["docker", "kill", name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+            child.kill()
+            child.wait()
+
+
+def read_events(text: str) -> tuple[dict[str, Any], ...]:
+    """The events of events.jsonl; a last line that was cut off is left out."""
+    events = []
+    for line in text.splitlines():
+        try:
+            events.append(json.loads(line))
+        except ValueError:
+            break
+    return tuple(events)
+
+
+def diagnose(events: Sequence[dict[str, Any]], said: str, serial: str, limit_s: float) -> str | None:
+    """Why the guest did not come to its end by itself, or None when it did."""
+    kinds = [event["event"] for event in events]
+    broken = next((event["error"] for event in events if event["event"] == "broken"), None)
+    if broken is None and kinds and kinds[-1] == "end":
+        return None
+    tail = "\n".join(f"  | {line}" for line in [*serial.splitlines()[-TAIL_LINES:], *said.splitlines()[-5:]])
+    if broken is not None:
+        return f"{broken}\n{tail}"
+    if "Kernel panic" in serial:
+        return f"its kernel panicked\n{tail}"
+    doing = [event["id"] for event in events if event["event"] == "begin"]
+    where = f"while it did {doing[-1]}" if doing else "before Docker was ready" if kinds else "before its init began"
+    return f"it ended or was ended (limit {limit_s:g}s) {where}\n{tail}"
+
+
+def _unpack(folder: Path) -> None:
+    """results.tar becomes results/: the jobs' folders with their run directories, the services' logs."""
+    packed = folder / "results.tar"
+    with tarfile.open(packed) as archive:
+        archive.extractall(folder, filter="data")
+    packed.unlink()
+    (folder / "tree.tar").unlink()
