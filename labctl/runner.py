@@ -74,7 +74,7 @@ def execute(request: Request, engine: Engine, record: RunDirectory, run: str) ->
             record.event(
                 "run-start", t=0.0, version=VERSION, run=run, scenario=scenario.scenario, engine=engine.name, seed=request.seed,
                 started=datetime.fromtimestamp(record.epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), epoch=record.epoch,
-                overrides=dict(request.overrides), labctl=__version__,
+                overrides=dict(request.overrides), steps=len(scenario.steps), labctl=__version__,
             )  # fmt: skip
             record.write("scenario.yaml", request.loaded.text)
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,6 +107,8 @@ def run_scenario(
     engine = engine or _docker(run, options.lab)
     from labctl.runner import Request, execute
 
+    threading.Thread(target=_read_ahead, daemon=True).start()
+
     record = RunDirectory.create(options.out, run, observe)
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(2**31)
     request = Request(
@@ -117,6 +120,12 @@ def run_scenario(
             return record.path, conclude(record)
     finally:
         record.close()
+
+
+def _read_ahead() -> None:
+    """Import what the reports need while the run waits for other things."""
+    import labctl.report.html
+    import labctl.report.junit  # noqa: F401
 
 
 def _docker(run: str, standing: str | None) -> Engine:

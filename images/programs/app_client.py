@@ -4,10 +4,12 @@
     python3 app_client.py 127.0.0.1 65432 search 🐶 --encoding utf-16
     python3 app_client.py 127.0.0.1 65432 binary 'some bytes'
     python3 app_client.py 127.0.0.1 65432 sum 1,2,3 --format h
+    python3 app_client.py 127.0.0.1 65432 sum 1,2,3 --format h,i,q
 
 The action `search` goes as JSON text, numbers with --format as a binary array, anything else as binary;
---type says otherwise. With --load N it becomes a load generator: N connections, --concurrency of them at a
-time.
+--type says otherwise. Several encodings or formats ask the same question in each, one after the other, on a
+connection of its own; the answers must be the same. With --load N it becomes a load generator: N connections,
+--concurrency of them at a time.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import argparse
 import socket
 import sys
 import time
+from collections.abc import Callable, Collection
 
 import endpoints
 from app_content import (
@@ -36,6 +39,20 @@ from options import DEFAULT_PORT, count, duration, port_number, positive_size, s
 from outcome import Outcome, run
 
 MAX_ANSWER = Limits(0xFFFF, 64 * 1024 * 1024)
+TEXT_BY_DEFAULT, ARRAY_BY_DEFAULT = ("utf-8",), ("i",)
+
+
+def several(choices: Collection[str]) -> Callable[[str], tuple[str, ...]]:
+    """One of the choices, or several, separated by commas."""
+
+    def read(text: str) -> tuple[str, ...]:
+        names = tuple(text.split(","))
+        for name in names:
+            if name not in choices:
+                raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(choices)}")
+        return names
+
+    return read
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -48,9 +65,18 @@ def arguments() -> argparse.ArgumentParser:
         "value", help="text, or numbers separated by commas (after -- if the first is negative)"
     )
     parser.add_argument("--type", choices=("text", "binary", "array"), help="how to send it")
-    parser.add_argument("--encoding", choices=TEXT_ENCODINGS, default="utf-8", help="of text")
     parser.add_argument(
-        "--format", choices=tuple(ARRAY_FORMATS), help="of numbers: a letter of Python's struct"
+        "--encoding",
+        type=several(TEXT_ENCODINGS),
+        default=TEXT_BY_DEFAULT,
+        metavar="NAME[,NAME...]",
+        help=f"of text: {', '.join(TEXT_ENCODINGS)}",
+    )
+    parser.add_argument(
+        "--format",
+        type=several(ARRAY_FORMATS),
+        metavar="LETTER[,LETTER...]",
+        help=f"of numbers, as Python's struct calls them: {', '.join(ARRAY_FORMATS)}",
     )
     parser.add_argument(
         "--byteorder", choices=BYTE_ORDERS, default=sys.byteorder, help="send as if this machine had it"
@@ -72,34 +98,62 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace, outcome: Outcome) -> None:
-    request = build_request(args)
+    requests = build_requests(args)
     if args.load:
-        generate_load(args, encode(request), outcome)
+        generate_load(args, encode(requests[0]), outcome)
         return
-    with endpoints.connect(args, outcome) as sock:
-        send_in_pieces(sock, encode(request), args, outcome)
-        try:
-            response = receive_message(sock, outcome)
-            show_response(response, args, outcome)
-        except ProtocolError as error:
-            outcome.fail(f"the answer is wrong: {error}")
+    answers: list[dict[str, object]] = []
+    if len(requests) > 1:
+        outcome.note(answers=answers)
+    try:
+        for request in requests:
+            answers.append(ask(request, args, outcome))
+    except ProtocolError as error:
+        outcome.fail(f"the answer is wrong: {error}")
+        return
+    for answer in answers:
+        if said(answer) != said(answers[0]):
+            outcome.fail(f"the answers differ: in {answers[0]['asked']} and in {answer['asked']}")
+            return
 
 
-def build_request(args: argparse.Namespace) -> Message:
-    """The request the arguments ask for; arguments that cannot be sent are bad usage."""
+def build_requests(args: argparse.Namespace) -> list[Message]:
+    """The request the arguments ask for, in each encoding or format; what cannot be sent is bad usage."""
     default = "array" if args.format else "text" if args.action == "search" else "binary"
     kind = args.type or default
+    forms = args.format or ARRAY_BY_DEFAULT
     try:
         if kind == "text":
-            return text_request(args.action, args.value, args.encoding, args.byteorder)
-        if kind == "array":
-            form = args.format or "i"
-            number = float if form in "fd" else int
-            values = tuple(number(text) for text in args.value.split(",")) if args.value else ()
-            return array_request(Array(form, values), args.byteorder)
-        return binary_request(args.action, args.value, args.byteorder)
+            requests = [text_request(args.action, args.value, name, args.byteorder) for name in args.encoding]
+        elif kind == "array":
+            requests = [array_request(Array(form, numbers(args.value, form)), args.byteorder) for form in forms]
+        else:
+            requests = [binary_request(args.action, args.value, args.byteorder)]
     except (ValueError, ProtocolError) as error:
         arguments().error(str(error))
+    if args.load and len(requests) > 1:
+        arguments().error("--load repeats one request: give it one encoding or format")
+    return requests
+
+
+def numbers(text: str, form: str) -> tuple[float, ...]:
+    """`1,2,3` as numbers of a format. Raises ValueError."""
+    number = float if form in "fd" else int
+    return tuple(number(word) for word in text.split(",")) if text else ()
+
+
+def ask(request: Message, args: argparse.Namespace, outcome: Outcome) -> dict[str, object]:
+    """Send a request on a connection of its own, show the answer; give what it says. Raises ProtocolError."""
+    with endpoints.connect(args, outcome) as sock:
+        send_in_pieces(sock, encode(request), args, outcome)
+        answer = show_response(receive_message(sock, outcome), request, args, outcome)
+    outcome.note(**answer)
+    return {"asked": request.format or request.content_encoding, **answer}
+
+
+def said(answer: dict[str, object]) -> tuple[object, ...]:
+    """What an answer says, without how it is written."""
+    return tuple(answer.get(name) for name in ("result", "sum", "values"))
 
 
 def send_in_pieces(sock: socket.socket, data: bytes, args: argparse.Namespace, outcome: Outcome) -> None:
@@ -123,25 +177,26 @@ def receive_message(sock: socket.socket, outcome: Outcome) -> Message:
             return message
 
 
-def show_response(response: Message, args: argparse.Namespace, outcome: Outcome) -> None:
-    """Print the answer and put it in the outcome. Raises ProtocolError if it is not what its header says."""
-    outcome.note(content_type=response.content_type, peer_byteorder=response.byteorder)
+def show_response(
+    response: Message, request: Message, args: argparse.Namespace, outcome: Outcome
+) -> dict[str, object]:
+    """Print an answer; give its fields for the outcome. Raises ProtocolError if it is not what its header says."""
+    fields: dict[str, object] = {"content_type": response.content_type, "peer_byteorder": response.byteorder}
     if response.content_type == TEXT_TYPE:
         content = read_json(response)
         result = content.get("result") if isinstance(content, dict) else content
-        outcome.note(result=result)
         outcome.say(f"result: {result}")
-    elif response.content_type == ARRAY_TYPE:
+        return {**fields, "result": result}
+    if response.content_type == ARRAY_TYPE:
         if response.format is None:  # a server that takes it for granted that we know
-            response = response._replace(format=args.format)
+            response = response._replace(format=request.format)
         array = read_array(response, sys.byteorder if args.ignore_byteorder else response.byteorder)
         total, values = array.values[:1], array.values[1:]
-        outcome.note(format=array.format, sum=total[0] if total else None, values=values)
         outcome.say(f"sum {', '.join(map(str, total))} of {', '.join(map(str, values))}")
         outcome.say(f"(format {array.format}, from a {response.byteorder}-endian machine)")
-    else:
-        outcome.note(result=repr(response.content))
-        outcome.say(f"binary: {response.content!r}")
+        return {**fields, "format": array.format, "sum": total[0] if total else None, "values": values}
+    outcome.say(f"binary: {response.content!r}")
+    return {**fields, "result": repr(response.content)}
 
 
 if __name__ == "__main__":

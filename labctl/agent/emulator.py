@@ -46,7 +46,7 @@ class Wire:
 
     free_ns: int = 0
     tokens_bits: float = 0.0
-    filled_ns: int = 0
+    filled_ns: int = -1
 
     def send(self, ready_ns: int, length: int, spec: Spec) -> int:
         """When a packet that is ready at `ready_ns` has been sent: netem's rate, or a token bucket when a burst is allowed."""
@@ -56,7 +56,7 @@ class Wire:
             return self.free_ns
         start = max(self.free_ns, ready_ns)
         full = 8.0 * max(spec.burst_bytes, length)
-        tokens = min(full, self.tokens_bits + (start - self.filled_ns) * spec.rate_bps / NS) if self.filled_ns else full
+        tokens = min(full, self.tokens_bits + (start - self.filled_ns) * spec.rate_bps / NS) if self.filled_ns >= 0 else full
         wait_ns = max(0, round((bits - tokens) * NS / spec.rate_bps))
         self.free_ns = self.filled_ns = start + wait_ns
         self.tokens_bits = tokens + wait_ns * spec.rate_bps / NS - bits
@@ -143,6 +143,8 @@ class Emulator(Generic[P]):
             heapq.heappush(self._held, (self._release_ns(length, now_ns), self._order, packet, flip, length))
             kept += 1
         counts.most_held = max(counts.most_held, len(self._held))
+        if kept:
+            self._slots.aim(self._held[0][0], now_ns)
         return kept
 
     def _release_ns(self, length: int, now_ns: int) -> int:
@@ -165,7 +167,7 @@ class Emulator(Generic[P]):
         """Packets that go on now, in order, each with the bit to flip in it (any size: take it modulo), or -1."""
         found = []
         held, slots = self._held, self._slots
-        while held and held[0][0] <= now_ns and slots.allows(held[0][4] + ETHERNET_BYTES, now_ns):
+        while held and held[0][0] <= now_ns and slots.allows(held[0][0], held[0][4] + ETHERNET_BYTES, now_ns):
             _, _, packet, flip, _ = heapq.heappop(held)
             found.append((packet, flip))
         self.counts.released += len(found)
@@ -180,7 +182,10 @@ class Emulator(Generic[P]):
 
 
 class Slots:
-    """Delivery in bursts: get_slot_next of sch_netem.c. Without a slot everything is allowed always."""
+    """Delivery in bursts: netem_dequeue and get_slot_next of sch_netem.c. Without a slot everything is allowed always.
+
+    A packet that is ready after the current slot opened waits for the next; so do those that find a slot full.
+    """
 
     def __init__(self, random: Correlated, spread: Spread) -> None:
         self._random = random
@@ -197,13 +202,16 @@ class Slots:
             self._slot, self.open_ns = slot, 0
             self._refill()
 
-    def allows(self, length: int, now_ns: int) -> bool:
-        """Whether a packet may go now; if so it is counted against the slot."""
-        slot = self._slot
-        if slot is None:
-            return True
-        if self.open_ns == 0:
+    def aim(self, ready_ns: int, now_ns: int) -> None:
+        """The first packet in the queue is ready at this time: see that a slot is to come for it."""
+        if self._slot is not None and self.open_ns < ready_ns:
             self._next(now_ns)
+
+    def allows(self, ready_ns: int, length: int, now_ns: int) -> bool:
+        """Whether the first packet may go now; if so it is counted against the slot."""
+        if self._slot is None:
+            return True
+        self.aim(ready_ns, now_ns)
         if now_ns < self.open_ns:
             return False
         self._packets -= 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -21,6 +22,11 @@ MARK = {"pass": ("✓", "green"), "fail": ("✗", "red"), "error": ("!", "bold r
 LIVE_AFTER_S = 0.4
 
 
+def count(number: int, what: str) -> str:
+    """`1 packet`, `2 packets`."""
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
 def describe_event(event: Mapping[str, Any]) -> str | None:
     """One line about something that happened, or None for what only the record needs."""
     kind = event["event"]
@@ -30,6 +36,8 @@ def describe_event(event: Mapping[str, Any]) -> str | None:
         return f"lab is up: {', '.join(h['name'] for h in event['hosts'])}"
     if kind == "step-start":
         return f"step {event['index']}: {event['title']}"
+    if kind == "capture-finish":
+        return "reading the captures"
     if kind == "program-end":
         outcome = event["outcome"]
         if outcome is None:
@@ -39,7 +47,7 @@ def describe_event(event: Mapping[str, Any]) -> str | None:
     if kind == "fault-applied":
         return f"  {event['kind']} is in place on {event['host']}"
     if kind == "fault-removed":
-        return f"  healed; it touched {event['packets']} packets"
+        return f"  healed; it touched {count(event['packets'] or 0, 'packet')}"
     if kind == "error":
         return f"error: {event['message']}"
     if kind == "interrupted":
@@ -66,12 +74,21 @@ class Plain:
             self._console.print(Text(f"{scenario}  {stamp}  {printable(line)}"), soft_wrap=True)
 
 
+@dataclass
+class _Now:
+    """What one run is doing: what, since when, and what was seen last."""
+
+    what: str
+    since: float
+    steps: int
+    seen: str = ""
+
+
 class Rich:
-    """Progress for a terminal: one line for each run that is going on, with what it does now and since when."""
+    """Progress for a terminal: for each run that is going on, what it does now and since when, and what was seen last."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
-        self._now: dict[str, tuple[str, float, str]] = {}
+        self._now: dict[str, _Now] = {}
         self._live = Live(console=console, refresh_per_second=8, transient=True, get_renderable=self._picture)
 
     def __enter__(self) -> Rich:
@@ -82,26 +99,30 @@ class Rich:
         self._live.stop()
 
     def observe(self, scenario: str, event: Mapping[str, Any]) -> None:
-        line = describe_event(event)
-        if event["event"] == "run-end":
+        line, kind = describe_event(event), event["event"]
+        if kind == "run-end":
             self._now.pop(scenario, None)
-        elif line is not None:
-            _, since, seen = self._now.get(scenario, ("", 0.0, ""))
+        elif kind == "run-start":
+            self._now[scenario] = _Now("bringing the lab up", time.monotonic(), event.get("steps", 0))
+        elif line is not None and scenario in self._now:
+            now = self._now[scenario]
             if line.startswith("  "):
-                self._now[scenario] = (self._now.get(scenario, (scenario, 0.0, ""))[0], since, line.strip())
+                now.seen = line.strip()
             else:
-                self._now[scenario] = (line, time.monotonic(), seen)
+                now.what, now.since = line, time.monotonic()
 
     def _picture(self) -> RenderableType:
-        lines = []
-        for scenario, (what, since, seen) in list(self._now.items()):
-            age = time.monotonic() - since
-            text = Text.assemble(
-                (scenario, "bold"), f"  {printable(what)}", (f"  {age:.0f}s" if age >= 1 else "", "dim")
+        lines: list[RenderableType] = []
+        for scenario, now in list(self._now.items()):
+            age = time.monotonic() - now.since
+            head = Text.assemble(
+                (scenario, "bold"), f"  {printable(now.what)}", no_wrap=True, overflow="ellipsis"
             )
-            if seen:
-                text.append(f"   last: {printable(seen)}", style="dim")
-            lines.append(Spinner("dots", text) if age >= LIVE_AFTER_S else Padding(text, (0, 0, 0, 2)))
+            # A step that is over in a moment shows no moving picture.
+            lines.append(Spinner("dots", head) if age >= LIVE_AFTER_S else Padding(head, (0, 0, 0, 2)))
+            told = [f"{age:.0f} s"] * (age >= 1) + [f"last: {printable(now.seen)}"] * bool(now.seen)
+            if told:
+                lines.append(Text("    " + "   ".join(told), style="dim", no_wrap=True, overflow="ellipsis"))
         return Group(*lines)
 
 

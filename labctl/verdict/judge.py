@@ -154,7 +154,7 @@ def _done(step: AnyStep, evidence: Evidence) -> str:
     if isinstance(step, FaultStep | HealStep):
         names = step.heal if isinstance(step, HealStep) else (step.fault,)
         touched = [f for f in evidence.faults if f.name in names or names == ("all",)]
-        return "; ".join(f"{f.name} on {f.host}: {f.packets} packets touched" for f in touched) or "done"
+        return "; ".join(f"{f.name} on {f.host} touched {f.packets} packet{'s' * (f.packets != 1)}" for f in touched) or "done"
     return {"start": "started", "stop": "stopped", "wait": "waited"}.get(step.kind, "done")
 
 

@@ -73,9 +73,10 @@ def _filters(labels: Sequence[str]) -> list[str]:
 
 def rules_in(container: str) -> str:
     """What iptables and tc say of a container's network namespace, asked from an agent's image beside it."""
+    beside = ["--network", f"container:{container}", "--cap-add", "NET_ADMIN"]
     ask = "iptables-save; ip6tables-save; tc qdisc show"
     done = subprocess.run(
-        ["docker", "run", "--rm", "--network", f"container:{container}", "--cap-add", "NET_ADMIN", "labctl/agent", "sh", "-c", ask],
+        ["docker", "run", "--rm", *beside, "labctl/agent", "sh", "-c", ask],
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     gone = re.search("No such container|not running|non running", done.stderr)

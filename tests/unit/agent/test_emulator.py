@@ -197,10 +197,10 @@ def test_slots_deliver_in_bursts() -> None:
 def test_a_slot_holds_so_many_packets() -> None:
     one = emulator(Spec(slot=Slot(0.01, 0.01, packets=3)))
     for number in range(10):
-        one.arrive(number, 100, 0)
-    assert one.due(0) == []
-    assert len(one.due(10 * MS)) == 3
-    assert one.next_ns() == 20 * MS
+        one.arrive(number, 100, MS)
+    assert one.due(MS) == []
+    assert len(one.due(11 * MS)) == 3
+    assert one.next_ns() == 21 * MS
 
 
 def test_a_change_keeps_what_is_on_its_way_and_the_random_sequence() -> None:

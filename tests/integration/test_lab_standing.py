@@ -1,0 +1,252 @@
+"""A lab that stays: up, ps, exec, run --lab, down; and what its hosts may do and reach."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, SCENARIOS, Start, containers, docker, labctl, left_of, rules_in
+
+NAME = f"test-{os.getpid()}"
+COUNTERS = re.compile(r"\[\d+:\d+\]|^#.*$", re.MULTILINE)
+SHORT = """\
+scenario: short
+steps:
+  - {start: [echo-server, "", 65432, --connections=0], on: server, ready: {listen: 65432}}
+  - {fault: wall, at: router, drop: {protocol: tcp, dport: 65433, to: server}}
+  - {fault: closed, at: server, reject: {protocol: tcp, dport: 65434, with: tcp-reset}}
+  - {name: dropped, run: [probe, connect, server, 65433, --timeout=100ms], on: client, expect: {timed_out: true}}
+  - {name: refused, run: [probe, connect, server, 65434], on: client, expect: {errno: ECONNREFUSED}}
+  - {name: works, run: [echo-client, server, 65432], on: client, expect: {errno: null}}
+"""
+# Connects to an address and says what came of it; without a route the kernel answers at once.
+REACH = """
+import errno, socket, sys, time
+s = socket.socket(); s.settimeout(5); began = time.monotonic()
+try: s.connect((sys.argv[1], int(sys.argv[2]))); what = "connected"
+except TimeoutError: what = "nothing"
+except OSError as e: what = errno.errorcode[e.errno]
+print(what, time.monotonic() - began < 1)
+"""
+CAPABILITIES = (
+    "import re; print(*re.findall(r'Cap(?:Eff|Prm|Bnd):\\s*(\\w+)', open('/proc/self/status').read()))"
+)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A standing lab of server, client and router."""
+    compose = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
+    without = re.sub(r"  powerpc:\n(?:    .*\n)+", "", compose)
+    path = tmp_path_factory.mktemp("lab") / "docker-compose.yml"
+    path.write_text(without.replace("context: images", f"context: {ROOT / 'images'}"), encoding="utf-8")
+    done = labctl("up", path, "--name", NAME)
+    assert done.code == 0, done.out + done.err
+    assert done.out == f"lab {NAME} is up: server, client, router\n"
+    yield NAME
+    down = labctl("down", NAME)
+    assert down.code == 0, down.err
+    assert re.fullmatch(rf"lab {NAME} is down: 3 containers and 3 networks removed\n", down.out)
+    assert containers(f"labctl.lab={NAME}") == []
+    assert docker("network", "ls", "--quiet", "--filter", f"label=labctl.lab={NAME}") == ""
+
+
+@pytest.fixture
+def short(tmp_path: Path) -> Path:
+    """A short scenario with faults on two hosts that are never healed by it."""
+    path = tmp_path / "short.yaml"
+    path.write_text(SHORT, encoding="utf-8")
+    return path
+
+
+def addresses(host: str, name: str) -> list[str]:
+    """The addresses of one host, as ps tells them."""
+    (lab,) = [entry for entry in labctl("ps", "--json").json if entry["name"] == name]
+    return next(h["addresses"] for h in lab["hosts"] if h["name"] == host)
+
+
+def reach(lab: str, host: str, address: str, port: int = 22) -> list[str]:
+    """What a connect from a host comes to, and whether it was known within a second."""
+    return labctl("exec", "--lab", lab, host, "--", "python3", "-c", REACH, address, port).out.split()
+
+
+def namespaces(name: str) -> list[str]:
+    """Rules and queueing disciplines of every host of the lab, packet counters aside."""
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        return [
+            COUNTERS.sub("", said)
+            for said in pool.map(rules_in, sorted(containers(f"labctl.lab={name}", "labctl.host")))
+        ]
+
+
+def test_ps_shows_the_lab_and_its_hosts(lab: str) -> None:
+    """`labctl ps` lists the lab as standing, every host running, and the router on every network."""
+    (entry,) = [e for e in labctl("ps", "--json").json if e["name"] == lab]
+    assert entry["kind"] == "standing"
+    assert [(h["name"], h["state"], len(h["addresses"])) for h in entry["hosts"]] == [
+        ("client", "running", 1),
+        ("router", "running", 3 if len(entry["hosts"]) == 4 else 2),
+        ("server", "running", 1),
+    ]
+
+
+def test_exec_runs_a_command_and_a_bundled_program(lab: str) -> None:
+    """`labctl exec` hands on output and exit status, and knows the bundled programs by name."""
+    said = labctl("exec", "--lab", lab, "client", "--", "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert (said.code, said.out, said.err) == (7, "out\n", "err\n")
+    probe = labctl("exec", "--lab", lab, "client", "--", "probe", "connect", "server", "9")
+    assert json.loads(probe.out.splitlines()[-1])["errno"] == "ECONNREFUSED"
+
+
+def test_exec_says_what_there_is_when_there_is_no_such_host_or_lab(lab: str) -> None:
+    """A wrong host is a usage error that lists the hosts; a wrong lab is an error that says how to get one."""
+    host = labctl("exec", "--lab", lab, "klient", "true")
+    assert (host.code, host.err) == (
+        2,
+        f"labctl: lab {lab} has no host klient; it has client, router, server\n",
+    )
+    none = labctl("exec", "--lab", "no-such-lab", "client", "true")
+    assert (none.code, none.err) == (4, "labctl: no lab stands here; `labctl up` makes one\n")
+
+
+def test_a_name_that_is_taken_is_a_usage_error(lab: str) -> None:
+    """A second lab of the same name is refused, and the first stands as before."""
+    again = labctl("up", SCENARIOS / "pair.yml", "--name", lab)
+    assert again.code == 2
+    assert f"a lab named {lab} stands already; `labctl down {lab}` takes it down" in again.err
+    assert labctl("exec", "--lab", lab, "client", "true").code == 0
+
+
+def test_a_lab_that_does_not_stand_is_told(tmp_path: Path, short: Path) -> None:
+    """`down` and `run --lab` of a lab that is not there end with 4 and say which and what to do."""
+    down = labctl("down", "no-such-lab")
+    assert (down.code, "no lab named no-such-lab stands here" in down.err) == (4, True)
+    ran = labctl("run", short, "--lab", "no-such-lab", "--out", tmp_path / "runs")
+    assert ran.code == 4
+    assert "no lab named no-such-lab stands here; `labctl up --name no-such-lab` makes one" in " ".join(
+        (ran.out + ran.err).split()
+    )
+
+
+@pytest.mark.parametrize("name", ["Lab", "a b", "-x", "a" * 32, "", "ä"])
+def test_a_name_that_cannot_be_is_a_usage_error(name: str) -> None:
+    """A lab's name that Docker could not take, or that looks like an option, is refused with what may be written."""
+    done = labctl("up", f"--name={name}")
+    assert done.code == 2, done.out + done.err
+    assert "lower case letters, digits and dashes" in done.err
+
+
+def test_runs_on_a_standing_lab_pass_and_leave_it_byte_for_byte(
+    lab: str, tmp_path: Path, short: Path
+) -> None:
+    """Two runs after each other pass; the lab stays up, and its rules and queueing disciplines are what they were before."""
+    before = namespaces(lab)
+    hosts = containers(f"labctl.lab={lab}", "labctl.host")
+    for _ in range(2):
+        done = labctl("run", short, "--lab", lab, "--out", tmp_path / "runs", "--json")
+        assert done.code == 0, done.out + done.err
+        assert left_of(done.json["run"]) == []
+    assert namespaces(lab) == before
+    assert containers(f"labctl.lab={lab}", "labctl.host") == hosts
+
+
+def test_a_driver_killed_on_a_standing_lab_leaves_it_byte_for_byte(
+    lab: str, start: Start, short: Path
+) -> None:
+    """A driver that is killed while its faults are in place leaves a standing lab as it was, and gc leaves the lab alone."""
+    before = namespaces(lab)
+    text = short.read_text(encoding="utf-8") + "  - {wait: 60s}\n"
+    short.write_text(text, encoding="utf-8")
+    live = start(short, "--lab", lab)
+    live.wait_for("step-start", kind="wait")
+    assert namespaces(lab) != before
+    live.process.kill()
+    live.process.wait()
+    killed = time.monotonic()
+    while namespaces(lab) != before:
+        assert time.monotonic() - killed < 2
+    hosts = containers(f"labctl.lab={lab}", "labctl.host")
+    assert labctl("gc").code == 0
+    assert containers(f"labctl.lab={lab}", "labctl.host") == hosts
+    assert left_of(live.run) == []
+
+
+def test_a_scenario_for_other_hosts_is_a_clear_error(lab: str, tmp_path: Path) -> None:
+    """A scenario that needs a host which this standing lab has not: an error that says what the lab has."""
+    done = labctl(
+        "run", ROOT / "scenarios/endianness.yaml", "--lab", lab, "--out", tmp_path / "runs", "--json"
+    )
+    assert done.code in (2, 4), done.out + done.err
+    assert "the lab has no host 'powerpc'" in done.json["reason"]
+
+
+def test_a_rule_that_was_there_before_is_there_afterwards(lab: str, tmp_path: Path, short: Path) -> None:
+    """Somebody's own iptables rule on a host of the lab survives a run with faults in the same chain."""
+    host = containers(f"labctl.lab={lab}", "labctl.host=server")[0]
+    rule = ["INPUT", "-p", "tcp", "--dport", "7", "-j", "DROP"]
+    beside = [
+        "run",
+        "--rm",
+        "--network",
+        f"container:{host}",
+        "--cap-add",
+        "NET_ADMIN",
+        "labctl/agent",
+        "iptables",
+    ]
+    docker(*beside, "-A", *rule)
+    try:
+        assert labctl("run", short, "--lab", lab, "--out", tmp_path / "runs").code == 0
+        assert "-A INPUT -p tcp -m tcp --dport 7 -j DROP" in rules_in(host)
+    finally:
+        docker(*beside, "-D", *rule)
+
+
+def test_hosts_have_no_capability_and_agents_have_two(lab: str, start: Start) -> None:
+    """A program on a host can have no capability at all; an agent has NET_ADMIN and NET_RAW and nothing else."""
+    said = labctl("exec", "--lab", lab, "client", "--", "python3", "-c", CAPABILITIES)
+    assert said.out.split() == ["0" * 16] * 3
+    live = start(SCENARIOS / "wait.yaml")
+    live.wait_for("lab-up")
+    agent = containers(f"labctl.run={live.run}", "labctl.agent=client")[0]
+    assert docker("exec", agent, "python3", "-c", CAPABILITIES).split() == [f"{1 << 12 | 1 << 13:016x}"] * 3
+
+
+@pytest.mark.parametrize("host", ["client", "server", "router"])
+def test_nothing_leaves_the_lab(lab: str, host: str) -> None:
+    """No host reaches the machine itself, an address outside, or a lab beside it; each attempt fails at once."""
+    own = addresses(host, lab)
+    gateways = [f"{a.rsplit('.', 1)[0]}.{(int(a.rsplit('.', 1)[1]) // 64) * 64 + 1}" for a in own]
+    for address in [*gateways, "192.0.2.1", "172.17.0.1"]:
+        what, at_once = reach(lab, host, address)
+        assert what in ("ENETUNREACH", "EHOSTUNREACH"), f"{host} to {address}: {what}"
+        assert at_once == "True"
+
+
+def test_two_labs_do_not_reach_each_other(lab: str, start: Start) -> None:
+    """A host of a run beside this lab cannot be reached from it, though both are on one machine."""
+    live = start(SCENARIOS / "wait.yaml")
+    live.wait_for("step-start", kind="wait")
+    other = next(h["addresses"][0] for h in live.wait_for("lab-up")["hosts"] if h["name"] == "server")
+    what, at_once = reach(lab, "client", other, 65432)
+    assert (what in ("ENETUNREACH", "EHOSTUNREACH"), at_once) == (True, "True"), what
+
+
+def test_hosts_of_the_lab_reach_each_other_by_name(lab: str) -> None:
+    """Each host finds each other by name, across the router, and is refused by its kernel: there and back works."""
+    for host, other in (("client", "server"), ("server", "client"), ("client", "router")):
+        assert reach(lab, host, other, 9) == ["ECONNREFUSED", "True"], f"{host} to {other}"
+
+
+def test_a_name_that_is_no_host_does_not_leave_the_lab(lab: str) -> None:
+    """Looking up a foreign name fails at once, by a resolver that asks nobody outside."""
+    began = time.monotonic()
+    ask = "import socket\ntry: print(socket.getaddrinfo('example.org', 80))\nexcept socket.gaierror as e: print('gaierror')"
+    assert labctl("exec", "--lab", lab, "client", "--", "python3", "-c", ask).out == "gaierror\n"
+    assert time.monotonic() - began < 5

@@ -1,0 +1,320 @@
+"""When something goes wrong: the exit code of the contract, what was tried and what to do, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, SCENARIOS, Start, containers, docker, labctl, left_of
+
+PAIR = SCENARIOS / "pair.yaml"
+WAIT = SCENARIOS / "wait.yaml"
+LAB = f"lab: {SCENARIOS / 'pair.yml'}"
+
+
+def scenario(folder: Path, steps: str, head: str = "") -> Path:
+    """A scenario file with these steps in the lab of two hosts."""
+    path = folder / "made.yaml"
+    path.write_text(f"# Made for a test.\nscenario: made\n{LAB}\n{head}steps:\n{steps}", encoding="utf-8")
+    return path
+
+
+def run_name(out: Path) -> str:
+    """The one run in a folder."""
+    (found,) = out.iterdir()
+    return found.name
+
+
+SERVER = '  - {start: [echo-server, "", 65432, --connections=0], on: server, ready: {listen: 65432}}\n'
+
+
+def test_a_wrong_expectation_fails_and_says_expected_and_actual(tmp_path: Path) -> None:
+    """An errno that is not the one seen: exit 1, and both stand in the reason, in the output and in the finding."""
+    path = scenario(
+        tmp_path,
+        SERVER
+        + "  - {name: wrong, run: [probe, connect, server, 65433], on: client, expect: {errno: ETIMEDOUT}}\n",
+    )
+    done = labctl("run", path, "--out", tmp_path / "runs")
+    assert done.code == 1, done.out + done.err
+    assert "errno: expected ETIMEDOUT, got ECONNREFUSED" in " ".join(done.out.split())
+    assert left_of(run_name(tmp_path / "runs")) == []
+
+
+def test_success_that_was_not_seen_fails(tmp_path: Path) -> None:
+    """`errno: null` asks for success: a connect that is refused fails it."""
+    path = scenario(
+        tmp_path,
+        "  - {name: wrong, run: [probe, connect, server, 65433], on: client, expect: {errno: null}}\n",
+    )
+    done = labctl("run", path, "--out", tmp_path / "runs", "--json")
+    assert done.code == 1, done.out + done.err
+    assert done.json["steps"][0]["findings"] == [
+        {"check": "errno", "expected": "success", "actual": "ECONNREFUSED", "verdict": "fail"}
+    ]
+
+
+def test_a_fault_that_touches_no_packet_is_an_error(tmp_path: Path) -> None:
+    """A fault on a port that nobody uses: the run is an error with exit 4, never a pass."""
+    path = scenario(
+        tmp_path,
+        SERVER + "  - {fault: wall, at: server, drop: {protocol: tcp, dport: 9}}\n"
+        "  - {name: works, run: [echo-client, server, 65432], on: client, expect: {errno: null}}\n",
+    )
+    done = labctl("run", path, "--out", tmp_path / "runs", "--json")
+    assert done.code == 4, done.out + done.err
+    assert "the fault wall on server touched no packet" in done.json["reason"]
+    assert done.json["steps"][2]["verdict"] == "pass"
+
+
+def test_a_scenario_with_a_mistake_starts_nothing(tmp_path: Path) -> None:
+    """A mistake in one of several scenarios: exit 2 with file, line, column and the right word, before anything is started."""
+    path = scenario(tmp_path, "  - {run: [probe, connect, server, 1], on: klient, expect: {errno: null}}\n")
+    done = labctl("run", PAIR, path, "--out", tmp_path / "runs")
+    assert done.code == 2
+    assert re.search(rf"{path}:5:\d+: the lab has no host 'klient'; did you mean client\?", done.err)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_filter_that_wireshark_refuses_is_an_error_that_names_it(tmp_path: Path) -> None:
+    """A display filter with a field that does not exist: an error that shows the filter, and the other findings still stand."""
+    path = scenario(
+        tmp_path,
+        SERVER
+        + "  - name: filtered\n    run: [echo-client, server, 65432]\n    on: client\n    expect:\n      errno: null\n"
+        "      packets: [{at: client, filter: 'tcp.flaggs.syn == 1'}, {at: client, filter: tcp.flags.syn == 1, count: 2}]\n",
+    )
+    done = labctl("run", path, "--out", tmp_path / "runs", "--json")
+    assert done.code == 4, done.out + done.err
+    verdicts = {f["check"]: f["verdict"] for f in done.json["steps"][1]["findings"]}
+    assert verdicts == {
+        "errno": "pass",
+        "packets at client: tcp.flaggs.syn == 1": "error",
+        "packets at client: tcp.flags.syn == 1": "pass",
+    }
+
+
+def test_a_program_that_never_ends_is_killed_at_its_timeout(tmp_path: Path) -> None:
+    """A program that ignores SIGTERM and never ends: killed when its step's time is over, an error that shows its output."""
+    path = scenario(
+        tmp_path,
+        "  - name: stuck\n    run: [sh, -c, 'trap \"\" TERM; echo so far; while :; do sleep 0.1; done']\n    on: client\n"
+        "    timeout: 500ms\n    expect: {exit: 0}\n",
+    )
+    done = labctl("run", path, "--out", tmp_path / "runs", "--json")
+    assert done.code == 4, done.out + done.err
+    assert "sh did not end within 0.5s and was killed; it said:\nso far" in done.json["reason"]
+    assert done.json["steps"][0]["exit"] == 137
+    assert left_of(run_name(tmp_path / "runs")) == []
+
+
+def test_a_command_that_the_image_has_not_is_told(tmp_path: Path) -> None:
+    """A program that is not in the host's image ends with 127 and says so; that is no bug of ours."""
+    path = scenario(tmp_path, "  - {name: none, run: [no-such-program], on: client, expect: {exit: 0}}\n")
+    done = labctl("run", path, "--out", tmp_path / "runs", "--json")
+    assert done.code == 1, done.out + done.err
+    assert done.json["steps"][0]["exit"] == 127
+
+
+@pytest.mark.parametrize("host", ["server", "client"])
+def test_a_host_that_is_killed_makes_the_run_an_error_that_names_it(start: Start, host: str) -> None:
+    """`docker kill` of a host in the middle of a run: exit 4, the reason names the host, nothing is left."""
+    live = start(WAIT, "--json")
+    live.wait_for("step-start", kind="wait")
+    docker("kill", containers(f"labctl.run={live.run}", f"labctl.host={host}")[0])
+    done = live.end()
+    assert done.code == 4, done.out + done.err
+    assert done.json["verdict"] == "error"
+    assert f"the host {host} ended by itself with exit status 137" in done.json["reason"]
+    assert left_of(live.run) == []
+
+
+def test_an_agent_that_is_killed_makes_the_run_an_error_that_names_it(start: Start) -> None:
+    """`docker kill` of an agent in the middle of a run: exit 4, the reason names its host, nothing is left."""
+    live = start(WAIT, "--json")
+    live.wait_for("step-start", kind="wait")
+    docker("kill", containers(f"labctl.run={live.run}", "labctl.agent=server")[0])
+    done = live.end()
+    assert done.code == 4, done.out + done.err
+    assert "the agent on server ended" in done.json["reason"]
+    assert [c["host"] for c in done.json["captures"]] == ["client"]
+    assert left_of(live.run) == []
+
+
+def test_a_program_that_dies_with_its_host_is_no_pass(tmp_path: Path) -> None:
+    """A host whose first process ends because of what a step does: an error that names the host."""
+    steps = "  - {name: last, run: [sh, -c, 'kill -TERM -1; exit 0'], on: client, expect: {exit: 0}}\n"
+    compose = (
+        (SCENARIOS / "pair.yml")
+        .read_text(encoding="utf-8")
+        .replace("[sleep, infinity]", "[sh, -c, 'sleep infinity']")
+    )
+    (tmp_path / "pair.yml").write_text(compose, encoding="utf-8")
+    path = tmp_path / "made.yaml"
+    path.write_text(f"scenario: made\nlab: pair.yml\nsteps:\n{steps}", encoding="utf-8")
+    done = labctl("run", path, "--out", tmp_path / "runs", "--json")
+    assert done.code == 4, done.out + done.err
+    assert "client" in done.json["reason"]
+
+
+def test_a_host_that_does_not_stay_up_is_told_with_its_own_words(tmp_path: Path) -> None:
+    """A service whose command fails at once: an error that names it and shows what it said; nothing is left."""
+    compose = "services: {server: {image: labctl/host, pull_policy: never, command: [sh, -c, 'echo no config; exit 3']}}\n"
+    (tmp_path / "lab.yml").write_text(compose, encoding="utf-8")
+    path = tmp_path / "made.yaml"
+    path.write_text(
+        "scenario: made\nlab: lab.yml\nsteps:\n  - {run: ['true'], on: server, expect: {exit: 0}}\n",
+        encoding="utf-8",
+    )
+    done = labctl("run", path, "--out", tmp_path / "runs", "--json")
+    assert done.code == 4, done.out + done.err
+    assert "the host server ended with 3 instead of staying up: no config" in done.json["reason"]
+    assert left_of(run_name(tmp_path / "runs")) == []
+
+
+def test_an_image_that_is_nowhere_is_a_skip_with_exit_3(tmp_path: Path) -> None:
+    """An image that is not here and cannot be pulled: skip, exit 3, and the reason names it."""
+    (tmp_path / "lab.yml").write_text(
+        "services: {server: {image: localhost:9/no/such-image}}\n", encoding="utf-8"
+    )
+    path = tmp_path / "made.yaml"
+    path.write_text(
+        "scenario: made\nlab: lab.yml\nsteps:\n  - {run: ['true'], on: server, expect: {exit: 0}}\n",
+        encoding="utf-8",
+    )
+    done = labctl("run", path, "--out", tmp_path / "runs", "--json")
+    assert done.code == 3, done.out + done.err
+    assert done.json["verdict"] == "skip"
+    assert (
+        "image localhost:9/no/such-image is not on this machine and could not be pulled"
+        in done.json["reason"]
+    )
+
+
+def test_no_daemon_is_exit_3_with_what_to_do(tmp_path: Path) -> None:
+    """Without a Docker daemon: exit 3 and one line that says how to get one; `doctor` says the same and goes on."""
+    nowhere = {"DOCKER_HOST": "unix:///nonexistent/docker.sock"}
+    done = labctl("run", PAIR, "--out", tmp_path / "runs", **nowhere)
+    assert done.code == 3
+    assert "no Docker daemon answers; start it" in done.err
+    assert "Traceback" not in done.err + done.out
+    doctor = labctl("doctor", **nowhere)
+    assert doctor.code == 3
+    assert "no Docker daemon answers" in doctor.out
+    for command in (("ps",), ("gc",), ("down", "x"), ("up",), ("exec", "server", "true")):
+        assert labctl(*command, **nowhere).code == 3
+
+
+def no_compose(tmp_path: Path) -> dict[str, str]:
+    """An environment in which the docker command has no compose plugin."""
+    bin_, config = tmp_path / "bin", tmp_path / "config"
+    bin_.mkdir()
+    config.mkdir()
+    real = subprocess.run(
+        ["sh", "-c", "command -v docker"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    # Plugins are looked for in system folders too, which a test cannot empty: so this docker refuses the word itself,
+    # as one without the plugin does (cli/command.go: "docker: 'compose' is not a docker command.").
+    script = f"""#!/bin/sh
+if [ "$1" = compose ]; then
+  echo "unknown shorthand flag: 'f' in -f" >&2; echo "See 'docker --help'." >&2; exit 125
+fi
+exec {real} "$@"
+"""
+    (bin_ / "docker").write_text(script, encoding="utf-8")
+    (bin_ / "docker").chmod(0o755)
+    return {"PATH": f"{bin_}:{os.environ['PATH']}", "DOCKER_CONFIG": str(config)}
+
+
+def test_no_compose_is_exit_3_with_what_to_do(tmp_path: Path) -> None:
+    """With a docker command that has no Compose plugin: exit 3, and what installs it; never a complaint about the file."""
+    done = labctl("run", PAIR, "--out", tmp_path / "runs", **no_compose(tmp_path))
+    assert done.code == 3, done.out + done.err
+    assert "Docker Compose v2 is missing" in done.out + done.err
+
+
+def test_no_docker_command_is_exit_3_with_what_to_do(tmp_path: Path) -> None:
+    """With a daemon but no docker command: exit 3, and what installs it."""
+    done = labctl("run", PAIR, "--out", tmp_path / "runs", PATH=str(tmp_path))
+    assert done.code == 3, done.out + done.err
+    assert "there is no `docker` command on this machine" in done.out + done.err
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Iterator[Path]:
+    """A file system with hardly any room."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_is_exit_4_and_leaves_nothing(tiny: Path) -> None:
+    """When the folder for the record is full: exit 4, a message that names the file and what to do, nothing left behind."""
+    before = set(containers("labctl.run"))
+    done = labctl("run", PAIR, "--out", tiny / "runs", timeout_s=100)
+    assert done.code == 4, done.out + done.err
+    assert "No space left on device" in done.err + done.out
+    assert "choose another --out" in done.err + done.out
+    assert "Traceback" not in done.err + done.out
+    assert left_of(run_name(tiny / "runs")) == []
+    assert set(containers("labctl.run")) - before == set() or left_of(run_name(tiny / "runs")) == []
+
+
+@pytest.mark.parametrize("where", ["/proc/nowhere", "/dev/null/runs"])
+def test_a_folder_that_cannot_be_written_is_exit_4(where: str) -> None:
+    """An --out that cannot be made: exit 4 with the reason, before anything is started."""
+    done = labctl("run", PAIR, "--out", where)
+    assert done.code == 4, done.out + done.err
+    assert "cannot be written" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_subnet_that_somebody_takes_is_left_alone(tmp_path: Path) -> None:
+    """When another network sits on the addresses that were chosen, others are chosen, and that network is not touched."""
+    name = f"labctl-test-{os.getpid()}"
+    docker("network", "create", "--subnet", "198.18.77.0/26", name)
+    try:
+        # Its first choice is that block, as if the network had been made right after it had looked.
+        chosen = textwrap.dedent("""
+            import random
+            from labctl.cli import main
+            first, choice = [77], random.choice
+            random.choice = lambda blocks: first.pop() if first else choice(blocks)
+            main()
+        """)
+        done = subprocess.run(
+            [sys.executable, "-c", chosen, "run", str(PAIR), "--out", str(tmp_path / "runs"), "--json"],
+            capture_output=True, text=True, check=False, timeout=100, cwd=ROOT,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert (
+            docker("network", "inspect", name, "--format", "{{(index .IPAM.Config 0).Subnet}}")
+            == "198.18.77.0/26"
+        )
+    finally:
+        docker("network", "rm", name)
+
+
+def test_a_closed_pipe_is_no_bug_and_leaves_nothing(start: Start) -> None:
+    """`labctl run … | head -1`: the run ends, and nothing is left."""
+    live = start(PAIR)
+    assert live.process.stdout is not None
+    live.process.stdout.readline()
+    live.process.stdout.close()
+    live.process.stdout = None
+    deadline = time.monotonic() + 60
+    while live.process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert live.process.stderr is not None
+    assert "Traceback" not in live.process.stderr.read()
+    assert left_of(live.run) == []

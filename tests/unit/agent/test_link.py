@@ -1,0 +1,176 @@
+"""Link faults that come, change and go, with ports that remember what they were told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from labctl.agent.command import Ran
+from labctl.agent.journal import Journal
+from labctl.agent.link import LinkAction, Links
+from labctl.agent.linkclass import LinkClass
+from labctl.agent.linkport import Effect, LinkRefused, Where
+from labctl.agent.linkqueue import rules
+from labctl.agent.linkspec import Spec
+
+EGRESS = Where("lo", "egress")
+
+
+class FakePort:
+    backend = "nfqueue"
+
+    def __init__(self) -> None:
+        self.told: list[tuple[LinkClass, ...]] = []
+        self.refuse = False
+        self.closed = False
+        self.now: dict[str, Effect] = {}
+
+    def set(self, classes: tuple[LinkClass, ...]) -> list[Ran]:
+        self.told.append(classes)
+        if self.refuse:
+            self.refuse = False
+            raise LinkRefused("no")
+        return [Ran(("set",), 0, "", "", 1.0)]
+
+    def effects(self) -> dict[str, Effect]:
+        return self.now
+
+    def close(self, drain_s: float) -> list[Ran]:
+        self.closed = drain_s > 0
+        return [Ran(("close",), 0, "", "", 1.0)]
+
+
+@pytest.fixture
+def port() -> FakePort:
+    return FakePort()
+
+
+@pytest.fixture
+def links(port: FakePort) -> Links:
+    made = Links(probe=lambda: "none")
+    made._ports[EGRESS] = port
+    return made
+
+
+def action(links: Links, name: str, ramp: dict[str, Any] | None = None, target: list[Any] | None = None, **spec: Any) -> LinkAction:
+    part = {"device": "lo", "direction": "egress", "spec": spec, "target": target or []}
+    request = {"type": "link", "name": name, "parts": [part], "seed": 1}
+    return LinkAction(links, {**request, "ramp": ramp} if ramp else request)
+
+
+def specs(port: FakePort) -> list[Spec]:
+    return [c.spec for c in port.told[-1]]
+
+
+def test_faults_on_one_interface_are_merged_and_leave_one_by_one(links: Links, port: FakePort) -> None:
+    journal = Journal()
+    journal.apply("slow", action(links, "slow", delay_s=0.1))
+    journal.apply("lossy", action(links, "lossy", loss=5))
+    assert specs(port) == [Spec(delay_s=0.1, loss=5)]
+    journal.undo("slow")
+    assert specs(port) == [Spec(loss=5)]
+    assert not port.closed
+    journal.undo("lossy")
+    assert port.closed
+
+
+def test_a_fault_that_contradicts_another_is_refused_and_nothing_changes(links: Links, port: FakePort) -> None:
+    journal = Journal()
+    journal.apply("narrow", action(links, "narrow", rate_bps=1000))
+    with pytest.raises(LinkRefused, match="narrow and narrower: two rates"):
+        journal.apply("narrower", action(links, "narrower", rate_bps=500))
+    assert len(port.told) == 1
+    assert journal.names() == ["narrow"]
+
+
+def test_a_port_that_refuses_is_brought_back_to_what_it_was(links: Links, port: FakePort) -> None:
+    journal = Journal()
+    journal.apply("slow", action(links, "slow", delay_s=0.1))
+    port.refuse = True
+    with pytest.raises(LinkRefused):
+        journal.apply("lossy", action(links, "lossy", loss=5))
+    assert specs(port) == [Spec(delay_s=0.1)]
+
+
+def test_a_ramp_moves_in_a_straight_line_while_the_others_stay(links: Links, port: FakePort) -> None:
+    ramp = {"over_s": 5.0, "spec": {"rate_bps": 100_000, "loss": 10.0}}
+    moving = action(links, "moving", ramp, rate_bps=1_000_000)
+    other = action(links, "slow", delay_s=0.1)
+    other.do()
+    moving.do()
+    assert moving.ramp_s == 5.0
+    assert specs(port) == [Spec(delay_s=0.1, rate_bps=1_000_000)]
+    moving.progress(0.5)
+    assert specs(port) == [Spec(delay_s=0.1, rate_bps=550_000, loss=5.0)]
+    moving.progress(1.0)
+    assert specs(port) == [Spec(delay_s=0.1, rate_bps=100_000, loss=10.0)]
+
+
+def test_each_fault_counts_what_happened_while_it_was_there(links: Links, port: FakePort) -> None:
+    slow, lossy = action(links, "slow", delay_s=0.1), action(links, "lossy", loss=5)
+    slow.do()
+    port.now = {"all": Effect(seen=10, delayed=10)}
+    lossy.do()
+    port.now = {"all": Effect(seen=30, delayed=28, lost=2)}
+    assert (slow.count(), lossy.count()) == (30, 2)
+    slow.undo()
+    port.now = {"all": Effect(seen=40, delayed=28, lost=5)}
+    assert lossy.count() == 5
+    assert links.effect(lossy)[EGRESS].seen == 30
+
+
+def test_backends_are_not_mixed_on_one_interface(links: Links) -> None:
+    action(links, "slow", delay_s=0.1).do()
+    part = {"device": "lo", "direction": "egress", "spec": {"loss": 5}}
+    with pytest.raises(LinkRefused, match="by nfqueue; it cannot have another by netem"):
+        LinkAction(links, {"type": "link", "name": "x", "backend": "netem", "parts": [part]}).do()
+
+
+@pytest.mark.parametrize(("support", "backend"), [("none", "nfqueue"), ("plain", "netem"), ("seed", "netem")])
+def test_the_backend_follows_the_kernel_unless_it_is_forced(support: Any, backend: str) -> None:
+    links = Links(probe=lambda: support)
+    assert links.backend("auto") == backend
+    assert links.backend("nfqueue") == "nfqueue"
+
+
+def test_an_interface_that_is_not_there_is_named(links: Links) -> None:
+    part = {"device": "nowhere0", "direction": "egress", "spec": {"loss": 5}}
+    with pytest.raises(LinkRefused, match="no interface nowhere0"):
+        LinkAction(links, {"type": "link", "name": "x", "parts": [part]}).do()
+
+
+def test_a_request_with_a_field_that_does_not_exist_is_refused_when_it_is_made(links: Links) -> None:
+    with pytest.raises(TypeError):
+        action(links, "x", dely_s=1)
+
+
+def test_the_rules_lead_the_most_specific_class_first() -> None:
+    from labctl.agent.linkclass import LinkFault, Match, classes
+
+    target = (Match(4, destination="10.0.0.1", protocol="tcp", dport="80"), Match(6, protocol="tcp"))
+    divided = classes([LinkFault("a", Spec(loss=5), target), LinkFault("b", Spec(delay_s=1))])
+    queues = {c.key: n for n, c in enumerate(divided)}
+    assert [" ".join(r) for r in rules(EGRESS, 4, divided, queues, marked=False)] == [
+        "-A LABCTL-E-lo -d 10.0.0.1 -p tcp --dport 80 -j NFQUEUE --queue-num 0 --queue-bypass",
+        "-A LABCTL-E-lo -j NFQUEUE --queue-num 1 --queue-bypass",
+    ]
+    assert [" ".join(r) for r in rules(Where("lo", "ingress"), 6, divided, queues, marked=True)] == [
+        "-A LABCTL-I-lo -m mark --mark 0x1ab00000 -j RETURN",
+        "-A LABCTL-I-lo -p tcp -j NFQUEUE --queue-num 0 --queue-bypass",
+        "-A LABCTL-I-lo -j NFQUEUE --queue-num 1 --queue-bypass",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("spec", "effect", "touched"),
+    [
+        (Spec(delay_s=1), Effect(seen=5, delayed=5), 5),
+        (Spec(loss=5), Effect(seen=100, lost=4), 4),
+        (Spec(loss=5, duplicate=1), Effect(seen=100, lost=4, duplicated=2), 6),
+        (Spec(corrupt=5), Effect(seen=100), 100),  # netem does not count corruption
+        (Spec(loss=5), Effect(seen=100), 0),
+    ],
+)
+def test_what_a_fault_touched(spec: Spec, effect: Effect, touched: int) -> None:
+    assert effect.touched(spec) == touched
