@@ -76,11 +76,14 @@ def main() -> None:
     "--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else, on stdout."
 )
 @click.option(
+    "--markdown", type=click.Path(path_type=Path), help="Also write a Markdown summary, for a pull request or a CI job."
+)
+@click.option(
     "--seed", type=click.IntRange(0, 2**31 - 1), help="For everything random; recorded in the result."
 )
 def run(
     paths: tuple[Path, ...], sets: tuple[str, ...], jobs: int, out: Path, lab: str | None, keep: bool,
-    junit: Path | None, as_json: bool, seed: int | None,
+    junit: Path | None, markdown: Path | None, as_json: bool, seed: int | None,
 ) -> None:  # fmt: skip
     """Run scenarios, or folders of them, and judge what was seen."""
     from labctl.runs import Options, exit_code, find_scenarios, prepare
@@ -92,8 +95,13 @@ def run(
     done = run_all(files, options, jobs, console, as_json)
     results = [value for item in done if not isinstance(item, LabctlError) for value in (item[1],)]
     errors = [item for item in done if isinstance(item, LabctlError)]
-    if junit is not None:
-        write_junit(junit, results)
+    write_summaries(
+        results,
+        {item[1]["run"]: item[0] for item in done if not isinstance(item, LabctlError)},
+        junit,
+        markdown,
+    )
+    index = write_index(out, results) if len(results) > 1 else None
     if as_json:
         click.echo(
             json.dumps(results[0] if len(files) == 1 and results else results, indent=2, ensure_ascii=False)
@@ -102,6 +110,7 @@ def run(
         from labctl.report import terminal
 
         terminal.table(console, results)
+        console.print(f"  index  {index}")
     for error in errors:
         click.echo(f"labctl: {error}", err=True)
     codes = [exit_code(results)] * bool(results) + [error.exit_code for error in errors]
@@ -167,15 +176,37 @@ def overrides(sets: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def write_junit(path: Path, results: list[dict[str, Any]]) -> None:
-    """The JUnit file over all runs. Raises LabctlError."""
-    from labctl.report.junit import junit
+def write_summaries(
+    results: list[dict[str, Any]], directories: Mapping[str, Path], junit: Path | None, markdown: Path | None
+) -> None:
+    """The files over all runs that were asked for. Raises LabctlError."""
+    if junit is not None:
+        from labctl.report.junit import junit as as_junit
 
+        # Attachments are found from where the file is read, which is the folder it is in.
+        here = [{**r, "directory": os.path.relpath(directories[r["run"]], junit.parent)} for r in results]
+        write_file(junit, as_junit(here))
+    if markdown is not None:
+        from labctl.report.markdown import markdown as as_markdown
+
+        write_file(markdown, as_markdown(results))
+
+
+def write_index(out: Path, results: list[dict[str, Any]]) -> Path:
+    """One page over several runs, beside their directories. Raises LabctlError."""
+    from labctl.report.index import index
+
+    return write_file(out / "index.html", index(results))
+
+
+def write_file(path: Path, text: str) -> Path:
+    """Write a text where somebody asked for it. Raises LabctlError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(junit(results), encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise LabctlError(f"{path} cannot be written: {error.strerror}") from None
+    return path
 
 
 @main.command("check")
@@ -380,6 +411,31 @@ def report(run: Path, open_it: bool) -> None:
     click.echo(run / "report.html")
     if open_it:
         click.launch(str(run / "report.html"))
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True))
+@click.option("--width", type=click.IntRange(60, 400), help="Columns; the terminal's when not given.")
+def show(run: Path, width: int | None) -> None:
+    """A run as a ladder of its packets in text, with the faults in it."""
+    import shutil
+
+    from labctl.report.text import show as ladder
+    from labctl.runs import judge_run
+
+    click.echo(ladder(judge_run(run), width or shutil.get_terminal_size((100, 40)).columns))
+
+
+@main.command()
+@click.argument("first", type=click.Path(path_type=Path, exists=True))
+@click.argument("second", type=click.Path(path_type=Path, exists=True))
+def diff(first: Path, second: Path) -> None:
+    """What changed between two runs of a scenario: verdicts, errnos, times, packets."""
+    from labctl.report.diff import diff as compare
+    from labctl.report.diff import text
+    from labctl.runs import judge_run
+
+    click.echo(text(compare(judge_run(first), judge_run(second))))
 
 
 @main.command()

@@ -2,6 +2,8 @@
 --
 --   tshark -X lua_script:labapp.lua -r server.pcapng -Y 'labapp.byteorder == "big"'
 --
+-- (Since 4.4, tshark ignores -X as root without a word: be someone else, or put this into its plugin folder.)
+--
 -- A message: two bytes, the length of the JSON header, big-endian; the header, UTF-8; the content, as long as the
 -- header says. TCP may cut it anywhere: what is not there yet is asked for with desegment_len, so every message is
 -- shown once, complete, in the packet that completes it. Port 65432 by default (preference `labapp.ports`);
@@ -62,8 +64,8 @@ end
 local SIZES = { h = 2, H = 2, i = 4, I = 4, q = 8, Q = 8, f = 4, d = 8 }
 
 local function number_at(range, form, little)
-  if form == "f" or form == "d" then
-    return tostring(little and range:le_float() or range:float())
+  if form == "f" or form == "d" then -- whole ones without ".0", as Lua before 5.3 writes them
+    return (tostring(little and range:le_float() or range:float()):gsub("%.0$", ""))
   elseif form == "q" then
     return tostring(little and range:le_int64() or range:int64())
   elseif form == "Q" then

@@ -27,6 +27,7 @@ from .action import Action, ActionFailed, Commands, failed
 from .capture import Capture, CaptureFailed
 from .command import run
 from .dissect import Dissector
+from .dns import Responder
 from .interface import Interface
 from .journal import Journal
 from .link import LinkAction, Links
@@ -39,7 +40,7 @@ POLL_S = 0.003
 NO_SUCH_ROUTE = "No such process"
 
 # What a fault's request may be, by its "type". A fault that is more than commands adds its action here.
-ACTIONS: dict[str, Callable[[dict[str, Any]], Action]] = {"commands": Commands.parse, "interface": Interface.parse}
+ACTIONS: dict[str, Callable[[dict[str, Any]], Action]] = {"commands": Commands.parse, "interface": Interface.parse, "dns": Responder.parse}
 
 
 def make_action(request: dict[str, Any]) -> Action:

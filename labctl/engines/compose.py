@@ -15,6 +15,13 @@ from typing import Any
 from labctl.errors import LabError, MissingError, Problem, ScenarioError
 
 _PR_SET_PDEATHSIG = 1
+# What a docker command without the plugin says: it takes compose's options for its own (20.10 to 28), or knows no such word.
+_NO_PLUGIN = (
+    "unknown shorthand flag: 'f' in -f",
+    "unknown flag: --short",
+    "'compose' is not a docker command",
+    "unknown command: docker compose",
+)
 _libc = ctypes.CDLL(None)
 
 
@@ -42,7 +49,7 @@ def compose(*arguments: str, timeout_s: float = 120.0) -> subprocess.CompletedPr
         if child.poll() is None:
             os.killpg(child.pid, signal.SIGKILL)
             child.wait()
-    if child.returncode and "is not a docker command" in err:
+    if child.returncode and any(said in err for said in _NO_PLUGIN):
         raise MissingError("Docker Compose v2 is missing (`docker compose`); ./script/bootstrap installs it")
     return subprocess.CompletedProcess(child.args, child.returncode, out, err)
 

@@ -142,15 +142,17 @@ class DockerEngine:
                 if state["Running"] and health == "healthy":
                     break
                 if state["Status"] in ("exited", "dead"):
-                    logs = self._api.logs(self._containers[host], tail=5).decode(errors="replace").strip()
-                    raise LabError(
-                        f"the host {host} ended with {state['ExitCode']} instead of staying up: {logs or 'it said nothing'}"
-                    )
+                    raise self._did_not_stay(host, state)
                 if time.monotonic() > deadline:
                     raise LabError(
                         f"the host {host} is not up after {UP_TIMEOUT_S:g}s: {state['Status']}, {health}"
                     )
                 time.sleep(0.02)
+
+    def _did_not_stay(self, host: str, state: Mapping[str, Any]) -> LabError:
+        logs = self._api.logs(self._containers[host], tail=5).decode(errors="replace").strip()
+        said = logs or "it said nothing"
+        return LabError(f"the host {host} ended with {state['ExitCode']} instead of staying up: {said}")
 
     def attach(self) -> Lab:
         """Use the standing lab of this name; the lab as its containers and networks say. Raises LabError."""
@@ -243,6 +245,9 @@ class DockerEngine:
             channel = DockerChannel(self._api, created)
             self._api.start(created)
         except docker.errors.APIError as error:
+            state = self._api.inspect_container(self._containers[host])["State"]
+            if not state["Running"]:
+                raise self._did_not_stay(host, state) from None
             raise LabError(f"no agent could be started for {host}: {error.explanation or error}") from None
         return channel
 

@@ -44,8 +44,6 @@ FIELDS: dict[str, str] = {
     "icmpv6_code": "icmpv6.code",
     "info": "_ws.col.info",
 }
-# The dissector of the application protocol, where the engine puts it beside the agent.
-DISSECTOR = "/opt/labctl/labapp.lua"
 SENTINEL = "labctl sentinel"
 _REFUSED = "Some fields aren't valid"
 
@@ -55,8 +53,6 @@ def dissect_argv(filters: Sequence[str]) -> list[str]:
     argv = [
         "tshark",
         "-n",
-        "-X",
-        f"lua_script:{DISSECTOR}",
         "-T",
         "fields",
         "-E",

@@ -11,8 +11,9 @@ from labctl.faults.mtu import Mtu
 from labctl.faults.partition import Partition
 from labctl.faults.pause import Pause
 from labctl.faults.reject import Reject
+from labctl.faults.resolve import Resolve
 from labctl.faults.ttl import Ttl
 
 FAULTS: dict[str, type[Fault]] = {
-    fault.kind: fault for fault in (Drop, Reject, Link, Partition, Down, Mtu, Blackhole, Ttl, Pause)
+    fault.kind: fault for fault in (Drop, Reject, Link, Partition, Down, Mtu, Blackhole, Ttl, Resolve, Pause)
 }

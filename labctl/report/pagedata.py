@@ -13,7 +13,7 @@ from labctl.report.bursts import Burst, Row
 from labctl.report.passages import Passage
 from labctl.report.plain import one_line, shorten
 from labctl.report.series import MAX_SOCKETS, SocketSeries
-from labctl.verdict.judge import RunVerdict
+from labctl.verdict.judge import RunVerdict, StepVerdict
 
 INFO_LIMIT = 240
 _FATES = {"arrived": 0, "lost": 1, "unknown": 2}
@@ -44,25 +44,14 @@ def page_data(run: RunVerdict, drawn: model.Ladder | None, sockets: list[SocketS
     evidence = run.evidence
     hosts = list(drawn.hosts) if drawn else list(evidence.addresses)
     place = {host: number for number, host in enumerate(hosts)}
-    names = {address: host for host, addresses in evidence.addresses.items() for address in addresses}
     data: dict[str, Any] = {
-        "hosts": [{"name": h, "addresses": list(evidence.addresses.get(h, ()))} for h in map(one_line, hosts)],
+        "hosts": [{"name": one_line(h), "addresses": [*map(one_line, evidence.addresses.get(h, ()))]} for h in hosts],
         "routers": [place[h] for h in drawn.routers if h in place] if drawn else [],
         "rows": [_row(row, place) for row in drawn.rows] if drawn else [],
-        "faults": [
-            {
-                "fault": b.fault, "name": one_line(b.name), "kind": b.kind, "host": place.get(b.host, -1),
-                "t0": b.start, "t1": b.end, "n": b.packets,
-            }
-            for b in (drawn.bands if drawn else ())
-        ],
-        "steps": [
-            {"i": s.index, "title": shorten(one_line(s.name), 300), "kind": s.kind, "verdict": s.verdict, "t": s.started, "s": s.seconds}
-            for s in run.steps
-        ],
+        "faults": [_band(band, place) for band in drawn.bands] if drawn else [],
+        "steps": [_step(step) for step in run.steps],
         "end": drawn.end if drawn else evidence.seconds or 0.0,
         "sockets": [_socket(s) for s in sockets[:MAX_SOCKETS]],
-        "names": names,
     }
     if drawn:
         through = drawn.throughput
@@ -72,6 +61,16 @@ def page_data(run: RunVerdict, drawn: model.Ladder | None, sockets: list[SocketS
             "flows": [{"name": one_line(f"{f.source} → {f.target}"), "b": _sparse(f.sent)} for f in through.flows],
         }
     return data
+
+
+def _band(b: model.Band, place: Mapping[str, int]) -> dict[str, Any]:
+    where = {"fault": b.fault, "name": one_line(b.name), "kind": one_line(b.kind), "host": place.get(b.host, -1)}
+    return where | {"t0": b.start, "t1": b.end, "n": b.packets}
+
+
+def _step(s: StepVerdict) -> dict[str, Any]:
+    title = shorten(one_line(s.name), 300)
+    return {"i": s.index, "title": title, "kind": s.kind, "verdict": s.verdict, "t": s.started, "s": s.seconds}
 
 
 def _row(row: Row, place: Mapping[str, int]) -> dict[str, Any]:

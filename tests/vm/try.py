@@ -5,7 +5,7 @@ import vm_disks, vm_machine, vm_jobs
 d=vm_disks.ready(); print(d)
 f=Path(tempfile.mkdtemp(prefix="vmrun-")); print(f)
 jobs=[vm_jobs.scenario("scenarios/"+n+".yaml") for n in sys.argv[1:]]
-r=vm_machine.boot(d,jobs,f)
+r=vm_machine.boot(d,jobs,f,400)
 print((f/"summary.json").read_text())
 for e in r.events:
     if e["event"]=="job":

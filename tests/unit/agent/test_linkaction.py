@@ -9,7 +9,7 @@ import pytest
 from labctl.agent.command import Ran
 from labctl.agent.journal import Journal
 from labctl.agent.link import LinkAction, Links
-from labctl.agent.linkclass import LinkClass
+from labctl.agent.linkclass import LinkClass, LinkFault, Match, classes
 from labctl.agent.linkport import Effect, LinkRefused, Where
 from labctl.agent.linkqueue import rules
 from labctl.agent.linkspec import Spec
@@ -146,8 +146,6 @@ def test_a_request_with_a_field_that_does_not_exist_is_refused_when_it_is_made(l
 
 
 def test_the_rules_lead_the_most_specific_class_first() -> None:
-    from labctl.agent.linkclass import LinkFault, Match, classes
-
     target = (Match(4, destination="10.0.0.1", protocol="tcp", dport="80"), Match(6, protocol="tcp"))
     divided = classes([LinkFault("a", Spec(loss=5), target), LinkFault("b", Spec(delay_s=1))])
     queues = {c.key: n for n, c in enumerate(divided)}
