@@ -2,8 +2,8 @@
 
 It compares the app server with a minimal asyncio server of the same protocol (at the end of this file), each
 on one core, with the load generator of app_client.py on another: connections per second, the server's own CPU
-time per connection, its memory before and after, and with 1,000 idle connections. `--powerpc COMMAND` adds
-the app server under another Python, say `qemu-ppc -L /usr/powerpc-linux-gnu /opt/python/bin/python3`.
+time per connection, its memory before and after, and with 1,000 idle connections. Where the image labctl/powerpc
+is there, the app server runs on its big-endian Python as well, a tenth as often.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import json
 import os
-import shlex
 import signal
 import socket
 import subprocess
@@ -30,6 +29,7 @@ from app_protocol import Decoder, encode  # noqa: E402
 
 MEGABYTE = 2**20
 IDLE_CONNECTIONS = 1000
+SERVER_CORE = 0
 REQUEST = encode(text_request("search", "morpheus"))
 
 
@@ -57,8 +57,28 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def on_powerpc(core: int, name: str) -> list[str]:
+    """The command that runs a program in the powerpc image, on this machine's loopback."""
+    options = ["--rm", "--name", name, "--network", "host", "--cap-drop", "ALL", "--cpuset-cpus", str(core)]
+    return ["docker", "run", *options, "labctl/powerpc", "python3"]
+
+
+def there_is_powerpc() -> bool:
+    """Whether there is a Docker with the image."""
+    with contextlib.suppress(FileNotFoundError):
+        look = ["docker", "image", "inspect", "labctl/powerpc"]
+        return subprocess.run(look, capture_output=True, check=False).returncode == 0
+    return False
+
+
+def pid_of_container(name: str) -> int:
+    """The process that a container runs, as this machine numbers it."""
+    look = ["docker", "inspect", "--format", "{{.State.Pid}}", name]
+    return int(subprocess.run(look, capture_output=True, check=True).stdout)
+
+
 @contextlib.contextmanager
-def serving(command: Sequence[str], core: int) -> Iterator[tuple[int, int]]:
+def serving(command: Sequence[str], core: int, container: str | None) -> Iterator[tuple[int, int]]:
     """A server pinned to one core: its process id and its port."""
     with subprocess.Popen(
         ["taskset", "-c", str(core), *command], stdout=subprocess.PIPE, text=True
@@ -66,7 +86,7 @@ def serving(command: Sequence[str], core: int) -> Iterator[tuple[int, int]]:
         assert process.stdout
         try:
             port = int(process.stdout.readline().rpartition(":")[2])
-            yield process.pid, port
+            yield pid_of_container(container) if container else process.pid, port
         finally:
             process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -84,10 +104,12 @@ def load(port: int, connections: int, core: int, concurrency: int) -> dict[str, 
     return outcome
 
 
-def measure(name: str, command: Sequence[str], connections: int, concurrency: int) -> Figures:
+def measure(
+    name: str, command: Sequence[str], connections: int, concurrency: int, container: str | None = None
+) -> Figures:
     """Load one server, then let a thousand peers hang on it."""
-    server_core, client_core = 0, (os.cpu_count() or 1) - 1
-    with serving(command, server_core) as (pid, port):
+    client_core = (os.cpu_count() or 1) - 1
+    with serving(command, SERVER_CORE, container) as (pid, port):
         load(port, max(100, connections // 20), client_core, concurrency)  # warm
         before, cpu = resident_mb(pid), cpu_seconds(pid)
         outcome = load(port, connections, client_core, concurrency)
@@ -142,24 +164,25 @@ def main() -> None:
     )
     parser.add_argument("--connections", type=int, default=20_000, help="for each server")
     parser.add_argument("--concurrency", type=int, default=32)
-    parser.add_argument(
-        "--powerpc", metavar="COMMAND", help="a Python of another machine, to run the app server with"
-    )
+    parser.add_argument("--without-powerpc", action="store_true", help="native servers only")
     parser.add_argument("--serve-asyncio", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve_asyncio:
         asyncio.run(serve_asyncio())
         return
-    server = [str(PROGRAMS / "app_server.py"), "127.0.0.1", "0", "--quiet", "--idle-timeout", "0"]
+    options = ["127.0.0.1", "0", "--quiet", "--idle-timeout", "0"]
+    native = [sys.executable, str(PROGRAMS / "app_server.py"), *options]
     rows = [
-        measure("app server", [sys.executable, *server], args.connections, args.concurrency),
+        measure("app server", native, args.connections, args.concurrency),
         measure("asyncio", [sys.executable, __file__, "--serve-asyncio"], args.connections, args.concurrency),
     ]
-    if args.powerpc:
-        command = [*shlex.split(args.powerpc), *server]
-        rows.append(
-            measure("app server, powerpc", command, max(1000, args.connections // 10), args.concurrency)
-        )
+    if not args.without_powerpc and there_is_powerpc():
+        name = f"labctl-bench-{os.getpid()}"
+        server = [*on_powerpc(SERVER_CORE, name), "/opt/labctl/programs/app_server.py", *options]
+        fewer = max(1000, args.connections // 10)
+        rows.append(measure("app server, powerpc", server, fewer, args.concurrency, name))
+    load_1, load_5, _ = os.getloadavg()
+    print(f"load average {load_1:.1f} (1 min), {load_5:.1f} (5 min), {os.cpu_count()} cores, with our own")
     print(
         f"{args.connections} connections each, {args.concurrency} at a time; server and client on a core each"
     )

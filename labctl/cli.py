@@ -159,10 +159,12 @@ def check_all(files: Sequence[Path], sets: Mapping[str, str], prepare: Any) -> l
 
 
 def console_for(quiet: bool) -> Console:
-    """Where progress goes: the terminal, or nowhere when only JSON is wanted."""
+    """Where progress goes: the terminal, a pipe (with lines of a fixed width), or nowhere when only JSON is wanted."""
     from rich.console import Console
 
-    return Console(file=open(os.devnull, "w") if quiet else sys.stdout, highlight=False)  # noqa: PTH123
+    if quiet:
+        return Console(file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
+    return Console(highlight=False, width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "110")))
 
 
 def overrides(sets: tuple[str, ...]) -> dict[str, str]:

@@ -196,18 +196,24 @@ def from_compose(config: Mapping[str, Any], path: Path) -> Lab:
         )
     hosts = {}
     for name, raw in services.items():
-        service = raw or {}
+        service = {} if raw is None else raw
+        if not isinstance(name, str) or not isinstance(service, Mapping):
+            raise _unusable(path, f"the service {name} must be a mapping under a name")
         if service.get("network_mode") or service.get("profiles"):
             continue
         labels = from_label_list(service.get("labels"))
         hosts[name] = Host(
             name=name,
-            networks=tuple(service.get("networks") or ("default",)),
+            networks=_words(service.get("networks"), path, f"networks: of the service {name}") or ("default",),
             is_router=labels.get(ROLE) == "router",
             programs=labels.get(PROGRAMS),
-            depends_on=tuple(service.get("depends_on") or ()),
+            depends_on=_words(service.get("depends_on"), path, f"depends_on: of the service {name}"),
         )
+    if not hosts:
+        raise _unusable(path, "every service here has a network_mode or a profile, so the lab would have no hosts")
     defined = config.get("networks") or {}
+    if not isinstance(defined, Mapping) or not all(v is None or isinstance(v, Mapping) for v in defined.values()):
+        raise _unusable(path, "networks: must be a mapping of names to mappings")
     used = dict.fromkeys(network for host in hosts.values() for network in host.networks)
     networks = {
         name: Subnet("", "", "yes" if (defined.get(name) or {}).get("enable_ipv6") else None) for name in used
@@ -215,7 +221,22 @@ def from_compose(config: Mapping[str, Any], path: Path) -> Lab:
     try:
         return addressed(Lab(path, hosts, networks), 0)
     except ValueError as error:
-        raise ScenarioError([Problem(str(path), 1, 1, str(error))]) from None
+        raise _unusable(path, str(error)) from None
+
+
+def _unusable(path: Path, why: str) -> ScenarioError:
+    return ScenarioError([Problem(str(path), 1, 1, f"this compose file cannot be a lab: {why}")])
+
+
+def _words(value: object, path: Path, what: str) -> tuple[str, ...]:
+    """The names in a list or the keys of a mapping, as Compose allows either."""
+    if value is None:
+        return ()
+    if not isinstance(value, list | Mapping) or not all(isinstance(word, str) for word in value):
+        raise _unusable(path, f"{what} must be a list of names or a mapping")
+    if isinstance(value, Mapping) and not all(v is None or isinstance(v, Mapping) for v in value.values()):
+        raise _unusable(path, f"{what} must be a mapping of names to mappings")
+    return tuple(value)
 
 
 def read_lab(path: Path) -> Lab:
@@ -226,6 +247,8 @@ def read_lab(path: Path) -> Lab:
         raise ScenarioError(
             [Problem(str(path), 1, 1, f"the lab's compose file cannot be read: {error.strerror}")]
         ) from None
+    except RecursionError:
+        raise _unusable(path, "it is nested too deeply") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
@@ -295,6 +318,7 @@ def render(
         ]
         # Names that are no host of the lab must not be asked of the machine's own resolver: nothing leaves the lab.
         service["dns"] = ["127.0.0.1"]
+        service["dns_opt"] = ["timeout:1", "attempts:1"]
         service["depends_on"] = {k: v for k, v in _depends(service.get("depends_on")).items() if k in up}
         if host.is_router:
             service["sysctls"] = {**from_label_list(service.get("sysctls")), "net.ipv4.ip_forward": "1"}

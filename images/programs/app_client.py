@@ -126,7 +126,9 @@ def build_requests(args: argparse.Namespace) -> list[Message]:
         if kind == "text":
             requests = [text_request(args.action, args.value, name, args.byteorder) for name in args.encoding]
         elif kind == "array":
-            requests = [array_request(Array(form, numbers(args.value, form)), args.byteorder) for form in forms]
+            requests = [
+                array_request(Array(form, numbers(args.value, form)), args.byteorder) for form in forms
+            ]
         else:
             requests = [binary_request(args.action, args.value, args.byteorder)]
     except (ValueError, ProtocolError) as error:

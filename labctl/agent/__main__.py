@@ -28,11 +28,13 @@ from .capture import Capture, CaptureFailed
 from .command import run
 from .dissect import Dissector
 from .dns import Responder
+from .expire import Expire
 from .interface import Interface
 from .journal import Journal
 from .link import LinkAction, Links
 from .offload import Offloads
 from .probes import capabilities
+from .reset import Reset
 from .sockets import is_bound, sockets
 from .timeline import Schedule, Timeline
 
@@ -40,7 +42,13 @@ POLL_S = 0.003
 NO_SUCH_ROUTE = "No such process"
 
 # What a fault's request may be, by its "type". A fault that is more than commands adds its action here.
-ACTIONS: dict[str, Callable[[dict[str, Any]], Action]] = {"commands": Commands.parse, "interface": Interface.parse, "dns": Responder.parse}
+ACTIONS: dict[str, Callable[[dict[str, Any]], Action]] = {
+    "commands": Commands.parse,
+    "interface": Interface.parse,
+    "dns": Responder.parse,
+    "reset": Reset.parse,
+    "expire": Expire.parse,
+}
 
 
 def make_action(request: dict[str, Any]) -> Action:

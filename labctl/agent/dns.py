@@ -7,13 +7,14 @@ Docker's own server at 127.0.0.11 stands in a nat rule behind ours.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,10 +94,10 @@ class Responder:
     @classmethod
     def parse(cls, request: dict[str, Any]) -> Responder:
         """From its JSON: {"name", "answers", "late_s", "taken"} and what Commands takes, with `{port}` for the port."""
-        own = {"runner": request["runner"]} if "runner" in request else {}
-        return cls(request["name"], request["answers"], request["late_s"], request["taken"], dict(request), **own)
+        rules = {key: request[key] for key in ("changes", "counters", "quench", "ahead")}
+        return cls(request["name"], request["answers"], request["late_s"], request["taken"], rules)
 
-    def do(self) -> list[Ran]:
+    def stage(self) -> None:
         if any(DEAD in answer for answer in self.answers if isinstance(answer, list)):
             dead = self._dead()
             self.answers = [[dead if a == DEAD else a for a in x] if isinstance(x, list) else x for x in self.answers]
@@ -105,10 +106,24 @@ class Responder:
         port = str(self._socket.getsockname()[1])
         threading.Thread(target=self._serve, args=(self._socket,), name=f"dns-{self.name}", daemon=True).start()
         self._commands = Commands.parse(_with_port(self.rules, port))
-        try:
+        self._commands.runner = self.runner
+        with self._or_close():
+            self._commands.stage()
+
+    def do(self) -> list[Ran]:
+        if self._commands is None:
+            self.stage()
+        assert self._commands is not None
+        with self._or_close():
             return self._commands.do()
+
+    @contextlib.contextmanager
+    def _or_close(self) -> Iterator[None]:
+        try:
+            yield
         except ActionFailed:
-            self._socket.close()
+            if self._socket is not None:
+                self._socket.close()
             raise
 
     def quench(self) -> list[Ran]:

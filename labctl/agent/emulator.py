@@ -113,7 +113,7 @@ class Emulator(Generic[P]):
         self._slots.set(spec, self._table)
         self._limit = spec.limit or DEFAULT_LIMIT
         self._gap = (spec.gap or 1) if spec.reorder else 0
-        self._is_late = bool(spec.delay_s or spec.jitter_s or spec.rate_bps)
+        self._is_late = bool(spec.delay_s or spec.jitter_s or spec.rate_bps or spec.slot)
 
     def __len__(self) -> int:
         return len(self._held)

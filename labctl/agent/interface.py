@@ -23,6 +23,7 @@ ROUTE_ATTEMPTS = 3
 CARRIER_TIMEOUT_S = 2.0
 POLL_S = 0.001
 PERMANENT = 0xFFFFFFFF
+LEAST_V6 = 1280
 # What `ip route show` says of a route and `ip route add` does not take.
 _STATES = ("dead", "linkdown", "offload", "trap", "rt_offload", "rt_trap", "offload_failed")
 
@@ -47,12 +48,15 @@ class Interface:
     @classmethod
     def parse(cls, request: dict[str, Any]) -> Interface:
         """From its JSON: {"device": "eth0", "mtu": 600 or null for down, "kernel": [...]} and what Commands takes."""
-        own = {"runner": request["runner"]} if "runner" in request else {}
-        rules = Commands.parse({"ahead": len(request["changes"]), **own, **request})
-        return cls(request["device"], request["mtu"], rules, tuple(request["kernel"]), **own)
+        rules = Commands.parse({"ahead": len(request["changes"]), **request})
+        return cls(request["device"], request["mtu"], rules, tuple(request["kernel"]))
 
     def stage(self) -> None:
         self._before = {"mtu": self._mtu(), "routes": self._routes(), "addresses": self._addresses()}
+        if self.mtu is not None and self.mtu < LEAST_V6 and self._before["addresses"]:
+            # The kernel would forget all of the interface's IPv6 settings, and those cannot be restored from a container.
+            argv = ("ip", "link", "set", "dev", self.device, "mtu", str(self.mtu))
+            raise ActionFailed([Ran(argv, None, "", f"{self.device} has IPv6, which ends below {LEAST_V6} bytes (RFC 8200, 5)", 0.0)])
         self.rules.stage()  # all of them: they only count, or drop what the interface makes happen
 
     def do(self) -> list[Ran]:

@@ -59,6 +59,8 @@ def blocks(file: BinaryIO, name: str) -> Iterator[Block]:
             raise EvidenceError(f"{name} is damaged at byte {offset}: a block's two lengths differ")
         if kind == SECTION and rest[:4] != struct.pack("=I", MAGIC):
             raise EvidenceError(f"{name} was written in another byte order")
+        if kind == SECTION and length < 28:
+            raise EvidenceError(f"{name} is damaged at byte {offset}: a section without a header")
         yield Block(kind, offset, length, rest[:-4])
         offset += length
 
@@ -74,7 +76,8 @@ def options(body: bytes, start: int) -> Iterator[tuple[int, bytes]]:
 
 
 def option(code: int, value: bytes) -> bytes:
-    """One option, padded."""
+    """One option, padded, and cut where the format allows no more."""
+    value = value[:0xFFFF]
     return struct.pack("=HH", code, len(value)) + value + b"\0" * (-len(value) % 4)
 
 
@@ -138,6 +141,8 @@ def _packet(found: Block, interfaces: list[Interface], path: Path) -> PacketAt:
     ticks = high << 32 | low
     tick_ns = interfaces[number].tick_ns
     ns = ticks if tick_ns == 1 else round(ticks * tick_ns)
+    if ns >= 2**64:
+        raise EvidenceError(f"{path} is damaged at byte {found.offset}: a packet from no time that could be written")
     sentinel = found.body[32:34] == SENTINEL_ETHERTYPE
     slim = Block(found.kind, found.offset, found.length, b"")
     return PacketAt(ns, number, sentinel, slim)
@@ -157,6 +162,8 @@ def annotate(path: Path, comment: str, notes: Mapping[int, list[str]]) -> None:
                 body = body[:16] + option(OPT_COMMENT, comment.encode()) + _with_end(body[16:])
             elif found.kind == ENHANCED_PACKET:
                 number += 1
+                if len(body) < 20:
+                    raise EvidenceError(f"{path} is damaged at byte {found.offset}: a packet without a header")
                 if number in notes:
                     body = _commented(body, notes[number])
             target.write(block(found.kind, body))

@@ -1,8 +1,8 @@
 """blackhole: a router cannot pass on large packets and nobody is told: path MTU discovery fails (RFC 2923, 2.1; RFC 4821, 1).
 
 The link behind the router has a small MTU; the router's "fragmentation needed" (ICMP 3/4, RFC 1191) or "packet too big"
-(ICMPv6 2, RFC 8201) is dropped before it leaves, as by a firewall that drops all ICMP. The handshake and small messages work, and
-a large one is repeated until the sender gives up: ETIMEDOUT, or a hang for ever.
+(ICMPv6 2, RFC 8201) is dropped before it leaves, as by a firewall that drops all ICMP. The handshake and small messages
+work, and a large one is repeated until the sender gives up: ETIMEDOUT, or a hang for ever.
 
 Proof: the ICMP errors that were dropped, each the answer to a packet that was too large.
 """

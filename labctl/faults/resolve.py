@@ -1,10 +1,10 @@
 """resolve: what a program hears when it looks a name up with getaddrinfo(3).
 
 A name resolves to a dead address first, changes from look-up to look-up, does not exist (NXDOMAIN: EAI_NONAME), cannot be
-resolved now (SERVFAIL: EAI_AGAIN; RFC 1035, 4.1.1), or is answered late or never (resolv.conf(5): 5 s, twice). The agent answers
-for this one name in the host's network namespace; every other name is resolved as before. getaddrinfo puts several addresses
-in an order of its own (RFC 6724; gai.conf(5)): the one nearest to the host's own comes first, so that `dead`, a free address of
-the host's own network, stands in front of one in another network.
+resolved now (SERVFAIL: EAI_AGAIN; RFC 1035, 4.1.1), or is answered late or never (resolv.conf(5): 5 s, twice). The agent
+answers for this one name in the host's network namespace; every other name is resolved as before. getaddrinfo puts several
+addresses in an order of its own (RFC 6724; gai.conf(5)): the one nearest to the host's own comes first, so that `dead`, a free
+address of the host's own network, stands in front of one in another network.
 """
 
 from __future__ import annotations
@@ -112,6 +112,7 @@ class Resolve(Fault):
             "changes": [{"do": list(c.do), "undo": list(c.undo)} for c in made.changes],
             "counters": [asdict(counter) for counter in made.counters],
             "quench": [{"do": list(c.do), "undo": list(c.undo)} for c in made.quench],
+            "ahead": made.ahead,
         }
         return FaultPlan(name, self.kind, site.host, "dns", made.changes, made.counters, made.quench, action=action)
 

@@ -135,18 +135,28 @@ def summary(console: Console, value: Mapping[str, Any], path: str) -> None:
             (f"{mark} {value['scenario']}: {value['verdict']}", style), f"  in {value['seconds']:.1f} s"
         )
     )
-    console.print(Padding(Text(printable(value["reason"])), (0, 0, 0, 2)))
+    _print(console, Padding(Text(printable(value["reason"])), (0, 0, 0, 2)))
     table = Table(box=None, show_header=False, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column(width=4, justify="right", no_wrap=True)
     table.add_column(ratio=1)
     for step in value["steps"]:
         if step["kind"] in ("run", "finish") or step["verdict"] != "pass":
             _step_row(table, step)
-    console.print(table)
+    _print(console, table)
     for capture in value["captures"]:
         if not capture["complete"]:
             console.print(Text(f"  capture of {capture['host']}: {capture['reason']}", style="red"))
     console.print(Text.assemble("  ", ("evidence  ", "dim"), path))
+
+
+def _print(console: Console, what: RenderableType) -> None:
+    """Print something that rich pads to the full width; a pipe or a log gets no padding."""
+    if console.is_terminal:
+        console.print(what)
+        return
+    with console.capture() as captured:
+        console.print(what)
+    console.print("\n".join(line.rstrip() for line in captured.get().splitlines()), markup=False, soft_wrap=True)
 
 
 def _step_row(table: Table, step: Mapping[str, Any]) -> None:
@@ -179,6 +189,6 @@ def table(console: Console, values: Sequence[Mapping[str, Any]]) -> None:
             Text(printable(value["reason"])),
         )
     console.print()
-    console.print(grid)
+    _print(console, grid)
     counts = {v: sum(r["verdict"] == v for r in values) for v in MARK}
     console.print("  " + ", ".join(f"{n} {v}" for v, n in counts.items() if n))

@@ -111,6 +111,8 @@ def _packets(wanted: PacketExpectation, evidence: Evidence, step: int) -> Findin
         return Finding(
             name, describe_range(wanted.count, str), f"an incomplete capture: {capture.reason}", "error"
         )
+    if wanted.filter not in capture.filters:
+        return Finding(name, describe_range(wanted.count, str), "this filter was never tried", "error")
     start, end = evidence.window(step)
     position = capture.filters.index(wanted.filter)
     selected = [p for p in evidence.packets[wanted.at] if position in p.selected and start <= p.t < end]

@@ -45,6 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Done, Path]:
 @pytest.fixture(scope="session")
 def results(folder: tuple[Done, Path]) -> dict[str, dict[str, Any]]:
     """The results by the name of the scenario."""
+    assert folder[0].out, folder[0].err
     found = json.loads(folder[0].out)
     return {value["scenario"]: value for value in ([found] if isinstance(found, dict) else found)}
 

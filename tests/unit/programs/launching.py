@@ -1,7 +1,7 @@
 """Starting the bundled programs in tests: processes of their own, on loopback, on ports the kernel chooses.
 
-By default they run on this Python; a test of another machine (qemu-ppc, a container) gives the command to
-start its own instead.
+By default they run on this Python; a test of another machine (a container) gives the command to start its own
+instead, or another way to launch them: `Running` is what it must give.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 PROGRAMS = Path(__file__).resolve().parents[3] / "images" / "programs"
 # No site-packages (-S): the standard library must do. Bytecode is kept, but not beside the programs.
 _BYTECODE = Path(tempfile.gettempdir()) / "labctl-programs-bytecode"
 NATIVE = (sys.executable, "-S", "-E", "-X", f"pycache_prefix={_BYTECODE}")
 PATIENCE_SECONDS = 30
-_BOUND = re.compile(r"^(?:listening on|bound to) \S+:(\d+)")
+BOUND = re.compile(r"^(?:listening on|bound to) \S+:(\d+)")
 
 
 class Result(NamedTuple):
@@ -33,6 +33,17 @@ class Result(NamedTuple):
     outcome: dict[str, Any] | None
     lines: list[str]
     stderr: str
+
+
+class Running(Protocol):
+    """A program under way, however it was launched."""
+
+    def port(self) -> int: ...
+    def wait(self) -> Result: ...
+    def __enter__(self) -> Running: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
 
 
 class Program:
@@ -59,7 +70,7 @@ class Program:
         assert self._process.stdout
         for line in self._process.stdout:
             self.lines.append(line.rstrip("\n"))
-            match = _BOUND.match(line)
+            match = BOUND.match(line)
             if match:
                 return int(match[1])
         raise AssertionError(f"{self.argv} ended without listening: {self.lines} {self.wait().stderr}")

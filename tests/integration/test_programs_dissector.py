@@ -1,24 +1,25 @@
-"""The Wireshark dissector sees every message once, complete, however TCP cut it."""
+"""The dissector, in the agent's own tshark: it sees every message once, complete, however TCP cut it."""
 
 from __future__ import annotations
 
-import os
-import shutil
+import json
 import struct
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from app_content import Array, array_request, binary_request, text_request
-from app_protocol import Message, encode
 
-DISSECTOR = Path(__file__).resolve().parents[3] / "images" / "wireshark" / "labapp.lua"
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "images" / "programs"))
+
+from app_content import Array, array_request, binary_request, text_request  # noqa: E402
+from app_protocol import Message, encode  # noqa: E402
+
+DISSECTOR = ROOT / "images" / "wireshark" / "labapp.lua"
+AS_IN_A_RUN = ("--volume", f"{DISSECTOR}:/opt/labctl/labapp.lua:ro")  # where the image's link leads
 LINKTYPE_RAW = 101  # packets start with their IP header
-# In CI a missing tshark is a failure of the set-up, not a reason to look away.
-needs_tshark = pytest.mark.skipif(
-    shutil.which("tshark") is None and not os.environ.get("CI"), reason="tshark is not installed"
-)
 FIELDS = (
     "frame.number",
     "labapp.header_length",
@@ -62,17 +63,31 @@ def stream(pieces: Sequence[bytes], source_port: int, port: int = 65432) -> list
     return packets
 
 
+def agent(path: Path, *command: str, options: Sequence[str] = AS_IN_A_RUN) -> list[str]:
+    """The lines that a command prints in an agent which has a capture as its standard input."""
+    docker = ["docker", "run", "--rm", "--interactive", "--network", "none", "--cap-drop", "ALL", *options]
+    with path.open("rb") as capture:
+        run = subprocess.run(
+            [*docker, "labctl/agent", *command],
+            stdin=capture,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert run.returncode == 0, run.stderr
+    assert "lua" not in run.stderr.lower(), run.stderr
+    return run.stdout.splitlines()
+
+
 def tshark(path: Path, *options: str) -> list[dict[str, str]]:
     """The fields of the packets that hold a message."""
     fields = [word for field in FIELDS for word in ("-e", field)]
-    command = ["tshark", "-X", f"lua_script:{DISSECTOR}", "-r", str(path), "-T", "fields", *fields, *options]
-    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    assert "lua" not in run.stderr.lower(), run.stderr
-    rows = [dict(zip(FIELDS, line.split("\t"), strict=True)) for line in run.stdout.splitlines()]
+    lines = agent(path, "tshark", "-r", "-", "-T", "fields", *fields, *options)
+    rows = [dict(zip(FIELDS, line.split("\t"), strict=True)) for line in lines]
     return [row for row in rows if row["labapp.header_length"]]
 
 
-@needs_tshark
 def test_messages_are_found_whole_however_they_were_cut(tmp_path: Path) -> None:
     messages = [
         text_request("search", "\U0001f436", "utf-8", "big"),
@@ -112,7 +127,6 @@ def test_messages_are_found_whole_however_they_were_cut(tmp_path: Path) -> None:
     ]
 
 
-@needs_tshark
 def test_a_display_filter_selects_by_byte_order_also_on_other_ports(tmp_path: Path) -> None:
     packets = []
     for index, order in enumerate(("big", "little", "big")):
@@ -123,20 +137,58 @@ def test_a_display_filter_selects_by_byte_order_also_on_other_ports(tmp_path: Pa
     assert [row["frame.number"] for row in rows] == ["2", "6"]
 
 
-@needs_tshark
 def test_two_messages_in_one_segment_are_two_and_nonsense_is_marked(tmp_path: Path) -> None:
     message = encode(binary_request("a", "b"))
     packets = [*stream([message + message], 40000), *stream([b"\x00\x04nope"], 40001)]
     write_pcap(tmp_path / "x.pcap", packets)
     assert tshark(tmp_path / "x.pcap")[0]["labapp.byteorder"].count(",") == 1
-    command = [
-        "tshark",
-        "-X",
-        f"lua_script:{DISSECTOR}",
-        "-r",
-        str(tmp_path / "x.pcap"),
-        "-Y",
-        "labapp.malformed",
-    ]
-    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    assert len(run.stdout.splitlines()) == 1
+    assert len(agent(tmp_path / "x.pcap", "tshark", "-r", "-", "-Y", "labapp.malformed")) == 1
+
+
+def test_it_is_loaded_by_name_where_tshark_allows_that(tmp_path: Path) -> None:
+    """As docs/programs.md says; since Wireshark 4.4 not as root, who is told nothing."""
+    write_pcap(tmp_path / "x.pcap", stream([encode(array_request(Array("h", (1,)), "big"))], 40000))
+    options = ("--user", "nobody", "--volume", f"{DISSECTOR}:/labapp.lua:ro")
+    command = ("tshark", "-X", "lua_script:/labapp.lua", "-r", "-", "-Y", 'labapp.byteorder == "big"')
+    assert len(agent(tmp_path / "x.pcap", *command, options=options)) == 1
+
+
+@pytest.mark.parametrize("order", ["little", "big"])
+def test_real_messages_in_single_bytes_are_seen_whole(tmp_path: Path, order: str) -> None:
+    path = tmp_path / "in-pieces.yaml"
+    path.write_text(
+        IN_PIECES.format(lab=ROOT / "tests/data/scenarios/pair.yml", order=order), encoding="utf-8"
+    )
+    command = [sys.executable, "-m", "labctl", "run", str(path), "--json", "--out", str(tmp_path / "runs")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=ROOT)
+    assert done.returncode == 0, json.loads(done.stdout)["reason"] if done.stdout else done.stderr
+
+
+# Each byte in a segment of its own, and so in a packet of its own. The request's last byte completes it.
+IN_PIECES = """
+scenario: in-pieces
+lab: {lab}
+params:
+  request: 'tcp.dstport == 65432 && tcp.len == 1 && labapp.byteorder == "{order}"'
+steps:
+  - {{start: [app-server, "", 65432], on: server, ready: {{listen: 65432}}}}
+  - run: [app-client, server, 65432, search, 🐶, --encoding=utf-16, --byteorder={order}, --chunk=1, --interval=500us, --nodelay]
+    on: client
+    expect:
+      exit: 0
+      packets:
+        - {{at: client, filter: "tcp.dstport == 65432 && tcp.len == 1", count: {{min: 170}}}}
+        - {{at: client, filter: "tcp.dstport == 65432 && labapp", count: 1}}
+        - {{at: client, filter: '${{request}} && labapp.text contains "🐶"', count: 1}}
+        - {{at: server, filter: '${{request}} && labapp.text contains "🐶"', count: 1}}
+        - {{at: server, filter: 'tcp.srcport == 65432 && labapp.text contains "🏐"', count: 1}}
+  - run: [app-client, server, 65432, sum, "1,2,300", --format=q, --byteorder={order}, --chunk=1, --interval=500us, --nodelay]
+    on: client
+    expect:
+      exit: 0
+      packets:
+        - {{at: client, filter: "tcp.dstport == 65432 && tcp.len == 1", count: {{min: 140}}}}
+        - {{at: client, filter: '${{request}} && labapp.format == "q" && labapp.value == "300"', count: 1}}
+        - {{at: client, filter: 'tcp.srcport == 65432 && labapp.value == "303"', count: 1}}
+        - {{at: server, filter: labapp.malformed, count: 0}}
+"""

@@ -1,0 +1,167 @@
+# ruff: noqa: E501  commands and messages stand here as they are shown, on one line
+"""drop and reject: what is written and the exact iptables commands, and what is refused with which words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from sites import commands, planned
+
+from labctl.faults.base import Impossible
+
+NEVER = "2147483647"
+TCP = {"protocol": "tcp", "dport": 80}
+
+# Which packets go into the chain: (fault, at, the hook commands behind `-I`, without the jump).
+HOOKS: list[tuple[dict[str, Any], str, list[str]]] = [
+    ({}, "server", ["INPUT"]),
+    ({}, "router", ["FORWARD"]),
+    ({"to": "server"}, "client", ["OUTPUT -d 10.0.1.3"]),
+    ({"from": "client"}, "server", ["INPUT -s 10.0.2.3"]),
+    ({"to": "server"}, "server", ["INPUT -d 10.0.1.3"]),
+    ({"direction": "out"}, "server", ["OUTPUT"]),
+    ({"direction": "in", "to": "router"}, "router", ["INPUT -d 10.0.1.2,10.0.2.2"]),
+    (TCP, "server", ["INPUT -p tcp --dport 80"]),
+    ({"protocol": "udp", "sport": "8000-8010"}, "server", ["INPUT -p udp --sport 8000:8010"]),
+    ({**TCP, "from": "client", "to": ["server", "powerpc"]}, "router",
+     ["FORWARD -s 10.0.2.3 -d 10.0.1.3,10.0.3.3 -p tcp --dport 80"]),
+    ({"protocol": "tcp", "flags": "syn"}, "server", ["INPUT -p tcp --tcp-flags SYN SYN"]),
+    ({"protocol": "tcp", "flags": "syn,!ack"}, "server", ["INPUT -p tcp --tcp-flags SYN,ACK SYN"]),
+    ({"protocol": "tcp", "flags": ["!SYN", "!fin"]}, "server", ["INPUT -p tcp --tcp-flags SYN,FIN NONE"]),
+    ({"protocol": "icmp", "icmp_type": "echo-request"}, "server", ["INPUT -p icmp --icmp-type 8"]),
+    ({"protocol": "icmp", "icmp_type": "3/4"}, "server", ["INPUT -p icmp --icmp-type 3/4"]),
+    ({"protocol": "icmp", "icmp_type": 11}, "server", ["INPUT -p icmp --icmp-type 11"]),
+    ({"state": ["new", "related"]}, "server", ["INPUT -m conntrack --ctstate NEW,RELATED"]),
+    ({**TCP, "direction": "both"}, "server", ["INPUT -p tcp --dport 80", "OUTPUT -p tcp --sport 80"]),
+    ({**TCP, "to": "server", "direction": "both"}, "client",
+     ["OUTPUT -d 10.0.1.3 -p tcp --dport 80", "INPUT -s 10.0.1.3 -p tcp --sport 80"]),
+    ({**TCP, "to": "server", "direction": "both"}, "router",
+     ["FORWARD -d 10.0.1.3 -p tcp --dport 80", "FORWARD -s 10.0.1.3 -p tcp --sport 80"]),
+    ({"direction": "both"}, "router", ["FORWARD"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spec", "at", "hooks"), HOOKS)
+def test_the_hook_says_which_packets(spec: dict[str, Any], at: str, hooks: list[str]) -> None:
+    assert commands(planned("drop", spec, at)) == [
+        "iptables -N LABCTL-x",
+        "iptables -A LABCTL-x -j DROP",
+        *(f"iptables -I {hook} -j LABCTL-x" for hook in hooks),
+    ]
+
+
+# Which of them are touched: (fault, the rules of the chain).
+PICKS: list[tuple[dict[str, Any], list[str]]] = [
+    ({"nth": 3}, [f"-m statistic --mode nth --every {NEVER} --packet 2 -j DROP"]),
+    ({"every": 3}, ["-m statistic --mode nth --every 3 --packet 2 -j DROP"]),
+    ({"first": 2}, [
+        f"-m statistic --mode nth --every {NEVER} --packet 2 -m recent --name LABCTL-x --mask 0.0.0.0 --set -j RETURN",
+        "-m recent --name LABCTL-x --mask 0.0.0.0 ! --rcheck -j DROP",
+    ]),
+    ({"probability": "30%"}, ["-m statistic --mode random --probability 0.3 -j DROP"]),
+    ({"above": "100/s"}, ["-m hashlimit --hashlimit-above 100/sec --hashlimit-burst 5 --hashlimit-name LABCTL-x -j DROP"]),
+    ({"above": "5/m", "burst": 9}, ["-m hashlimit --hashlimit-above 5/min --hashlimit-burst 9 --hashlimit-name LABCTL-x -j DROP"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spec", "rules"), PICKS)
+def test_the_chain_says_which_of_them(spec: dict[str, Any], rules: list[str]) -> None:
+    plan = planned("drop", spec, "server")
+    assert commands(plan) == [
+        "iptables -N LABCTL-x", *(f"iptables -A LABCTL-x {rule}" for rule in rules), "iptables -I INPUT -j LABCTL-x",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("answer", "four", "six"),
+    [
+        ("tcp-reset", "-p tcp -j REJECT --reject-with tcp-reset", "-p tcp -j REJECT --reject-with tcp-reset"),
+        ("icmp-net-unreachable", "-j REJECT --reject-with icmp-net-unreachable", "-j REJECT --reject-with icmp6-no-route"),
+        ("icmp-host-unreachable", "-j REJECT --reject-with icmp-host-unreachable", "-j REJECT --reject-with icmp6-addr-unreachable"),
+        ("icmp-port-unreachable", "-j REJECT --reject-with icmp-port-unreachable", "-j REJECT --reject-with icmp6-port-unreachable"),
+        ("icmp-admin-prohibited", "-j REJECT --reject-with icmp-admin-prohibited", "-j REJECT --reject-with icmp6-adm-prohibited"),
+    ],
+)  # fmt: skip
+def test_reject_says_no_in_the_words_of_each_family(answer: str, four: str, six: str) -> None:
+    assert commands(planned("reject", {"protocol": "tcp", "with": answer}, "server", dual=True)) == [
+        "iptables -N LABCTL-x", f"iptables -A LABCTL-x {four}", "ip6tables -N LABCTL-x", f"ip6tables -A LABCTL-x {six}",
+        "iptables -I INPUT -p tcp -j LABCTL-x", "ip6tables -I INPUT -p tcp -j LABCTL-x",
+    ]  # fmt: skip
+
+
+def test_both_families_are_filled_before_either_is_hooked_and_undone_exactly() -> None:
+    """`ahead` is where the hooks begin, and each change is undone by the same words."""
+    plan = planned("drop", {"first": 2, "direction": "both"}, "server", dual=True)
+    assert plan.ahead == 6
+    assert all("-I" in change.do for change in plan.changes[plan.ahead :])
+    assert not any("-I" in change.do for change in plan.changes[: plan.ahead])
+    opposite = {"-N": "-X", "-A": "-D", "-I": "-D"}
+    for change in plan.changes:
+        assert change.undo == tuple(opposite.get(word, word) for word in change.do)
+    assert any("::" in change.do for change in plan.changes)  # the mask of IPv6
+    assert [(c.tool, c.table, c.chain) for c in plan.counters] == [
+        ("iptables", "filter", "LABCTL-x"),
+        ("ip6tables", "filter", "LABCTL-x"),
+    ]
+
+
+def test_icmpv6_is_its_own_protocol() -> None:
+    plan = planned("drop", {"protocol": "icmpv6", "icmp_type": "packet-too-big"}, "server", dual=True)
+    assert commands(plan)[-1] == "ip6tables -I INPUT -p icmpv6 --icmpv6-type 2 -j LABCTL-x"
+
+
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("drop", {"dport": 80}, "protocol all has no ports; write protocol: tcp or protocol: udp"),
+    ("drop", {"flags": "syn"}, "protocol all has no flags; write protocol: tcp"),
+    ("drop", {"protocol": "tcp", "flags": "sin"}, "'sin' is no TCP flag; write some of fin, syn, rst, psh, ack, urg"),
+    ("drop", {"protocol": "tcp", "flags": "syn,!syn"}, "flags names syn twice; write syn (it is set) or !syn (it is not)"),
+    ("drop", {"icmp_type": "8"}, "protocol all has no icmp_type; write protocol: icmp or protocol: icmpv6"),
+    ("drop", {"protocol": "icmp", "icmp_type": "eco-request"}, "did you mean echo-request?"),
+    ("drop", {"protocol": "icmp", "icmp_type": "packet-too-big"}, "icmp has no packet-too-big; write icmp_type: fragmentation-needed"),
+    ("drop", {"protocol": "icmpv6", "icmp_type": "fragmentation-needed"}, "write icmp_type: packet-too-big"),
+    ("drop", {"protocol": "icmpv6", "icmp_type": "source-quench"}, "icmpv6 has no source-quench; write protocol: icmp"),
+    ("drop", {"protocol": "icmp", "icmp_type": "3/400"}, "at most 255"),
+    ("drop", {"state": "open"}, "'open' is no state; write some of new, established, related, invalid, untracked"),
+    ("drop", {"from": "client", "to": "client"}, "from and to are both client"),
+    ("drop", {"nth": 1, "every": 2}, "nth and every select packets each in its own way; write one of them, or two faults"),
+    ("drop", {"burst": 5}, "write above as well, like above: 100/s"),
+    ("drop", {"above": "100"}, "write a number and a unit, like 100/s, 10/m or 5/h"),
+    ("drop", {"above": "20000/s"}, "a rate of packets is from 1/h to 10000/s"),
+    ("drop", {"above": "0/s"}, "a rate of packets is from 1/h to 10000/s"),
+    ("drop", {"above": "1/h", "burst": 25}, "the kernel keeps credit for a day, and 25 packets at 1/h are more; write burst: 24"),
+    ("drop", {"protocol": "icmp", "icmp_type": "8", "direction": "both"}, "those have another icmp_type"),
+    ("drop", {"probability": "0%"}, "greater than 0"),
+    ("drop", {"every": 1}, "greater than or equal to 2"),
+    ("reject", {"with": "tcp-reset"}, "with: tcp-reset answers TCP only; write protocol: tcp"),
+    ("reject", {"protocol": "tcp", "flags": "rst", "with": "tcp-reset"}, "no reset is answered with a reset"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "spec", "words"), REFUSED, ids=[words for _, _, words in REFUSED])
+def test_contradictions_are_refused_with_what_would_be_right(kind: str, spec: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        planned(kind, spec, "server")
+    assert words in str(caught.value)
+
+
+IMPOSSIBLE: list[tuple[dict[str, Any], str, str]] = [
+    ({"protocol": "icmpv6"}, "server", "this lab has only IPv4; write protocol: icmp"),
+    ({"direction": "forward"}, "server", "server forwards nothing; write direction: in or out, or put the fault at a router"),
+    ({"direction": "in", "to": "client"}, "server", "packets to client do not arrive at server; write direction: out"),
+    ({"direction": "out", "from": "client"}, "server", "packets from client are not sent by server; write direction: in"),
+    ({"to": "router"}, "router", "what router gets itself is not forwarded; write direction: in"),
+    ({"from": "router"}, "router", "what router sends itself is not forwarded; write direction: out"),
+]
+
+
+@pytest.mark.parametrize(("spec", "at", "words"), IMPOSSIBLE)
+def test_what_no_packet_could_match_is_refused_before_the_run(spec: dict[str, Any], at: str, words: str) -> None:
+    with pytest.raises(Impossible, match=words):
+        planned("drop", spec, at)
+
+
+def test_reject_with_what_icmpv6_does_not_have() -> None:
+    with pytest.raises(Impossible, match="ICMPv6 has no icmp-host-prohibited; write with: icmp-admin-prohibited"):
+        planned("reject", {"with": "icmp-host-prohibited"}, "server", dual=True)

@@ -1,0 +1,367 @@
+"""Compose files as labs: hosts, addresses, routes, and the copy that a run brings up."""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from labctl.errors import ScenarioError
+from labctl.lab import BLOCKS, POOL, Lab, Route, addressed, from_compose, mentioned, read_lab, render
+
+OWN = Path(__file__).resolve().parents[2] / "docker-compose.yml"
+CHAIN = """
+services:
+  a: {image: i, networks: [left]}
+  r1: {image: i, networks: [left, middle], labels: {labctl.role: router}}
+  r2: {image: i, networks: [middle, right], labels: [labctl.role=router]}
+  b: {image: i, networks: [right]}
+networks: {left: {}, middle: {}, right: {}}
+"""
+
+
+def lab_of(text: str) -> Lab:
+    return from_compose(yaml.safe_load(text), Path("lab.yml"))
+
+
+def test_our_own_lab_is_four_hosts_with_the_router_between() -> None:
+    """The lab we ship: server, client and powerpc each on a network of their own, and the router on all three as .2."""
+    lab = read_lab(OWN)
+    assert list(lab.hosts) == ["server", "client", "powerpc", "router"]
+    assert [n for n, host in lab.hosts.items() if host.is_router] == ["router"]
+    assert lab.hosts["router"].networks == ("server-net", "client-net", "powerpc-net")
+    assert lab.hosts["router"].all_addresses == ("198.18.0.2", "198.18.0.66", "198.18.0.130")
+    assert lab.hosts["client"].all_addresses == ("198.18.0.67",)
+    assert lab.hosts["client"].programs == "/opt/labctl/programs"
+
+
+def test_both_forms_of_labels_networks_and_dependencies_mean_the_same() -> None:
+    """Compose allows lists and mappings; a lab is the same from either."""
+    short = lab_of(
+        "services: {x: {image: i, labels: [labctl.role=router, labctl.programs=/p], networks: [n], depends_on: [y]}, "
+        "y: {image: i}}"
+    )
+    long = lab_of(
+        "services: {x: {image: i, labels: {labctl.role: router, labctl.programs: /p}, networks: {n: null}, "
+        "depends_on: {y: {condition: service_started}}}, y: {image: i}}"
+    )
+    assert short == long
+    assert (short.hosts["x"].is_router, short.hosts["x"].programs, short.hosts["x"].depends_on) == (
+        True,
+        "/p",
+        ("y",),
+    )
+    assert short.hosts["y"].networks == ("default",)
+
+
+def test_what_has_no_namespace_of_its_own_or_waits_for_a_profile_is_no_host() -> None:
+    """A service with network_mode or profiles is not part of the lab."""
+    lab = lab_of(
+        "services: {x: {image: i}, y: {image: i, network_mode: host}, z: {image: i, profiles: [tools]}}"
+    )
+    assert list(lab.hosts) == ["x"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "services: {}", "services:", "services: 5", "services: [a]", "services: {a: hello}", "services: {a: {networks: 5}}",
+        "services: {a: {networks: [{b: c}]}}", "services: {a: {depends_on: 7}}", "services: {1: {image: x}}",
+        "services: {a: {labels: 7}}\nnetworks: 3", "services: {a: {networks: [n]}}\nnetworks: {n: 4}", "[]", "text", "5", "",
+        "services: {a: {profiles: 3, network_mode: 3}}", "a: [b", "a: \x00", "[" * 600,
+        "services: {a: {networks: {n: 5}}}",
+        "? {a: b}\n: c", "services: !!python/object:os.system {}",
+    ],
+)  # fmt: skip
+def test_a_compose_file_that_cannot_be_a_lab_is_told_by_line(tmp_path: Path, text: str) -> None:
+    """A compose file with something else where Compose has a mapping or a list is a ScenarioError that names the file."""
+    path = tmp_path / "lab.yml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ScenarioError) as caught:
+        read_lab(path)
+    assert str(caught.value).startswith(f"{path}:")
+
+
+def test_a_compose_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """A missing compose file is a ScenarioError with the system's own words; so is one that is no text."""
+    with pytest.raises(
+        ScenarioError, match=r"none.yml:1:1: the lab's compose file cannot be read: No such file"
+    ):
+        read_lab(tmp_path / "none.yml")
+    (tmp_path / "bin.yml").write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(ScenarioError, match="is not YAML"):
+        read_lab(tmp_path / "bin.yml")
+
+
+def test_families_are_those_that_every_network_has() -> None:
+    """A lab has IPv6 only when each of its networks has it."""
+    one = "services: {a: {image: i, networks: [x, y]}}\nnetworks: {x: {enable_ipv6: true}, y: {enable_ipv6: %s}}"
+    assert lab_of(one % "true").families == (4, 6)
+    assert lab_of(one % "false").families == (4,)
+
+
+@pytest.mark.parametrize("block", [0, 1, 255, 256, BLOCKS - 1])
+@pytest.mark.parametrize("networks", [1, 2, 3, 5, 8, 16])
+def test_every_block_holds_a_lab_and_none_meets_another(block: int, networks: int) -> None:
+    """In each block every network has subnets, every host addresses in them, all different, none the bridge's, v4 and v6."""
+    names = [f"n{i}" for i in range(networks)]
+    config = {
+        "services": {
+            "r": {"image": "i", "networks": names, "labels": {"labctl.role": "router"}},
+            "a": {"image": "i", "networks": names[:1]},
+        },
+        "networks": {name: {"enable_ipv6": True} for name in names},
+    }
+    lab = addressed(from_compose(config, Path("x")), block)
+    whole = list(POOL.subnets(new_prefix=24))[block]
+    subnets = [ipaddress.ip_network(s) for net in lab.networks.values() for s in (net.ipv4, net.ipv6 or "")]
+    assert len(set(subnets)) == 2 * networks
+    assert all(
+        not a.overlaps(b) for a, b in itertools.combinations([s for s in subnets if s.version == 4], 2)
+    )
+    assert all(s.subnet_of(whole) for s in subnets if isinstance(s, ipaddress.IPv4Network))
+    taken = [a for host in lab.hosts.values() for a in host.all_addresses]
+    bridges = [g for net in lab.networks.values() for g in (net.gateway, net.gateway6)]
+    assert len(set(taken) | set(bridges)) == len(taken) + len(bridges)
+    for host in lab.hosts.values():
+        for name, addresses in (host.addresses or {}).items():
+            assert ipaddress.ip_address(addresses[0]) in ipaddress.ip_network(lab.networks[name].ipv4)
+            assert ipaddress.ip_address(addresses[1]) in ipaddress.ip_network(lab.networks[name].ipv6 or "")
+
+
+def test_no_two_blocks_share_an_ipv6_network() -> None:
+    """Two runs in different blocks have different IPv6 networks."""
+    lab = lab_of(
+        "services: {a: {image: i, networks: [x, y]}}\nnetworks: {x: {enable_ipv6: true}, y: {enable_ipv6: true}}"
+    )
+    found = [net.ipv6 for block in range(BLOCKS) for net in addressed(lab, block).networks.values()]
+    assert len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize(("networks", "hosts"), [(1, 254), (4, 62), (65, 1), (300, 1)])
+def test_a_lab_that_does_not_fit_is_told(networks: int, hosts: int) -> None:
+    """A lab with more hosts or networks than a block holds is a ScenarioError that says so."""
+    names = [f"n{i}" for i in range(networks)]
+    config = {"services": {f"h{i}": {"image": "i", "networks": names} for i in range(hosts)}}
+    with pytest.raises(ScenarioError, match="do not fit"):
+        from_compose(config, Path("x"))
+
+
+def test_needed_are_the_named_their_dependencies_and_the_routers_between() -> None:
+    """Only what a scenario needs comes up: routers when more than one network is involved, dependencies of dependencies."""
+    lab = read_lab(OWN)
+    assert lab.needed(["client"]) == ("client",)
+    assert lab.needed(["client", "server"]) == ("server", "client", "router")
+    assert lab.needed(["nobody"]) == ()
+    deep = lab_of(
+        "services: {a: {image: i, depends_on: [b]}, b: {image: i, depends_on: [c]}, c: {image: i, depends_on: [a]}, "
+        "d: {image: i}}"
+    )
+    assert deep.needed(["a"]) == ("a", "b", "c")
+
+
+def test_routes_across_two_routers() -> None:
+    """Hosts send all to their router; each router knows the far network by the other router's near address."""
+    lab = lab_of(CHAIN)
+    up = tuple(lab.hosts)
+    address = {n: dict(h.addresses or {}) for n, h in lab.hosts.items()}
+    assert lab.routes("a", up) == (Route("default", address["r1"]["left"][0]),)
+    assert lab.routes("b", up) == (Route("default", address["r2"]["right"][0]),)
+    assert lab.routes("r1", up) == (Route(lab.networks["right"].ipv4, address["r2"]["middle"][0]),)
+    assert lab.routes("r2", up) == (Route(lab.networks["left"].ipv4, address["r1"]["middle"][0]),)
+    assert lab.routes("a", ("a", "b")) == ()
+
+
+def test_routes_are_per_family() -> None:
+    """Where networks have IPv6 each route has its IPv6 twin."""
+    lab = lab_of(
+        CHAIN.replace(
+            "{left: {}, middle: {}, right: {}}", "{left: &x {enable_ipv6: true}, middle: *x, right: *x}"
+        )
+    )
+    assert [(":" in r.via, r.to) for r in lab.routes("a", lab.hosts)] == [
+        (False, "default"),
+        (True, "default"),
+    ]
+    assert [r.to for r in lab.routes("r1", lab.hosts)] == [
+        lab.networks["right"].ipv4,
+        lab.networks["right"].ipv6,
+    ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sets(st.integers(0, 5), min_size=1, max_size=4), min_size=1, max_size=6))
+def test_following_the_routes_always_arrives(routers: list[set[int]]) -> None:
+    """In any lab where hosts and routers hang together, every host reaches every other hop by hop, and never in circles."""
+    services: dict[str, Any] = {f"h{n}": {"image": "i", "networks": [f"n{n}"]} for n in range(6)}
+    for index, attached in enumerate(routers):
+        services[f"r{index}"] = {
+            "image": "i",
+            "networks": [f"n{n}" for n in sorted(attached)],
+            "labels": {"labctl.role": "router"},
+        }
+    lab = from_compose({"services": services}, Path("x"))
+    owner = {a: name for name, host in lab.hosts.items() for a in host.all_addresses}
+    # What hangs together: networks joined by a chain of routers.
+    groups = [{n} for n in range(6)]
+    for attached in routers:
+        joined = set().union(*(g for g in groups if g & attached))
+        groups = [g for g in groups if not g & attached] + [joined]
+    for a, b in itertools.permutations(range(6), 2):
+        if not any({a, b} <= group for group in groups):
+            continue
+        target = (lab.hosts[f"h{b}"].addresses or {})[f"n{b}"][0]
+        here, hops = f"h{a}", 0
+        while here != f"h{b}":
+            if f"n{b}" in lab.hosts[here].networks:
+                here = f"h{b}"
+                continue
+            routes = lab.routes(here, lab.hosts)
+            via = next(
+                (
+                    r.via
+                    for r in routes
+                    if r.to == "default" or ipaddress.ip_address(target) in ipaddress.ip_network(r.to)
+                ),
+                None,
+            )
+            assert via is not None, f"{here} knows no way to h{b}"
+            here, hops = owner[via], hops + 1
+            assert hops < 20, f"from h{a} to h{b} in circles"
+
+
+def test_names_are_those_of_the_nearest_address() -> None:
+    """A host finds another by its address on the network they share, or else by that on its first."""
+    lab = lab_of(CHAIN)
+    assert lab.names_for("r2", lab.hosts)["r1"] == (lab.hosts["r1"].addresses or {})["middle"]
+    assert lab.names_for("b", lab.hosts)["r1"] == (lab.hosts["r1"].addresses or {})["left"]
+
+
+RICH = """
+name: mine
+services:
+  web:
+    image: nginx
+    build: .
+    container_name: fixed
+    hostname: other
+    ports: ["80:80"]
+    restart: always
+    extra_hosts: ["x:1.2.3.4"]
+    links: [db]
+    command: [nginx, -g, daemon off]
+    environment: {A: b}
+    volumes: [{type: volume, source: data, target: /data}]
+    healthcheck: {test: [CMD, "true"]}
+    labels: {mine: kept, labctl.role: router}
+    sysctls: [net.ipv4.tcp_syn_retries=2]
+    depends_on: [db, gone]
+    networks: {front: {aliases: [www], ipv4_address: 10.9.9.9}, back: null}
+  db: {image: postgres, networks: {back: {priority: 5}}}
+  gone: {image: x, networks: [back]}
+networks:
+  front: {external: true, name: theirs, driver: macvlan, internal: true, enable_ipv6: true}
+  back: {driver_opts: {com.docker.network.driver.mtu: "1400"}, enable_ipv6: true}
+volumes: {data: {name: fixed-volume, external: true}}
+configs: {c: {file: ./c}}
+secrets: {s: {file: ./s, name: theirs}}
+"""
+
+
+def rendered() -> dict[str, Any]:
+    lab = addressed(lab_of(RICH), 3)
+    return render(
+        yaml.safe_load(RICH), lab, ("web", "db"), "labctl-x", {"labctl.run": "x"}, {"web": "built/web"}
+    )
+
+
+def test_a_rendered_copy_keeps_what_the_user_wrote_of_a_program() -> None:
+    """Command, environment, volumes, health checks and labels are the user's; nothing of them is lost."""
+    web = rendered()["services"]["web"]
+    source = yaml.safe_load(RICH)["services"]["web"]
+    for key in ("command", "environment", "volumes", "healthcheck"):
+        assert web[key] == source[key]
+    assert web["labels"] == {"mine": "kept", "labctl.role": "router", "labctl.run": "x", "labctl.host": "web"}
+    assert web["networks"]["front"]["aliases"] == ["www"]
+    assert rendered()["services"]["db"]["networks"]["back"]["priority"] == 5
+
+
+def test_a_rendered_copy_has_nothing_that_two_runs_would_fight_over() -> None:
+    """No fixed names, addresses, ports or external things, and no way out of the lab, are left in the copy."""
+    copy = rendered()
+    assert (copy["name"], set(copy["services"]), set(copy["networks"])) == (
+        "labctl-x",
+        {"web", "db"},
+        {"front", "back"},
+    )
+    for service in copy["services"].values():
+        assert {"container_name", "ports", "build", "links", "network_mode"}.isdisjoint(service)
+        assert (service["restart"], service["pull_policy"], service["dns"]) == ("no", "never", ["127.0.0.1"])
+    for kind in ("networks", "volumes", "configs", "secrets"):
+        assert all({"name", "external", "internal"}.isdisjoint(value) for value in copy[kind].values())
+    assert copy["services"]["web"]["image"] == "built/web"
+    assert copy["services"]["db"]["image"] == "postgres"
+    assert copy["services"]["web"]["hostname"] == "web"
+
+
+def test_a_rendered_copy_addresses_every_host_and_tells_each_of_all() -> None:
+    """Addresses, subnets and names of the run are in the copy, for both families."""
+    copy = rendered()
+    web = copy["services"]["web"]
+    lab = addressed(lab_of(RICH), 3)
+    for name, fixed in web["networks"].items():
+        assert [fixed["ipv4_address"], fixed["ipv6_address"]] == list(
+            (lab.hosts["web"].addresses or {})[name]
+        )
+    for name, net in copy["networks"].items():
+        assert [c["subnet"] for c in net["ipam"]["config"]] == [
+            lab.networks[name].ipv4,
+            lab.networks[name].ipv6,
+        ]
+        assert net["labels"] == {"labctl.run": "x"}
+        assert (net["driver"], net["enable_ipv6"]) == ("bridge", True)
+        assert net["driver_opts"] == {
+            "com.docker.network.bridge.gateway_mode_ipv4": "routed",
+            "com.docker.network.bridge.gateway_mode_ipv6": "routed",
+        }
+    db = (lab.hosts["db"].addresses or {})["back"]
+    assert {f"db:{a}" for a in db} <= set(web["extra_hosts"])
+    assert not any(entry.startswith("x:") for entry in web["extra_hosts"])
+    assert copy["volumes"]["data"]["labels"] == {"labctl.run": "x"}
+
+
+def test_a_router_forwards_and_a_host_keeps_its_own_sysctls() -> None:
+    """A router's copy turns forwarding on beside the user's own sysctls; other hosts get none of it."""
+    services = rendered()["services"]
+    sysctls = services["web"]["sysctls"]
+    assert {k: str(v) for k, v in sysctls.items()} == {
+        "net.ipv4.tcp_syn_retries": "2", "net.ipv4.ip_forward": "1", "net.ipv6.conf.all.forwarding": "1",
+    }  # fmt: skip
+    assert "net.ipv4.ip_forward" not in services["db"].get("sysctls", {})
+
+
+def test_a_dependency_that_does_not_come_up_is_dropped() -> None:
+    """A service waits only for those that are part of this run."""
+    assert rendered()["services"]["web"]["depends_on"] == {"db": {"condition": "service_started"}}
+
+
+@pytest.mark.parametrize(
+    ("word", "found"),
+    [
+        ("server", ["server"]),
+        ("http://server:80/", ["server"]),
+        ("server.lab", ["server"]),
+        ("servers", []),
+        ("a=server,client", ["server", "client"]),
+        ("", []),
+    ],
+)
+def test_a_host_is_mentioned_by_whole_words(word: str, found: list[str]) -> None:
+    """A host named in a command's argument comes up; a word that only contains its name does not count."""
+    assert list(mentioned(word, ["server", "client"])) == found

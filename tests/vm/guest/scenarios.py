@@ -1,0 +1,43 @@
+"""In the guest: run scenarios one after the other on one standing lab, in one process; a JSON line for each as it ends.
+
+A fresh lab and a fresh Python for each would double the time under emulation; that path is tested by a job of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, "/work")
+
+from labctl.errors import LabctlError
+from labctl.runs import Options, run_scenario
+from labctl.standing import bring_up, take_down
+
+LAB = "vm"
+
+
+def one(path: Path, out: Path) -> dict[str, Any]:
+    """The result of one scenario, or the error that stopped it before it began."""
+    begun = time.monotonic()
+    try:
+        _, result = run_scenario(path, Options(out, lab=LAB, seed=1), lambda *_: None)
+    except LabctlError as error:
+        result = {"scenario": path.stem, "verdict": "error", "reason": str(error), "steps": [], "faults": []}
+    return {"path": str(path), "took_s": round(time.monotonic() - begun, 2), "result": result}
+
+
+def main(out: Path, paths: list[Path]) -> None:
+    """Bring the lab up, run, take it down."""
+    bring_up(None, LAB, print)
+    for path in paths:
+        with (out / "results.jsonl").open("a") as file:
+            file.write(json.dumps(one(path, out / "runs")) + "\n")
+    take_down(LAB)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])
