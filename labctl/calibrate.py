@@ -178,7 +178,7 @@ def calibrate(backend: str = "auto", packets: int = 20_000) -> Iterator[Row]:
             yield Row(kind, "%", percent, got, *binomial(packets, percent))
         with one(delay_s=0.05, reorder=25.0):
             delays = measure_delays(client, server, 4000, 0.001)
-        early = 100 * sum(d < 45 for d in delays) / len(delays)
+        early = 100 * sum(d < 50 for d in delays) / len(delays)
         yield Row("reorder", "%", 25, early, *binomial(4000, 25))
         for rate_bps in (1_000_000, 10_000_000, 50_000_000):
             with one(rate_bps=rate_bps, limit=100):

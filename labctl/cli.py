@@ -76,7 +76,9 @@ def main() -> None:
     "--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else, on stdout."
 )
 @click.option(
-    "--markdown", type=click.Path(path_type=Path), help="Also write a Markdown summary, for a pull request or a CI job."
+    "--markdown",
+    type=click.Path(path_type=Path),
+    help="Also write a Markdown summary, for a pull request or a CI job.",
 )
 @click.option(
     "--seed", type=click.IntRange(0, 2**31 - 1), help="For everything random; recorded in the result."
@@ -163,8 +165,10 @@ def console_for(quiet: bool) -> Console:
     from rich.console import Console
 
     if quiet:
-        return Console(file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
-    return Console(highlight=False, width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "110")))
+        return Console(file=open(os.devnull, "w"))  # noqa: PTH123
+    return Console(
+        highlight=False, width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "110"))
+    )
 
 
 def overrides(sets: tuple[str, ...]) -> dict[str, str]:
@@ -314,6 +318,29 @@ def exec_command(lab: str | None, host: str, command: tuple[str, ...]) -> None:
     from labctl.standing import exec_argv
 
     argv = exec_argv(lab, host, command, interactive=sys.stdin.isatty() and sys.stdout.isatty())
+    os.execvp(argv[0], argv)
+
+
+@main.command()
+@click.option("--lab", metavar="NAME", help="Which standing lab, when there are several.")
+@click.option("-o", "--output", default="-", show_default=True, help="A file, or - for standard output.")
+@click.option("-f", "--filter", "filter_", help="A capture filter, like tcp port 80 (pcap-filter(7)).")
+@click.option("-i", "--interface", default="any", show_default=True, help="One interface of the host.")
+@click.argument("host")
+def capture(lab: str | None, output: str, filter_: str | None, interface: str, host: str) -> None:
+    """Capture live on a host of a standing lab, until Ctrl-C: labctl capture server | wireshark -k -i -"""
+    from labctl.standing import capture_argv
+
+    if output == "-" and sys.stdout.isatty():
+        raise UsageError(
+            "a capture is no text for a terminal; write -o FILE, or pipe it: | wireshark -k -i -"
+        )
+    argv = capture_argv(lab, host, filter_, interface)
+    if output != "-":
+        try:
+            os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), sys.stdout.fileno())
+        except OSError as error:
+            raise LabctlError(f"{output} cannot be written: {error.strerror}") from None
     os.execvp(argv[0], argv)
 
 

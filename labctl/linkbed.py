@@ -35,7 +35,8 @@ class BedAgent:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
         )  # fmt: skip
         self._answers: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         assert self._process.stdout is not None
@@ -90,11 +91,10 @@ class BedAgent:
         """End its input: it undoes everything and exits."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(timeout=10)
-
-    def kill(self) -> None:
-        """SIGKILL the driver's side: the agent's input ends."""
-        self._process.kill()
+        self._process.wait(timeout=30)
+        self._reader.join(timeout=10)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
 
 
 def _docker(*argv: str) -> str:

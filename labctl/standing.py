@@ -11,11 +11,13 @@ from typing import Any
 
 from docker import APIClient
 
+from labctl.agent.capture import PRELOAD
 from labctl.engines.agents import AgentClient
 from labctl.engines.base import AddressesTaken
 from labctl.engines.docker import (
     HOST,
     OWN_COMPOSE,
+    OWNER,
     RUN,
     STANDING,
     DockerEngine,
@@ -24,7 +26,8 @@ from labctl.engines.docker import (
     dead_runs,
     remove,
 )
-from labctl.engines.images import ensure
+from labctl.engines.images import ensure, image_name
+from labctl.engines.owner import Owner
 from labctl.errors import LabError, UsageError
 from labctl.evidence.rundir import new_run_name
 from labctl.lab import from_compose
@@ -99,17 +102,23 @@ def listing() -> list[dict[str, Any]]:
 
 def exec_argv(name: str | None, host: str, words: tuple[str, ...], interactive: bool) -> list[str]:
     """The docker command that runs `words` on a host of a standing lab. Raises UsageError, LabError."""
+    container = _host(name, host)
+    argv = command(words, container["Labels"].get("labctl.programs"))
+    return ["docker", "exec", "-i", *(["-t"] if interactive else []), container["Id"], *argv]
+
+
+def _host(name: str | None, host: str) -> dict[str, Any]:
+    """The container of a host of a standing lab. Raises UsageError, LabError."""
     api = connect()
     name = name or only_lab(api)
     found = api.containers(filters={"label": [f"{STANDING}={name}", HOST]})
     if not found:
         raise LabError(f"no lab named {name} stands here; `labctl ps` shows what does")
-    container = next((c for c in found if c["Labels"][HOST] == host), None)
+    container: dict[str, Any] | None = next((c for c in found if c["Labels"][HOST] == host), None)
     if container is None:
         hosts = ", ".join(sorted(c["Labels"][HOST] for c in found))
         raise UsageError(f"lab {name} has no host {host}; it has {hosts}")
-    argv = command(words, container["Labels"].get("labctl.programs"))
-    return ["docker", "exec", "-i", *(["-t"] if interactive else []), container["Id"], *argv]
+    return container
 
 
 def only_lab(api: APIClient) -> str:
@@ -120,6 +129,42 @@ def only_lab(api: APIClient) -> str:
     if len(labs) > 1:
         raise UsageError(f"several labs stand here; choose one with --lab: {', '.join(sorted(labs))}")
     return labs.pop()
+
+
+def capture_argv(name: str | None, host: str, filter_: str | None, interface: str) -> list[str]:
+    """The docker command that writes a live capture of a host of a standing lab to its standard output, as pcapng.
+
+    Arguments: a capture filter (pcap-filter(7)) and an interface; `any` is all of them. Raises UsageError, LabError.
+    """
+    container = _host(name, host)["Id"]
+    limits = ["--cap-drop", "ALL", "--cap-add", "NET_ADMIN", "--cap-add", "NET_RAW"]
+    labels = ["--label", f"{RUN}=capture", "--label", f"{OWNER}={Owner.me()}"]
+    image = image_name(compose_of_agent(), "agent")
+    dumpcap = [
+        "dumpcap",
+        "-q",
+        "-i",
+        interface,
+        *(["-f", filter_] if filter_ else []),
+        "--update-interval",
+        "1",
+        "-w",
+        "-",
+    ]
+    preload = ["--env", f"LD_PRELOAD={PRELOAD}"]
+    return [
+        "docker",
+        "run",
+        "--rm",
+        "-i",
+        "--network",
+        f"container:{container}",
+        *limits,
+        *labels,
+        *preload,
+        image,
+        *dumpcap,
+    ]
 
 
 def collect_garbage() -> tuple[int, int, int]:

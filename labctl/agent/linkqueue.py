@@ -7,6 +7,7 @@ chain, as a verdict from a queue ends the chain (net/netfilter/nf_queue.c, nf_re
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -82,6 +83,11 @@ class EmulatorProcess:
         )  # fmt: skip
         self._buffer = b""
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
+
     def order(self, order: dict[str, Any], timeout_s: float = ANSWER_TIMEOUT_S) -> tuple[dict[str, Any], Ran]:
         """Send an order and wait for its answer; for the record it is a command. Raises LinkRefused."""
         start = time.monotonic()
@@ -117,7 +123,8 @@ class EmulatorProcess:
         """Close its input; it lets everything pass and ends."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         try:
             self._process.wait(timeout=ANSWER_TIMEOUT_S)
         except subprocess.TimeoutExpired:
@@ -179,6 +186,9 @@ class QueuePort:
         """Make the kernel do this from now on. Queues are served before rules lead to them, and let go of afterwards."""
         ran: list[Ran] = []
         try:
+            if self._process is not None and not self._process.is_alive:
+                self._process.stop()
+                self._process = None
             if self._process is None:
                 self._process = self._spares.take()
             marked = self._divert(classes, ran)

@@ -20,8 +20,8 @@ from labctl.faults import FAULTS
 from labctl.faults.base import FaultPlan, Impossible, Site
 
 sys.path.insert(0, str(ROOT / "tests/unit/faults"))
-from test_firewall_faults import HOOKS, PICKS  # noqa: E402
-from test_path_faults import TABLE  # noqa: E402
+from test_firewall_faults import HOOKS, PICKS
+from test_path_faults import TABLE
 
 NETWORK = "labctl-test-families"
 FOUR = {"server": ("10.0.1.3",), "client": ("10.0.2.3",), "powerpc": ("10.0.3.3",), "router": ("10.0.1.2", "10.0.2.2")}
@@ -272,8 +272,9 @@ steps:
   - {fault: strict, at: router, expire: {protocol: tcp, dport: 65434, then: reset}}
   - {finish: sender, expect: {errno: ECONNRESET}}
   - heal: strict
-  - {start: [probe, send, server, 65434, late, --wait=2s, --receive=4], on: client, as: sender, ready: {output: connected}}
-  - {fault: kind, at: router, expire: {protocol: tcp, dport: 65434}}
+  - {start: [echo-server, "", 65435, --connections=0], on: server, as: other, ready: {listen: 65435}}
+  - {start: [probe, send, server, 65435, late, --wait=2s, --receive=4], on: client, as: sender, ready: {output: connected}}
+  - {fault: kind, at: router, expire: {protocol: tcp, dport: 65435}}
   - {name: Linux adopts what comes from within, finish: sender, expect: {errno: null, received: 4}}
 """
 

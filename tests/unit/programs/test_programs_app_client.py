@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 import pytest
-from app_client import TEXT_ENCODINGS, arguments, build_requests, said
-from app_content import ARRAY_FORMATS, TEXT_TYPE
+from app_client import arguments, build_requests, said
+from app_content import ARRAY_FORMATS, TEXT_ENCODINGS, TEXT_TYPE
 from launching import Program, outcome_of, run
 
 BALL = "\U0001f43e Playing ball! \U0001f3d0"

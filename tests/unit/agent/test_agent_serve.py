@@ -1,0 +1,211 @@
+"""The agent's conversation: every request is answered, and what is wrong with one is said, never silence."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import labctl.agent
+from labctl.agent import PROTOCOL
+from labctl.agent import __main__ as main
+from labctl.agent.capture import Capture, CaptureFailed, whole_blocks
+from labctl.agent.command import Ran
+from labctl.agent.timeline import Timeline
+
+
+@pytest.fixture
+def ask(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """An agent whose commands answer what a test says (success when it says nothing); ask(op, …) is its answer."""
+    said: list[dict[str, Any]] = []
+    agent = main.Agent(said.append)
+    log: list[tuple[str, ...]] = []
+
+    def run(argv: tuple[str, ...], **_: object) -> Ran:
+        log.append(argv)
+        for words, (exit_, err) in ask_it.fails.items():  # type: ignore[attr-defined]
+            if words in " ".join(argv):
+                return Ran(argv, exit_, "", err, 0.1)
+        return Ran(argv, 0, "[]", "", 0.1)
+
+    def ask_it(op: str, **arguments: Any) -> dict[str, Any]:
+        agent.serve(json.dumps({"id": 1, "op": op, **arguments}))
+        return said.pop()
+
+    monkeypatch.setattr(main, "run", run)
+    ask_it.fails = {}  # type: ignore[attr-defined]
+    ask_it.log = log  # type: ignore[attr-defined]
+    ask_it.serve = lambda line: (agent.serve(line), said.pop())[1]  # type: ignore[attr-defined]
+    return ask_it
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("nonsense", "JSONDecodeError"), ("5", "AttributeError"), ("{}", "KeyError: 'id'"), ('{"id": 7}', "KeyError: 'op'"),
+        ('{"id": 7, "op": "fly"}', "KeyError: 'fly'"), ('{"id": 7, "op": "hello", "x": 1}', "TypeError"),
+        ('{"id": 7, "op": "apply", "name": "x", "action": {"type": "magic"}}', "KeyError: 'magic'"),
+        ('{"id": 7, "op": "apply", "name": "x", "action": {}}', "KeyError: 'type'"),
+        ('{"id": 7, "op": "capture_stop", "missing": []}', "nothing is captured here"),
+        ('{"id": 7, "op": "dissect"}', "no tshark waits here"),
+    ],
+)  # fmt: skip
+def test_a_request_that_cannot_be_is_answered_with_what_is_wrong(ask: Any, line: str, words: str) -> None:
+    """Broken JSON, an unknown operation, arguments that are none: an answer that says so, and the agent lives on."""
+    answer = ask.serve(line)
+    assert answer["ok"] is False
+    assert words in answer["error"]
+    assert ask("rulesets")["ok"] is True
+
+
+def test_hello_tells_protocol_clock_and_interfaces(ask: Any) -> None:
+    """A greeting has what the driver needs to find its way: protocol, time, interfaces, memory."""
+    result = ask("hello")["result"]
+    assert result["protocol"] == PROTOCOL
+    assert abs(result["time"] - time.time()) < 5
+    assert result["interfaces"] == []
+    assert result["rss_kib"] > 1000
+
+
+def test_routes_make_the_router_the_only_way_out(ask: Any) -> None:
+    """Routes are set, the bridges cannot be spoken to, and Docker's own default goes where no route replaced it."""
+    assert ask("routes", routes=[["default", "10.0.0.2"]], gateways=["10.0.0.1", "fd00::1"])["ok"]
+    assert ask.log == [
+        ("ip", "route", "replace", "default", "via", "10.0.0.2"),
+        ("ip", "route", "replace", "unreachable", "10.0.0.1"),
+        ("ip", "-6", "route", "replace", "unreachable", "fd00::1"),
+        ("ip", "-6", "route", "delete", "default"),
+    ]
+
+
+def test_a_default_route_that_is_gone_already_is_fine_and_any_other_refusal_is_not(ask: Any) -> None:
+    """`No such process` is how ip(8) says that there is no such route; everything else is told to the driver."""
+    ask.fails["delete default"] = (2, "RTNETLINK answers: No such process")
+    assert ask("routes", routes=[], gateways=["10.0.0.1"])["ok"]
+    ask.fails["delete default"] = (2, "RTNETLINK answers: Operation not permitted")
+    answer = ask("routes", routes=[], gateways=["10.0.0.1"])
+    assert "Operation not permitted" in answer["error"]
+    ask.fails["replace"] = (2, "Nexthop has invalid gateway")
+    answer = ask("routes", routes=[["default", "10.9.9.9"]], gateways=[])
+    assert "Nexthop has invalid gateway" in answer["error"]
+    assert answer["detail"]["ran"][0]["exit"] == 2
+
+
+def test_the_agent_undoes_everything_when_its_input_ends(tmp_path: Path) -> None:
+    """A real agent whose standard input ends takes its fault back and exits, whoever closed it and why."""
+    mark = tmp_path / "mark"
+    change = {"do": ["touch", str(mark)], "undo": ["rm", str(mark)]}
+    request = {"id": 1, "op": "apply", "name": "x", "action": {"type": "commands", "changes": [change]}}
+    agent = subprocess.Popen(
+        [sys.executable, "-m", "agent"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        cwd=Path(labctl.agent.__file__).parents[1], env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )  # fmt: skip
+    assert agent.stdin is not None
+    assert agent.stdout is not None
+    agent.stdin.write(json.dumps(request) + "\n")
+    agent.stdin.flush()
+    assert json.loads(agent.stdout.readline())["ok"] is True
+    assert mark.exists()
+    agent.stdin.close()
+    assert agent.wait(10) == 0
+    agent.stdout.close()
+    assert not mark.exists()
+
+
+@pytest.fixture
+def capturing(tmp_path: Path) -> Iterator[Callable[..., Capture]]:
+    """Make a capture into a file of the test's folder; what it keeps open is closed at the end."""
+    made: list[Capture] = []
+
+    def make(*interfaces: str, name: str = "h.pcapng") -> Capture:
+        made.append(Capture(tmp_path / name, interfaces, "t", "a comment", 96, 2_000_000))
+        return made[-1]
+
+    yield make
+    for capture in made:
+        capture._errors.close()
+
+
+def test_the_capture_asks_dumpcap_for_every_interface(
+    tmp_path: Path, capturing: Callable[..., Capture]
+) -> None:
+    """The command line has each interface with its limits, the file, its largest size in kB and the comment."""
+    argv = capturing("lo", "eth0").argv()
+    assert argv[:2] == ("dumpcap", "-q")
+    assert [argv[i + 1] for i, word in enumerate(argv) if word == "-i"] == ["lo", "eth0"]
+    assert [argv[i + 1] for i, word in enumerate(argv) if word == "-s"] == ["96", "96"]
+    assert argv[argv.index("-w") + 1] == str(tmp_path / "h.pcapng")
+    assert argv[argv.index("-a") + 1] == "filesize:2000"
+    assert argv[argv.index("--capture-comment") + 1] == "a comment"
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [(None, "dumpcap: No such file"), ("echo no such device >&2; exit 1", "no such device")],
+)
+def test_a_capture_that_does_not_start_says_why(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capturing: Callable[..., Capture],
+    script: str | None,
+    words: str,
+) -> None:
+    """Without dumpcap, or when it ends at once, the capture fails with dumpcap's own words."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin" if script else str(tmp_path))
+    if script:
+        (tmp_path / "dumpcap").write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+        (tmp_path / "dumpcap").chmod(0o755)
+    with pytest.raises(CaptureFailed, match=words):
+        capturing("lo", name="x/h.pcapng").start()
+
+
+def test_a_capture_without_its_sentinels_is_not_complete(
+    tmp_path: Path, capturing: Callable[..., Capture]
+) -> None:
+    """What `finish` missed is why a capture is incomplete, unless it reached its limit or the kernel dropped packets."""
+    capture = capturing("lo", name="h")
+    assert capture.finish() == ["begin sentinel of lo", "end sentinel of lo"]
+    stopped = capture.stop(["end sentinel of lo"])
+    assert (stopped["complete"], stopped["reason"]) == (False, "there is no end sentinel of lo in the file")
+    (tmp_path / "h").write_bytes(b"x" * 2_000_000)
+    assert capture.stop(["end sentinel of lo"])["reason"] == "it reached its limit of 2000000 bytes"
+    assert capture.stop([])["complete"] is True
+    capture._errors.write(b"Packets received/dropped on interface 'lo': 5/3 (pcap:3/dumpcap:0/flushed:0)")
+    assert capture.stop([])["reason"] == "the kernel dropped 3 packets"
+
+
+def test_whole_blocks_end_before_the_one_that_is_being_written(tmp_path: Path) -> None:
+    """Of a file that still grows only whole blocks count."""
+    from fake_engine import small_capture
+
+    whole = small_capture()
+    (tmp_path / "x").write_bytes(whole + whole[:10])
+    assert whole_blocks(tmp_path / "x") == len(whole)
+    assert whole_blocks(tmp_path / "none") == 0
+
+
+@pytest.mark.parametrize(
+    ("timeline", "moments"),
+    [
+        (Timeline(), [(0.0, True)]),
+        (Timeline(after_s=2.0), [(2.0, True)]),
+        (Timeline(for_s=1.0), [(0.0, True), (1.0, False)]),
+        (Timeline(1.0, 0.5, 2.0, 2), [(1.0, True), (1.5, False), (3.0, True), (3.5, False)]),
+    ],
+)
+def test_timelines(timeline: Timeline, moments: list[tuple[float, bool]]) -> None:
+    """When a fault comes and goes, in seconds from when it was asked for."""
+    assert list(timeline.moments()) == moments
+
+
+def test_a_timeline_without_end_goes_on() -> None:
+    """Every so often, until it is healed."""
+    moments = Timeline(for_s=1.0, every_s=2.0).moments()
+    assert [next(moments)[0] for _ in range(6)] == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
