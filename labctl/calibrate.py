@@ -183,7 +183,8 @@ def calibrate(backend: str = "auto", packets: int = 20_000) -> Iterator[Row]:
         for rate_bps in (1_000_000, 10_000_000, 50_000_000):
             with one(rate_bps=rate_bps, limit=100):
                 got = measure_rate(client, server, 4.0) * 1514 / 1448  # the line counts headers, TCP its payload
-            yield Row(f"rate {rate_bps // 10**6} Mbit/s", "Mbit/s", rate_bps / 1e6, got / 1e6, 0.93 * rate_bps / 1e6, 1.03 * rate_bps / 1e6)
+            mbit = rate_bps / 1e6
+            yield Row(f"rate {mbit:g} Mbit/s", "Mbit/s", mbit, got / 1e6, 0.93 * mbit, 1.03 * mbit)
 
 
 class _Fault:

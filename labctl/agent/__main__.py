@@ -32,6 +32,7 @@ from .expire import Expire
 from .interface import Interface
 from .journal import Journal
 from .link import LinkAction, Links
+from .linksweep import sweep
 from .offload import Offloads
 from .probes import capabilities
 from .reset import Reset
@@ -85,7 +86,7 @@ class Agent:
             "sample": self.sample, "capture_start": self.capture_start,
             "capture_finish": self.capture_finish, "capture_stop": self.capture_stop,
             "dissect_start": self.dissect_start, "dissect": self.dissect, "rulesets": self.rulesets,
-            "capabilities": self.capabilities, "offloads": self.offloads, "routes": self.routes,
+            "capabilities": self.capabilities, "offloads": self.offloads, "sweep": self.sweep, "routes": self.routes,
         }  # fmt: skip
 
     def serve(self, line: str) -> None:
@@ -209,6 +210,10 @@ class Agent:
             self.links.spares.warm()
         return found
 
+    def sweep(self) -> list[dict[str, Any]]:
+        """Remove what link faults of an agent that was killed left here; see `labctl.agent.linksweep`."""
+        return [ran.as_json() for ran in sweep()]
+
     def offloads(self, devices: list[str]) -> list[dict[str, Any]]:
         """Switch segmentation offloads off until this agent ends, as netem on any host of a lab needs of all of them."""
         done = []
@@ -323,8 +328,9 @@ class Agent:
 
 
 def about(action: Action) -> dict[str, Any]:
-    """What an action knows of itself only when it is there: the backend and the interface of a link fault."""
-    return action.about() if isinstance(action, LinkAction) else {}
+    """What an action knows of itself only when it is there: its interface, and the backend of a link fault."""
+    known: Callable[[], dict[str, Any]] = getattr(action, "about", dict)
+    return known()
 
 
 def _ip(six: bool, *words: str) -> list[str]:

@@ -122,6 +122,7 @@ class Capture:
             if self._process is None or self._process.poll() is not None:
                 deadline = 0.0  # one last look at what it wrote
             time.sleep(POLL_S)
+            fresh = b""
             with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
                 file.seek(offset)
                 fresh = file.read()

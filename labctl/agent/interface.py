@@ -56,7 +56,8 @@ class Interface:
         if self.mtu is not None and self.mtu < LEAST_V6 and self._before["addresses"]:
             # The kernel would forget all of the interface's IPv6 settings, and those cannot be restored from a container.
             argv = ("ip", "link", "set", "dev", self.device, "mtu", str(self.mtu))
-            raise ActionFailed([Ran(argv, None, "", f"{self.device} has IPv6, which ends below {LEAST_V6} bytes (RFC 8200, 5)", 0.0)])
+            why = f"{self.device} has IPv6, which ends below {LEAST_V6} bytes (RFC 8200, 5)"
+            raise ActionFailed([Ran(argv, None, "", why, 0.0)])
         self.rules.stage()  # all of them: they only count, or drop what the interface makes happen
 
     def do(self) -> list[Ran]:
@@ -81,6 +82,10 @@ class Interface:
     def count(self) -> int:
         now = self._counters()
         return self.rules.count() + sum(max(0, now[name] - self._counted[name]) for name in self.kernel)
+
+    def about(self) -> dict[str, Any]:
+        """Which interface it is, by its real name."""
+        return {"interface": self.device}
 
     def _restore(self) -> list[Ran]:
         assert self._before is not None
@@ -115,7 +120,7 @@ class Interface:
     def _routes(self) -> list[tuple[str, tuple[str, ...]]]:
         """(-4 or -6, words of the route) of every route that uses the device, as `ip route add` takes it."""
         found = []
-        for family in ("-4", "-6"):
+        for family in ("-4", "-6") if self._has_ipv6() else ("-4",):
             listing = self.runner(("ip", "-o", family, "route", "show", "table", "all"))
             if not listing.ok:
                 raise ActionFailed([listing])
@@ -129,6 +134,8 @@ class Interface:
 
     def _addresses(self) -> list[tuple[str, ...]]:
         """The permanent IPv6 addresses that somebody gave it: the kernel makes link-local ones itself."""
+        if not self._has_ipv6():
+            return []
         listing = self.runner(("ip", "-json", "-6", "address", "show", "dev", self.device))
         if not listing.ok:
             raise ActionFailed([listing])
@@ -138,6 +145,11 @@ class Interface:
             for a in link.get("addr_info", ())
             if a["family"] == "inet6" and a["scope"] != "link" and a.get("valid_life_time", PERMANENT) == PERMANENT
         ]
+
+    def _has_ipv6(self) -> bool:
+        """Whether it has IPv6 now, or had before: two commands that most labs need not wait for."""
+        had = bool(self._before and self._before["addresses"])
+        return had or any(words[-1] == self.device for words in _lines("/proc/net/if_inet6"))
 
     def _mtu(self) -> int:
         return int(self._file("mtu").read_text())

@@ -14,7 +14,7 @@ from .command import Ran, run
 from .linkclass import ALL, LinkClass
 from .linkport import Effect, LinkRefused, Where
 from .linkspec import Contradiction, Spec
-from .linktree import ROOT, Leaf, Tree, commands, ingress, removals, teardown, tree
+from .linktree import Leaf, Tree, commands, ingress, removals, teardown, tree
 from .offload import Offloads
 from .readback import differences
 
@@ -193,11 +193,3 @@ def _effect(leaf: Leaf, qdisc: Mapping[str, Any]) -> Effect:
     only_limit = spec is not None and not (spec.loss or spec.loss_gemodel or spec.loss_state)
     lost, over = (0, dropped) if only_limit else (dropped, 0)
     return Effect(passed + dropped, passed, lost, over, None, None, int(qdisc.get("requeues", 0)))
-
-
-def leftovers(device: str) -> list[batch.Argv]:
-    """Commands that remove a tree of ours which a dead agent left. Pure but for the asking."""
-    listing = run(("tc", "-j", "qdisc", "show", "dev", device))
-    ours = listing.ok and any(q["handle"] == f"{ROOT}:" and q.get("root") for q in json.loads(listing.out or "[]"))
-    return teardown(device) if ours else []
-

@@ -294,10 +294,12 @@ class QueuePort:
         """First nothing more is done to packets; then the rules go; then, when what is held has gone on, the process."""
         ran: list[Ran] = []
         process = self._process
+        # One that has died needs no order: packets pass without it, and the rules go all the same.
+        is_alive = process is not None and process.is_alive
         try:
-            if process is not None and self._queues:
+            if is_alive and self._queues:
                 self._order(self._classes, {}, ran)
-        except LinkRefused as error:  # it has died: then packets pass anyway, and the rules must go all the same
+        except LinkRefused as error:
             ran += error.ran
         for family in list(self._installed):
             commands = [hook(self._where, "-D"), ("-F", chain(self._where)), ("-X", chain(self._where))]
@@ -305,7 +307,8 @@ class QueuePort:
         self._installed.clear()
         if process is not None:
             try:
-                ran.append(process.order({"op": "end", "within_s": drain_s}, drain_s + ANSWER_TIMEOUT_S)[1])
+                if is_alive:
+                    ran.append(process.order({"op": "end", "within_s": drain_s}, drain_s + ANSWER_TIMEOUT_S)[1])
             except LinkRefused as error:
                 ran += error.ran
             process.stop()

@@ -32,7 +32,7 @@ MSG_PACKET, MSG_VERDICT, MSG_CONFIG = 0, 1, 2
 CFG_CMD, CFG_PARAMS, CFG_MAXLEN, CFG_MASK, CFG_FLAGS = 1, 2, 3, 4, 5
 CMD_BIND, CMD_UNBIND = 1, 2
 COPY_PACKET = 2
-F_FAIL_OPEN = 1
+F_FAIL_OPEN, F_GSO = 1, 4
 PACKET_HDR, VERDICT_HDR, INDEV, HWADDR, PAYLOAD, CAP_LEN = 1, 2, 5, 9, 10, 13
 DROP, ACCEPT = 0, 1
 
@@ -78,11 +78,15 @@ class NfQueue:
         """Take packets of this queue from now on. Raises OSError, EBUSY when somebody else has it."""
         self._configure(queue, attribute(CFG_CMD, struct.pack("!BBH", CMD_BIND, 0, 0)))
         self._configure(queue, attribute(CFG_MAXLEN, _ID.pack(QUEUE_LENGTH)))
-        self._configure(queue, attribute(CFG_FLAGS, _ID.pack(F_FAIL_OPEN)) + attribute(CFG_MASK, _ID.pack(F_FAIL_OPEN)))
 
-    def copy(self, queue: int, size_bytes: int) -> None:
-        """Ask for at most so many bytes of each packet."""
+    def ask_for(self, queue: int, size_bytes: int, whole: bool) -> None:
+        """Ask for at most so many bytes of each packet, and for super-packets whole or cut into those of the wire.
+
+        What is whole has partial checksums: it can only go back to the kernel.
+        """
         self._configure(queue, attribute(CFG_PARAMS, struct.pack("!IB", size_bytes, COPY_PACKET)))
+        flags = F_FAIL_OPEN | (F_GSO if whole else 0)
+        self._configure(queue, attribute(CFG_FLAGS, _ID.pack(flags)) + attribute(CFG_MASK, _ID.pack(F_FAIL_OPEN | F_GSO)))
 
     def unbind(self, queue: int) -> None:
         """Let a queue go; what it still holds is dropped by the kernel."""

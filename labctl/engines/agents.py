@@ -145,10 +145,14 @@ class AgentClient:
             future = self._waiting.pop(message["id"], None)
         if future is None:
             return None
-        if message["ok"]:
-            future.set_result(message["result"])
-        else:
-            future.set_exception(AgentRefused(f"{self.host}: {message['error']}", message["detail"]))
+        try:
+            if message["ok"]:
+                future.set_result(message["result"])
+            else:
+                future.set_exception(AgentRefused(f"{self.host}: {message['error']}", message["detail"]))
+        except KeyError as lacking:
+            future.set_exception(AgentGone(f"the agent on {self.host} answered without {lacking}"))
+            raise
         return None
 
     def _fail(self, message: str) -> None:

@@ -48,7 +48,7 @@ def compose(*arguments: str, timeout_s: float = 120.0) -> subprocess.CompletedPr
     finally:
         if child.poll() is None:
             os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
+            child.communicate()  # which closes its pipes as well
     if child.returncode and any(said in err for said in _NO_PLUGIN):
         raise MissingError("Docker Compose v2 is missing (`docker compose`); ./script/bootstrap installs it")
     return subprocess.CompletedProcess(child.args, child.returncode, out, err)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import ipaddress
 import json
 import platform
 import random
@@ -27,7 +28,7 @@ from labctl.engines.base import AddressesTaken, Say
 from labctl.engines.docker_stream import DockerChannel, DockerProcess
 from labctl.engines.owner import Owner
 from labctl.errors import LabError, MissingError
-from labctl.lab import BLOCKS, POOL, PROGRAMS, ROLE, Host, Lab, Subnet, addressed, render
+from labctl.lab import BLOCK_PREFIX, BLOCKS, POOL, PROGRAMS, ROLE, Host, Lab, Subnet, addressed, render
 
 RUN = "labctl.run"
 OWNER = "labctl.owner"
@@ -91,20 +92,15 @@ class DockerEngine:
         return addressed(lab, random.choice(self.free_blocks()))
 
     def free_blocks(self) -> list[int]:
-        """The blocks of the pool that no Docker network uses now. Raises LabError when there are none."""
-        taken = {
-            n["Subnet"]
-            for net in self._api.networks()
-            for n in (net["IPAM"]["Config"] or [])
-            if "Subnet" in n
-        }
-        base = int(POOL.network_address)
-        used = set()
-        for subnet in taken:
-            head = subnet.split("/")[0]
-            if ":" not in head:
-                number = int.from_bytes(bytes(int(p) for p in head.split(".")), "big") - base
-                used.add(number >> 8)
+        """The blocks of the pool that no Docker network uses now, whole or in part. Raises LabError when there are none."""
+        taken = {n["Subnet"] for net in self._api.networks() for n in (net["IPAM"]["Config"] or []) if "Subnet" in n}
+        base, size = int(POOL.network_address), 2 ** (32 - BLOCK_PREFIX)
+        used: set[int] = set()
+        for network in map(ipaddress.ip_network, taken):
+            if network.version == 4:
+                first = (int(network.network_address) - base) // size
+                last = (int(network.broadcast_address) - base) // size
+                used.update(range(max(first, 0), min(last, BLOCKS - 1) + 1))
         free = [block for block in range(BLOCKS) if block not in used]
         if not free:
             raise LabError(

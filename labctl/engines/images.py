@@ -13,6 +13,7 @@ from typing import Any
 
 import docker.errors
 from docker import APIClient
+from docker.utils import parse_repository_tag
 
 from labctl.engines import compose
 from labctl.engines.base import Say
@@ -78,7 +79,8 @@ def fingerprint(spec: Mapping[str, Any]) -> str | None:
 def _read_by(dockerfile: Path, context: Path) -> list[Path]:
     """The files of a context that the Dockerfile copies; all of them where its words do not say which."""
     sources: list[str] = []
-    for line in dockerfile.read_text(encoding="utf-8", errors="replace").splitlines():
+    whole = re.sub(r"\\[ \t]*\n", " ", dockerfile.read_text(encoding="utf-8", errors="replace"))
+    for line in whole.splitlines():
         match = _COPY.match(line)
         if match and "--from" not in line:
             sources += [word for word in match[1].split()[:-1] if not word.startswith("--")]
@@ -106,13 +108,14 @@ def _label(api: APIClient, image: str) -> str | None:
 
 def _pull(api: APIClient, image: str, say: Say) -> None:
     say(f"pulling image {image}")
-    repository, _, tag = image.partition(":")
+    repository, tag = parse_repository_tag(image)
+    why = f"image {image} is not on this machine and could not be pulled"
     try:
-        api.pull(repository, tag=tag or "latest")
+        said = api.pull(repository, tag=tag or "latest")
     except docker.errors.APIError as error:
-        raise MissingError(
-            f"image {image} is not on this machine and could not be pulled: {error.explanation or error}"
-        ) from None
+        raise MissingError(f"{why}: {error.explanation or error}") from None
+    if not _is_here(api, image):  # what goes wrong after the first byte is only in what the daemon said
+        raise MissingError(f"{why}: {str(said).strip()[-300:]}")
 
 
 class _one_builder:

@@ -28,6 +28,4 @@ def interface_plan(
         "changes": [{"do": list(c.do), "undo": list(c.undo)} for c in rules.changes],
         "counters": [asdict(counter) for counter in rules.counters],
     }
-    return FaultPlan(
-        name, kind, site.host, "iproute2", (*rules.changes, change), rules.counters, interface=device, action=action
-    )
+    return FaultPlan(name, kind, site.host, "iproute2", (*rules.changes, change), rules.counters, action=action)

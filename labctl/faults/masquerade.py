@@ -27,5 +27,5 @@ class Masquerade(Fault):
         rules = (("-j", "MASQUERADE"),)
         made = chains(name, [Chain(family, rules, (("POSTROUTING", ("-o", device)),), "nat") for family in site.families])
         return FaultPlan(
-            name, self.kind, site.host, "iptables", made.changes, made.counters, made.quench, made.ahead, interface=device
+            name, self.kind, site.host, "iptables", made.changes, made.counters, made.quench, made.ahead
         )

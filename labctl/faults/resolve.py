@@ -1,10 +1,11 @@
 """resolve: what a program hears when it looks a name up with getaddrinfo(3).
 
 A name resolves to a dead address first, changes from look-up to look-up, does not exist (NXDOMAIN: EAI_NONAME), cannot be
-resolved now (SERVFAIL: EAI_AGAIN; RFC 1035, 4.1.1), or is answered late or never (resolv.conf(5): 5 s, twice). The agent
-answers for this one name in the host's network namespace; every other name is resolved as before. getaddrinfo puts several
-addresses in an order of its own (RFC 6724; gai.conf(5)): the one nearest to the host's own comes first, so that `dead`, a free
-address of the host's own network, stands in front of one in another network.
+resolved now (SERVFAIL: EAI_AGAIN; RFC 1035, 4.1.1), or is answered late or never: later than the resolver's own limit
+(resolv.conf(5), timeout and attempts; in labctl's labs 1 s, once) is EAI_AGAIN as well. The agent answers for this one name
+in the host's network namespace; every other name is resolved as before. getaddrinfo puts several addresses in an order of
+its own (RFC 6724; gai.conf(5)): the one nearest to the host's own comes first, so that `dead`, a free address of the host's
+own network, stands in front of one in another network.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Resolve(Fault):
     kind: ClassVar[str] = "resolve"
     summary: ClassVar[str] = "A name resolves to something else, in turns, late, or not at all."
 
-    name: str = Field(
+    query: str = Field(
         pattern=r"^[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*$",
         max_length=253,
         description="The name that is looked up, like service.lab; no host of the lab.",
@@ -96,16 +97,16 @@ class Resolve(Fault):
 
     def plan(self, site: Site, name: str) -> FaultPlan:
         """A rule that takes the queries for this name to the agent, and what the agent answers."""
-        if self.name in site.addresses:
-            raise Impossible(f"{self.name} is a host of the lab and stands in /etc/hosts, so no server is asked; "
-                             f"use another name, like {self.name}.lab")  # fmt: skip
-        wire = "".join(f"|{len(label):02x}|{label.lower()}" for label in self.name.split(".")) + "|00|"
+        if self.query in site.addresses:
+            raise Impossible(f"{self.query} is a host of the lab and stands in /etc/hosts, so no server is asked; "
+                             f"use another name, like {self.query}.lab")  # fmt: skip
+        wire = "".join(f"|{len(label):02x}|{label.lower()}" for label in self.query.split(".")) + "|00|"
         carried = ("-p", "udp", "--dport", "53", "-m", "string", "--algo", "bm", "--icase", "--hex-string", wire)
         redirect = ("-p", "udp", "-j", "REDIRECT", "--to-ports", "{port}")
         made = chains(name, [Chain(4, (redirect,), (("OUTPUT", carried),), "nat")])
         action: dict[str, Any] = {
             "type": "dns",
-            "name": self.name.lower(),
+            "name": self.query.lower(),
             "answers": [self._addresses(site, answer) for answer in self._turns],
             "late_s": self.late,
             "taken": [address for found in site.addresses.values() for address in found],

@@ -101,7 +101,7 @@ SPECS: list[tuple[str, dict[str, Any], str]] = [
     ("mtu", {"size": "1300B"}, "client"),
     ("blackhole", {"size": "1300B", "network": "server-net"}, "router"),
     ("masquerade", {"network": "server-net"}, "router"),
-    ("resolve", {"name": "service.lab", "to": ["dead", "server"]}, "client"),
+    ("resolve", {"query": "service.lab", "to": ["dead", "server"]}, "client"),
     ("expire", {"protocol": "tcp", "dport": 80, "then": "drop"}, "router"),
     ("expire", {"protocol": "tcp", "from": "client", "to": "server", "then": "reset"}, "router"),
     ("expire", {"protocol": "udp"}, "router"),

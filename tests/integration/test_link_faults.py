@@ -91,7 +91,7 @@ def test_a_rate_is_what_tcp_gets(hosts: Bed, direction: str) -> None:
 def test_a_sender_is_not_held_up_by_its_own_delay(hosts: Bed) -> None:
     """netem lets a socket go when it delays its packets (skb_orphan_partial); so must the emulator, or TCP crawls.
 
-    50 ms one way with 64 KiB in flight or more gives over 10 Mbit/s; charged for packets that wait, it would have two at a time.
+    50 ms one way with 64 KiB in flight or more gives over 10 Mbit/s; charged for what waits, it would have two packets at a time.
     """
     client, server = hosts
     with fault(client, "slow", delay_s=0.05):
@@ -144,7 +144,7 @@ def test_somebody_elses_qdisc_and_rules_stay_as_they_are(hosts: Bed) -> None:
     client.shell("iptables", "-t", "mangle", "-A", "POSTROUTING", "-p", "udp", "-j", "TTL", "--ttl-set", "60")
     try:
         before = client.ask("rulesets")
-        with pytest.raises(LabError, match="tbf qdisc .* that is not labctl's"):
+        with pytest.raises(LabError, match=r"tbf qdisc .* that is not labctl's"):
             client.link("slow", backend="netem", delay_s=0.01)
         assert client.ask("rulesets") == before
         with fault(client, "slow", backend="nfqueue", delay_s=0.05):
@@ -184,6 +184,27 @@ def test_when_the_driver_dies_nothing_is_left() -> None:
         assert "lcd" not in client.shell("ip", "-br", "link")
         assert len(running.communicate()[0].split()) >= 95
         sink.end()
+        late.close()
+
+
+def test_the_next_agent_sweeps_up_after_one_that_was_killed() -> None:
+    with bed() as (client, _):
+        before = client.ask("rulesets")
+        client.link("slow", delay_s=1.0)
+        client.link("twice", "ingress", duplicate=50.0)
+        client.run(
+            "import os, signal, pathlib\n"
+            "for p in pathlib.Path('/proc').glob('[0-9]*'):\n"
+            "    if b'-m\\0agent' in (p / 'cmdline').read_bytes(): os.kill(int(p.name), signal.SIGKILL)"
+        )
+        late = BedAgent(client.name, client.address)
+        assert "LABCTL-E-eth0" in late.ask("rulesets")["iptables-save"]
+        assert late.ask("sweep")
+        left = late.ask("rulesets")
+        assert "LABCTL" not in left["iptables-save"]
+        assert left["tc qdisc show"] == before["tc qdisc show"]
+        assert "lcd" not in client.shell("ip", "-br", "link")
+        assert late.ask("sweep") == []
         late.close()
 
 

@@ -167,8 +167,3 @@ def _forget_unused(keep: Sequence[Path]) -> None:
         old = time.time() - path.stat().st_mtime > KEEP_UNUSED_S
         if path.is_dir() and old and path not in keep:
             shutil.rmtree(path, ignore_errors=True)
-
-
-def image_ids(api: APIClient, images: Sequence[str]) -> list[str]:
-    """The ids behind image names, in order."""
-    return [str(api.inspect_image(image)["Id"]) for image in images]

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from labctl.engines.docker import connect
 from vm_disks import QEMU_IMAGE, Disks, VmError
 from vm_jobs import Job, as_json, pack
 
 MEMORY_MIB = 4096
+CPU_SHARES = 4096  # a process weighs 1024 (cgroups, cpu.shares)
 RESULTS_BYTES = 512 * 2**20  # sparse
 BOOT_LIMIT_S = 300.0
 TAIL_LINES = 25
@@ -57,15 +59,29 @@ def _disk(name: str, file: str, option: str) -> list[str]:
 
 
 def container_argv(
-    name: str, disks: Disks, run: Path, limit_s: float, qemu: Sequence[str], terminal: bool = False, kvm: bool = False
+    name: str, disks: Disks, run: Path, limit_s: float, qemu: Sequence[str], options: Sequence[str] = ()
 ) -> list[str]:
     """The `docker run` around QEMU. It ends with QEMU, with the time limit, or with whoever holds its standard input."""
     return [
-        "docker", "run", "--rm", "--interactive", *(["--tty"] * terminal), f"--name={name}",
-        "--label=labctl.vm=1", "--network=none", "--cap-drop=ALL", *([f"--device={KVM}"] * kvm),
-        "--cap-add=DAC_OVERRIDE", f"--volume={disks.root}:/disks/root:ro", f"--volume={disks.docker}:/disks/docker:ro",
+        "docker", "run", "--rm", "--interactive", f"--name={name}", "--label=labctl.vm=1", "--network=none",
+        "--cap-drop=ALL", "--cap-add=DAC_OVERRIDE", *options, f"--volume={disks.root}:/disks/root:ro", f"--volume={disks.docker}:/disks/docker:ro",
         f"--volume={run}:/run/vm", QEMU_IMAGE, "run-qemu", f"{limit_s:g}", *qemu,
     ]  # fmt: skip
+
+
+def options(driver: str, kvm: bool) -> list[str]:
+    """What `docker run` is told besides, for this machine.
+
+    With cgroupfs all containers together weigh as much as one process outside of them, so beside a busy test run the
+    machine would starve and everything in it time out: it gets a group of its own, and a weight.
+    """
+    weight = ["--cgroup-parent=/", f"--cpu-shares={CPU_SHARES}"] if driver == "cgroupfs" else []
+    return weight + [f"--device={KVM}"] * kvm
+
+
+def cgroup_driver() -> str:
+    """How this machine's Docker makes control groups: `cgroupfs` or `systemd`."""
+    return str(connect().info()["CgroupDriver"])
 
 
 @dataclass(frozen=True)
@@ -110,7 +126,7 @@ def boot(disks: Disks, jobs: Sequence[Job], folder: Path, limit_s: float | None 
     name = f"labctl-vm-{uuid.uuid4().hex[:8]}"
     begun = time.monotonic()
     events_file = folder / "events.jsonl"
-    argv = container_argv(name, disks, folder, limit, qemu_argv(kvm=kvm), kvm=kvm)
+    argv = container_argv(name, disks, folder, limit, qemu_argv(kvm=kvm), options(cgroup_driver(), kvm))
     said = _run(name, argv, limit + 60, lambda: '"docker"' in events_file.read_text(errors="replace"))
     seconds = time.monotonic() - begun
     events = read_events(events_file.read_text(errors="replace"))

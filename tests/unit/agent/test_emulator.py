@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -24,7 +25,9 @@ def emulator(spec: Spec, seed: int | str = 1, wire: Wire | None = None) -> Emula
     return Emulator(spec, seed, wire, table)
 
 
-def run(spec: Spec, packets: int = 20_000, seed: int | str = 1, gap_ns: int = MS) -> tuple[Emulator[int], list[tuple[int, int]]]:
+def run(
+    spec: Spec, packets: int = 20_000, seed: int | str = 1, gap_ns: int = MS
+) -> tuple[Emulator[int], list[tuple[int, int]]]:
     """Packets 0, 1, … at a fixed distance, each taken out as soon as it is due; (packet, time) in the order they went on."""
     one = emulator(spec, seed)
     out: list[tuple[int, int]] = []
@@ -76,7 +79,7 @@ def test_delays_that_are_correlated_change_slowly() -> None:
     def steps(correlation: float) -> float:
         _, out = run(Spec(delay_s=0.1, jitter_s=0.05, delay_correlation=correlation), 5000)
         delays = [at - n * MS for n, at in sorted(out)]
-        return sum(abs(b - a) for a, b in zip(delays, delays[1:], strict=False)) / len(delays)
+        return sum(abs(b - a) for a, b in pairwise(delays)) / len(delays)
 
     assert steps(90) < steps(0) / 4
 

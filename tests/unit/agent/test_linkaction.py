@@ -53,8 +53,8 @@ def links(port: FakePort) -> Links:
     return made
 
 
-def action(links: Links, name: str, ramp: dict[str, Any] | None = None, target: list[Any] | None = None, **spec: Any) -> LinkAction:
-    part = {"device": "lo", "direction": "egress", "spec": spec, "target": target or []}
+def action(links: Links, name: str, ramp: dict[str, Any] | None = None, **spec: Any) -> LinkAction:
+    part = {"device": "lo", "direction": "egress", "spec": spec, "target": []}
     request = {"type": "link", "name": name, "parts": [part], "seed": 1}
     return LinkAction(links, {**request, "ramp": ramp} if ramp else request)
 

@@ -40,7 +40,9 @@ ROWS = [
     ),
     (Spec(loss=1, seed=7), "limit 1000 loss random 1% seed 7"),
     (
-        Spec(delay_s=0.1, loss=1, duplicate=2, corrupt=3, reorder=4, rate_bps=10**7, limit=100, slot=Slot(0.001, 0.001), seed=9),
+        Spec(
+            delay_s=0.1, loss=1, duplicate=2, corrupt=3, reorder=4, rate_bps=10**7, limit=100, slot=Slot(0.001, 0.001), seed=9
+        ),
         "limit 100 delay 100ms loss random 1% duplicate 2% corrupt 3% reorder 4% rate 10mbit slot 1ms 1ms seed 9",
     ),
 ]

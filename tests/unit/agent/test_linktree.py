@@ -99,7 +99,8 @@ def test_what_arrives_goes_through_an_ifb_and_the_undo_is_exact() -> None:
     assert words([*undo, *teardown("eth0")]) == ["tc qdisc del dev eth0 ingress", "tc qdisc del dev eth0 root handle 1ab:"]
 
 
-# `tc -j qdisc show` of iproute2 6.15 for: netem delay 100ms 10ms 25% loss 5% 20% duplicate 1% corrupt 2% reorder 3% rate 1mbit 14
+# `tc -j qdisc show` of iproute2 6.15 (tc/q_netem.c, netem_print_opt) for
+# netem delay 100ms 10ms 25% loss 5% 20% duplicate 1% corrupt 2% reorder 3% rate 1mbit 14
 SHOWN = {
     "limit": 1000,
     "delay": {"delay": 0.1, "jitter": 0.01, "correlation": 0.25},

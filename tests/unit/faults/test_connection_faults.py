@@ -74,7 +74,7 @@ def test_expire(spec: dict[str, Any], deletes: list[str], rules: list[str]) -> N
     ],
 )
 def test_resolve(spec: dict[str, Any], answers: list[Any]) -> None:
-    plan = planned("resolve", {"name": "Service.lab", **spec}, "client")
+    plan = planned("resolve", {"query": "Service.lab", **spec}, "client")
     request = plan.request()
     assert (request["type"], request["name"], request["answers"]) == ("dns", "service.lab", answers)
     assert commands(plan) == [
@@ -89,13 +89,13 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("expire", {}, "expire does not know connections of all; write protocol: tcp or protocol: udp"),
     ("expire", {"protocol": "udp", "then": "drop"}, "it is for protocol: tcp"),
     ("expire", {"protocol": "tcp", "flags": "syn"}, "expire is about whole connections"),
-    ("resolve", {"name": "a.lab"}, "resolve needs to:, in_turn: or fails:, and this one has none of them"),
-    ("resolve", {"name": "a.lab", "to": "server", "fails": "again"}, "and not both to and fails"),
-    ("resolve", {"name": "a.lab", "to": "unknown"}, "a name does not resolve to unknown; write fails: unknown"),
-    ("resolve", {"name": "a.lab", "in_turn": [["again", "server"]]}, "again is a whole answer and stands alone"),
-    ("resolve", {"name": "a.lab", "in_turn": "server"}, "write a list with what each look-up gets"),
-    ("resolve", {"name": "a.lab", "fails": "silent", "late": "1s"}, "no answer at all cannot be late"),
-    ("resolve", {"name": "a b", "to": "server"}, "pattern"),
+    ("resolve", {"query": "a.lab"}, "resolve needs to:, in_turn: or fails:, and this one has none of them"),
+    ("resolve", {"query": "a.lab", "to": "server", "fails": "again"}, "and not both to and fails"),
+    ("resolve", {"query": "a.lab", "to": "unknown"}, "a name does not resolve to unknown; write fails: unknown"),
+    ("resolve", {"query": "a.lab", "in_turn": [["again", "server"]]}, "again is a whole answer and stands alone"),
+    ("resolve", {"query": "a.lab", "in_turn": "server"}, "write a list with what each look-up gets"),
+    ("resolve", {"query": "a.lab", "fails": "silent", "late": "1s"}, "no answer at all cannot be late"),
+    ("resolve", {"query": "a b", "to": "server"}, "pattern"),
 ]
 
 
@@ -112,7 +112,7 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any], str, str]] = [
     ("expire", {"protocol": "tcp"}, "client", "client keeps nobody's connections; put expire at a router"),
     ("reset", {"port": 80, "from": "client", "to": "client"}, "client", "nothing goes from client to itself"),
     ("reset", {"port": 80, "from": "client", "to": "server"}, "powerpc", "passes powerpc; put the fault at one of them or at a router"),
-    ("resolve", {"name": "server", "to": "client"}, "client", "server is a host of the lab .* use another name, like server.lab"),
+    ("resolve", {"query": "server", "to": "client"}, "client", "server is a host of the lab .* use another name, like server.lab"),
 ]  # fmt: skip
 
 
@@ -123,8 +123,8 @@ def test_impossible(kind: str, spec: dict[str, Any], at: str, words: str) -> Non
 
 
 def test_resolve_names_the_hosts_that_must_exist() -> None:
-    spec = {"name": "a.lab", "in_turn": ["server", ["dead", "10.0.0.9", "nobody"], "again"]}
-    assert planned("resolve", {"name": "a.lab", "to": "server"}, "client").kind == "resolve"
+    spec = {"query": "a.lab", "in_turn": ["server", ["dead", "10.0.0.9", "nobody"], "again"]}
+    assert planned("resolve", {"query": "a.lab", "to": "server"}, "client").kind == "resolve"
     from labctl.faults.resolve import Resolve
 
     assert Resolve.model_validate(spec).hosts() == ("server", "nobody")

@@ -1,0 +1,272 @@
+"""The parts of the Docker engine that need no Docker: owners, fingerprints, addresses, and what is said of trouble."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import docker.errors
+import pytest
+
+from labctl.engines import compose, images
+from labctl.engines.docker import DockerEngine, _no_daemon, dead_runs
+from labctl.engines.owner import Owner
+from labctl.errors import LabError, MissingError, ScenarioError
+from labctl.lab import BLOCKS
+
+
+def test_an_owner_is_one_process_of_one_boot() -> None:
+    """This process is alive; one that has ended, another of the same number, and one of another boot are not."""
+    me = Owner.me()
+    assert me.is_alive()
+    assert Owner.parse(str(me)) == me
+    assert not Owner("another-boot", me.pid, me.started).is_alive()
+    assert not Owner(me.boot, me.pid, me.started + 1).is_alive()
+    child = subprocess.Popen(["true"])
+    child.wait()
+    assert not Owner(me.boot, child.pid, me.started).is_alive()
+
+
+def test_a_zombie_is_dead() -> None:
+    """A process that has ended and that nobody has waited for is no owner any more."""
+    me = Owner.me()
+    child = subprocess.Popen(["sleep", "30"])
+    started = int(Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[19])
+    owner = Owner(me.boot, child.pid, started)
+    assert owner.is_alive()
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert not owner.is_alive()
+    child.wait()
+
+
+@pytest.mark.parametrize("text", ["", "x", "a:b:c", "a:1", "a:1:", "a:-1:2", "a:١:x"])
+def test_a_label_that_is_no_owner(text: str) -> None:
+    """What somebody else wrote into the label is nobody."""
+    assert Owner.parse(text) is None
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Path:
+    """A build context whose Dockerfile copies the folder sub, and two files on a continued line."""
+    (tmp_path / "Dockerfile").write_text(
+        "FROM x\nCOPY sub /sub\nCOPY one \\\n  two /files/\n", encoding="utf-8"
+    )
+    (tmp_path / "sub").mkdir()
+    for name in ("sub/program.py", "one", "two", "other"):
+        (tmp_path / name).write_text("1", encoding="utf-8")
+    return tmp_path
+
+
+def test_a_fingerprint_changes_with_everything_that_a_build_reads(context: Path) -> None:
+    """Content, name and mode of a copied file, the Dockerfile, and the build's own settings change it."""
+    spec = {"context": str(context), "dockerfile": "Dockerfile"}
+    seen = [images.fingerprint(spec)]
+
+    def note(what: dict[str, Any] = spec) -> None:
+        seen.append(images.fingerprint(what))
+
+    (context / "sub/program.py").write_text("2", encoding="utf-8")
+    note()
+    (context / "sub/program.py").rename(context / "sub/renamed.py")
+    note()
+    (context / "sub/renamed.py").chmod(0o755)
+    note()
+    (context / "two").write_text("2", encoding="utf-8")
+    note()
+    note({**spec, "args": {"A": "1"}})
+    with (context / "Dockerfile").open("a", encoding="utf-8") as file:
+        file.write("RUN x\n")
+    note()
+    assert None not in seen
+    assert len(set(seen)) == len(seen)
+
+
+def test_a_fingerprint_does_not_change_with_what_no_build_reads(context: Path) -> None:
+    """Caches, times and files that are not copied leave it as it is."""
+    spec = {"context": str(context)}
+    before = images.fingerprint(spec)
+    (context / "sub/__pycache__").mkdir()
+    (context / "sub/__pycache__/x.pyc").write_bytes(b"x")
+    (context / "other").write_text("2", encoding="utf-8")
+    os.utime(context / "one", (1, 1))
+    assert images.fingerprint(spec) == before
+
+
+@pytest.mark.parametrize("copy", ["COPY o* /x", 'COPY ["other", "/x"]', "COPY $WHAT /x", "ADD . /x"])
+def test_a_copy_that_does_not_say_what_reads_everything(context: Path, copy: str) -> None:
+    """With patterns, variables or the whole folder every file of the context counts."""
+    (context / "Dockerfile").write_text(f"FROM x\n{copy}\n", encoding="utf-8")
+    before = images.fingerprint({"context": str(context)})
+    (context / "other").write_text("2", encoding="utf-8")
+    assert images.fingerprint({"context": str(context)}) != before
+
+
+def test_a_context_that_is_elsewhere_or_too_large_has_none(
+    context: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A context by URL, or one beyond the limit, has no fingerprint, so that Compose's own cache decides."""
+    assert images.fingerprint({"context": "https://example.org/x.git"}) is None
+    monkeypatch.setattr(images, "CONTEXT_LIMIT_BYTES", 5)
+    assert images.fingerprint({"context": str(context)}) is None
+
+
+class Api:
+    """A Docker client that knows some images and networks, and remembers what it was asked to pull."""
+
+    def __init__(
+        self, here: tuple[str, ...] = (), networks: tuple[str, ...] = (), pulled: tuple[str, ...] = ()
+    ) -> None:
+        self.here, self.pulls, self._pulled = list(here), [], pulled
+        self._networks = networks
+
+    def inspect_image(self, name: str) -> dict[str, Any]:
+        if name not in self.here:
+            raise docker.errors.ImageNotFound("none")
+        return {"Config": {"Labels": None}}
+
+    def pull(self, repository: str, tag: str) -> str:
+        self.pulls.append((repository, tag))
+        self.here += self._pulled
+        return '{"error": "manifest unknown"}'
+
+    def networks(self, **_: object) -> list[dict[str, Any]]:
+        return [{"IPAM": {"Config": [{"Subnet": s}]}, "Labels": {}} for s in self._networks] + [
+            {"IPAM": {"Config": None}, "Labels": {}}
+        ]
+
+
+@pytest.mark.parametrize(
+    ("image", "repository", "tag"),
+    [
+        ("nginx", "nginx", "latest"), ("nginx:1.25", "nginx", "1.25"), ("host:5000/a/b", "host:5000/a/b", "latest"),
+        ("host:5000/a:2", "host:5000/a", "2"),
+    ],
+)  # fmt: skip
+def test_an_image_is_pulled_by_repository_and_tag(image: str, repository: str, tag: str) -> None:
+    """A port in a registry's name is no tag."""
+    api = Api(pulled=(image,))
+    assert images.ensure(api, {"services": {"a": {"image": image}}}, ["a"], lambda _: None) == {"a": image}
+    assert api.pulls == [(repository, tag)]
+
+
+def test_an_image_that_is_here_is_not_pulled_and_one_that_does_not_come_is_missing() -> None:
+    """Nothing is asked of a registry without need; a pull that brings no image is MissingError with the daemon's words."""
+    api = Api(here=("nginx",))
+    images.ensure(api, {"services": {"a": {"image": "nginx"}}}, ["a"], lambda _: None)
+    assert api.pulls == []
+    with pytest.raises(
+        MissingError, match=r"image other is not on this machine and could not be pulled: .*manifest unknown"
+    ):
+        images.ensure(api, {"services": {"a": {"image": "other"}}}, ["a"], lambda _: None)
+
+
+def test_a_service_without_an_image_name_gets_one() -> None:
+    """An image that is only built is named after its project and service."""
+    assert images.image_name({"name": "mine", "services": {"web": {"build": {}}}}, "web") == "labctl-mine-web"
+
+
+@pytest.mark.parametrize(
+    ("networks", "used"),
+    [
+        ((), set()), (("172.17.0.0/16", "10.0.0.0/8", "fd00::/64"), set()), (("198.18.3.64/26",), {3}),
+        (("198.18.0.0/22",), {0, 1, 2, 3}), (("198.19.255.0/24",), {511}), (("198.18.0.0/16",), set(range(256))),
+        (("198.16.0.0/14",), set(range(512))), (("198.20.0.0/24", "198.17.255.0/24"), set()),
+    ],
+)  # fmt: skip
+def test_free_blocks_are_those_that_no_network_touches(networks: tuple[str, ...], used: set[int]) -> None:
+    """A network of any size takes every block it overlaps; when none is left that is an error with what to do."""
+    engine = DockerEngine(Api(networks=networks), "r")
+    if len(used) == BLOCKS:
+        with pytest.raises(
+            LabError, match=r"all 512 address blocks of 198.18.0.0/15 are in use; `labctl gc`"
+        ):
+            engine.free_blocks()
+    else:
+        assert set(range(BLOCKS)) - set(engine.free_blocks()) == used
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("PermissionError(13, 'Permission denied')", "join the group `docker`"),
+        ("FileNotFoundError(2, 'No such file or directory')", "no Docker daemon answers; start it"),
+        ("ConnectionRefusedError(111, 'Connection refused')", "no Docker daemon answers"),
+        ("something else", "the Docker daemon cannot be used: something else"),
+    ],
+)
+def test_why_there_is_no_daemon(said: str, words: str) -> None:
+    """Each way in which Docker is not there is told with what to do."""
+    assert words in _no_daemon(Exception(said))
+
+
+def test_dead_runs_are_those_whose_owner_is_gone() -> None:
+    """A run with a live owner, and a standing lab, are nobody's leftovers; one without an owner is."""
+    me = str(Owner.me())
+
+    class Labels:
+        def containers(self, **_: object) -> list[dict[str, Any]]:
+            return [
+                {"Labels": {"labctl.run": "live", "labctl.owner": me}},
+                {"Labels": {"labctl.run": "dead", "labctl.owner": "boot:1:1"}},
+                {"Labels": {"labctl.run": "standing", "labctl.owner": "boot:1:1", "labctl.lab": "x"}},
+            ]
+
+        def networks(self, **_: object) -> list[dict[str, Any]]:
+            return [{"Labels": {"labctl.run": "no-owner"}}]
+
+        def volumes(self, **_: object) -> dict[str, Any]:
+            return {"Volumes": [{"Labels": {"labctl.run": "volume", "labctl.owner": ""}}]}
+
+    assert set(dead_runs(Labels())) == {"dead", "no-owner", "volume"}
+
+
+def fake_docker(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    (folder / "docker").write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    (folder / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/bin:/usr/bin")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "unknown shorthand flag: 'f' in -f", "unknown flag: --short",
+        "docker: 'compose' is not a docker command.\nSee 'docker --help'", "docker: unknown command: docker compose",
+    ],
+)  # fmt: skip
+def test_a_docker_without_compose_is_missing_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    """However a docker command says that it knows no compose, that is MissingError with what installs it."""
+    fake_docker(tmp_path, monkeypatch, f'echo "{said}" >&2; exit 125')
+    with pytest.raises(MissingError, match=r"Docker Compose v2 is missing .* ./script/bootstrap installs it"):
+        compose.read_config(tmp_path / "x.yml")
+
+
+def test_no_docker_command_is_missing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a docker command that is what is missing."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MissingError, match="there is no `docker` command on this machine"):
+        compose.version()
+
+
+def test_what_compose_says_of_a_file_is_told_with_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that Compose refuses is a ScenarioError with its last line; a lab that does not come up, LabError with several."""
+    fake_docker(tmp_path, monkeypatch, "echo first >&2; echo 'services.x must be a mapping' >&2; exit 15")
+    with pytest.raises(
+        ScenarioError, match=r"x.yml:1:1: docker compose cannot use this file: services.x must be a mapping"
+    ):
+        compose.read_config(tmp_path / "x.yml")
+    with pytest.raises(LabError, match=r"the lab did not come up: first\nservices.x must be a mapping"):
+        compose.up(tmp_path / "x.yml", tmp_path, ["x"])
+
+
+def test_a_compose_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compose that hangs is killed with all its children, and the command is named."""
+    fake_docker(tmp_path, monkeypatch, "sleep 60")
+    with pytest.raises(LabError, match=r"`docker compose version` did not end within 0.1s"):
+        compose.compose("version", timeout_s=0.1)

@@ -1,0 +1,177 @@
+"""The arrows of DESIGN.md and the rules of the house, held by reading every module's source."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from labctl.catalogue import catalogue
+from labctl.plan import plan
+from labctl.report.explain import explain
+from labctl.runs import prepare
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted((ROOT / "labctl").rglob("*.py"))
+}
+SCENARIOS = sorted((ROOT / "scenarios").rglob("*.yaml"))
+# What is pure: scenarios, plans, verdicts and reports know no engine, not even by way of others.
+PURE = ("scenario", "faults", "plan", "lab", "units", "errors", "evidence", "verdict", "report", "catalogue")
+# The modules of the command line that speak to Docker outside a run.
+DOCKER = ("labctl.engines", "labctl.standing", "labctl.doctor", "labctl.byhand")
+
+
+@cache
+def tree(name: str) -> ast.Module:
+    return ast.parse(MODULES[name].read_text(encoding="utf-8"))
+
+
+@cache
+def imports(name: str) -> frozenset[str]:
+    """Every module that a module imports, anywhere in it but under TYPE_CHECKING; relative imports made absolute."""
+    found: set[str] = set()
+    package = name.split(".") if MODULES[name].name == "__init__.py" else name.split(".")[:-1]
+    for node in _nodes(tree(name)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = (
+                [*package[: len(package) - node.level + 1], *([node.module] if node.module else [])]
+                if node.level
+                else [node.module]
+            )
+            module = ".".join(str(part) for part in base)
+            # `from labctl.engines import docker` imports a module, `from labctl.lab import Lab` a name of one.
+            found |= {f"{module}.{a.name}" if f"{module}.{a.name}" in MODULES else module for a in node.names}
+    return frozenset(found)
+
+
+def _nodes(node: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        yield child
+        yield from _nodes(child)
+
+
+def reachable(name: str) -> set[str]:
+    """Every module of ours that importing this one can lead to."""
+    seen: set[str] = set()
+    waiting = [name]
+    while waiting:
+        for module in imports(waiting.pop()):
+            if module in MODULES and module not in seen:
+                seen.add(module)
+                waiting.append(module)
+    return seen
+
+
+def calls(name: str) -> list[tuple[int, str, list[str | None]]]:
+    """Every call in a module: line, what is called as written, and its keywords."""
+    return [
+        (node.lineno, ast.unparse(node.func), [k.arg for k in node.keywords if not (isinstance(k.value, ast.Constant) and not k.value.value)])
+        for node in ast.walk(tree(name))
+        if isinstance(node, ast.Call)
+    ]  # fmt: skip
+
+
+def test_there_are_modules_to_look_at() -> None:
+    """These tests see the modules they are about."""
+    assert {"labctl.runner", "labctl.cli", "labctl.agent.__main__", "labctl.engines.docker"} <= MODULES.keys()
+    assert "labctl.engines.agents" in imports("labctl.runner")
+    assert "labctl.agent.journal" in imports("labctl.agent.__main__")
+    assert len(SCENARIOS) >= 4
+
+
+@pytest.mark.parametrize("name", [m for m in MODULES if m.split(".")[1:2] and m.split(".")[1] in PURE])
+def test_what_is_pure_leads_to_no_engine(name: str) -> None:
+    """Scenarios, faults, plans, evidence, verdicts and reports import no engine and no Docker, not even through others."""
+    found = reachable(name) | {name}
+    assert [m for m in found if m.startswith("labctl.engines") or m == "labctl.runner"] == []
+    assert [m for m in found for used in imports(m) if used.split(".")[0] in ("docker", "requests")] == []
+
+
+@pytest.mark.parametrize("name", [m for m in MODULES if m.startswith("labctl.agent.")])
+def test_the_agent_is_standard_library_only(name: str) -> None:
+    """The agent runs where only Python is: it imports the standard library and itself, by relative names."""
+    import sys
+
+    foreign = [
+        m
+        for m in imports(name)
+        if m.split(".")[0] not in sys.stdlib_module_names and not m.startswith("labctl.agent")
+    ]
+    assert foreign == []
+    absolute = [
+        n.lineno
+        for n in ast.walk(tree(name))
+        if isinstance(n, ast.ImportFrom) and not n.level and "labctl" in str(n.module)
+    ]
+    assert absolute == []
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_only_engines_and_what_stands_outside_a_run_know_docker(name: str) -> None:
+    """Docker's SDK is imported by engines, standing labs and the doctor; a later engine needs no change elsewhere."""
+    if not name.startswith(DOCKER):
+        assert [m for m in imports(name) if m.split(".")[0] == "docker"] == []
+
+
+def test_the_runner_knows_engines_by_their_protocol_only() -> None:
+    """The runner imports the seam and the agents, and no engine."""
+    assert {m for m in imports("labctl.runner") if m.startswith("labctl.engines")} <= {
+        "labctl.engines.base", "labctl.engines.agents", "labctl.engines.hostaction",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [m for m in MODULES if not m.startswith("labctl.agent")])
+def test_only_the_command_line_prints_and_exits(name: str) -> None:
+    """Nothing but cli.py (and __main__) writes to the terminal or ends the process; all else returns or raises."""
+    if name in ("labctl.cli", "labctl.__main__"):
+        return
+    ends = (
+        "print",
+        "exit",
+        "quit",
+        "sys.exit",
+        "os._exit",
+        "click.echo",
+        "sys.stdout.write",
+        "sys.stderr.write",
+    )
+    assert [(line, what) for line, what, _ in calls(name) if what in ends] == []
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_module_uses_a_shell(name: str) -> None:
+    """Commands are argv tuples: no shell=True, no os.system, no os.popen, anywhere."""
+    bad = [
+        (line, what)
+        for line, what, keywords in calls(name)
+        if "shell" in keywords or what in ("os.system", "os.popen")
+    ]
+    assert bad == []
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_says_what_it_is(name: str) -> None:
+    """A module begins with a docstring."""
+    assert ast.get_docstring(tree(name))
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
+def test_every_shipped_scenario_parses_checks_plans_and_explains(path: Path) -> None:
+    """Each scenario we ship is called as its file, says in its first comment what it shows, and can be explained."""
+    loaded, lab = prepare(path, {})
+    assert loaded.scenario.scenario == path.stem
+    planned = plan(loaded.scenario, lab)
+    words = explain(planned)
+    assert all(f"{step.index}. {step.title}" in words for step in planned.steps)
+    assert planned.hosts
+    (entry,) = catalogue([path])
+    assert entry.summary.endswith((".", ":", "!")) or len(entry.summary) > 20
