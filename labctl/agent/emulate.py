@@ -94,7 +94,7 @@ class Process:
         """
         assert self.queues is not None
         is_plain = spec == Spec(delay_s=spec.delay_s)
-        whole = is_plain and (not self.is_egress or spec.delay_s <= SHORT_S or _forwards())
+        whole = is_plain and (not self.is_egress or spec.delay_s <= SHORT_S)
         self.whole = self.whole | {queue} if whole else self.whole - {queue}
         # What may be sent again or changed must be here in full; for the rest its headers and its length will do.
         in_full = not whole and (self.is_egress or spec.duplicate or spec.corrupt)
@@ -241,13 +241,6 @@ def flipped(packet: bytes, where: int) -> bytes:
     changed = bytearray(packet)
     changed[start + (where >> 3) % (len(packet) - start)] ^= 1 << (where & 7)
     return bytes(changed)
-
-
-def _forwards() -> bool:
-    try:
-        return Path("/proc/sys/net/ipv4/ip_forward").read_text().strip() == "1"
-    except OSError:
-        return False
 
 
 def _flow(packet: Packet) -> tuple[bytes, bool]:

@@ -148,7 +148,8 @@ class Interface:
 
     def _has_ipv6(self) -> bool:
         """Whether it has IPv6 now, or had before: two commands that most labs need not wait for."""
-        had = bool(self._before and self._before["addresses"])
+        before = self._before or {"addresses": [], "routes": []}
+        had = bool(before["addresses"]) or any(family == "-6" for family, _ in before["routes"])
         return had or any(words[-1] == self.device for words in _lines("/proc/net/if_inet6"))
 
     def _mtu(self) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, docker, labctl
+from labs import ROOT, docker, labctl
 
 from labctl.faults import FAULTS
 from labctl.faults.base import FaultPlan, Impossible, Site

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import SCENARIOS, Live, Start, containers, docker, labctl, left_of, rules_in
+from labs import SCENARIOS, Live, Start, containers, docker, labctl, left_of, rules_in
 
 KILLS = 50
 AT_ONCE = 4

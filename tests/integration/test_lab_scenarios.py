@@ -10,7 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from conftest import ROOT, Done, labctl, left_of
+from labs import ROOT, Done, labctl, left_of
 
 from labctl.evidence.pcapng import Capture
 from labctl.evidence.record import load

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SCENARIOS, Start, containers, docker, labctl, left_of, rules_in
+from labs import ROOT, SCENARIOS, Start, containers, docker, labctl, left_of, rules_in
 
 NAME = f"test-{os.getpid()}"
 COUNTERS = re.compile(r"\[\d+:\d+\]|^#.*$", re.MULTILINE)

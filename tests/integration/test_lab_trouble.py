@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SCENARIOS, Start, containers, docker, labctl, left_of
+from labs import ROOT, SCENARIOS, Start, containers, docker, labctl, left_of
 
 PAIR = SCENARIOS / "pair.yaml"
 WAIT = SCENARIOS / "wait.yaml"
