@@ -33,7 +33,8 @@ def main() -> int:
     for row in rows(args.backend, 2_000 if args.quick else 20_000):
         held &= row.ok
         bounds = f"{row.low:8.3g} to {row.high:<8.3g}"
-        print(f"{row.what:44} {row.asked:10.4g} {row.got:10.4g}  {bounds} {row.unit:7} {'ok' if row.ok else 'NOT HELD'}", flush=True)
+        verdict = "ok" if row.ok else "NOT HELD"
+        print(f"{row.what:44} {row.asked:10.4g} {row.got:10.4g}  {bounds} {row.unit:7} {verdict}", flush=True)
     return 0 if held else 1
 
 

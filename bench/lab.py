@@ -1,4 +1,4 @@
-"""What a run costs beside what it waits for: `./script/bench lab [--rounds N]`. Ratios of things measured in the same minute."""
+"""What a run costs beside what it waits for: `./script/bench lab [--rounds N]`; ratios of things measured in one minute."""
 
 from __future__ import annotations
 
@@ -117,7 +117,8 @@ def compose_up_down(rendered: Path) -> float:
 
 def exec_tc() -> None:
     """One command by `docker exec`, as tools without an agent do it."""
-    found = subprocess.run(["docker", "ps", "-q", "--filter", f"label=labctl.lab={STANDING}"], capture_output=True, text=True)
+    command = ["docker", "ps", "-q", "--filter", f"label=labctl.lab={STANDING}"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
     container = re.split(r"\s+", found.stdout.strip())[0]
     subprocess.run(["docker", "exec", container, "true"], check=True)
 

@@ -165,7 +165,7 @@ def console_for(quiet: bool) -> Console:
     from rich.console import Console
 
     if quiet:
-        return Console(file=open(os.devnull, "w"))  # noqa: PTH123
+        return Console(quiet=True)
     return Console(
         highlight=False, width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "110"))
     )

@@ -55,7 +55,7 @@ class Capture:
     max_bytes: int
     bracketed_bytes: int = 0
     _process: subprocess.Popen[bytes] | None = None
-    _errors: Any = field(default_factory=tempfile.TemporaryFile)  # noqa: SIM115
+    _errors: Any = field(default_factory=tempfile.TemporaryFile)
 
     def argv(self) -> tuple[str, ...]:
         """The dumpcap command line."""
@@ -180,7 +180,7 @@ class Capture:
 
 
 def whole_blocks(path: Path) -> int:
-    """How many bytes of a pcapng file that is still being written are whole blocks (every block begins with type and length)."""
+    """How many bytes of a pcapng file that is still being written are whole blocks."""
     if not path.exists():
         return 0
     size, offset = path.stat().st_size, 0

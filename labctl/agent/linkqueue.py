@@ -24,9 +24,10 @@ from .inject import MARK
 from .linkclass import ALL, LinkClass
 from .linkport import Effect, LinkRefused, Where
 
-ANSWER_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 20.0
 FIRST_QUEUE = 17000
 MOST_TAKEN = 64
+WARM_AFTER_S = 0.1
 TOOLS = {4: "iptables", 6: "ip6tables"}
 HOOKS = {"egress": ("mangle", "POSTROUTING", "-o", "E"), "ingress": ("raw", "PREROUTING", "-i", "I")}
 
@@ -151,7 +152,9 @@ class Spares:
         """One that is ready, or a new one; another is made ready in the background."""
         with self._lock:
             process = self._ready.pop() if self._ready else EmulatorProcess()
-        threading.Thread(target=self.warm, daemon=True).start()
+        later = threading.Timer(WARM_AFTER_S, self.warm)  # not now, when a fault is being put in place
+        later.daemon = True
+        later.start()
         return process
 
     def queue(self) -> int:

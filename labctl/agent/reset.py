@@ -16,11 +16,11 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from .action import ActionFailed
 from .command import Ran
 from .sockets import sockets
 
 ETH_P_ALL = 3
-SO_ATTACH_FILTER = 26
 FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
 SYNCHRONISED = ("ESTAB", "FIN-WAIT-1", "FIN-WAIT-2", "CLOSE-WAIT")
 WAIT_S = 0.25
@@ -104,9 +104,12 @@ class Reset:
 
     def do(self) -> list[Ran]:
         start = time.monotonic()
-        self._senders = {socket.AF_INET: _raw(socket.AF_INET), socket.AF_INET6: _raw(socket.AF_INET6)}
-        self._sniffer = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
-        self._sniffer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
+        try:
+            self._open()
+        except OSError as error:  # no NET_RAW
+            self.undo()
+            raise ActionFailed([Ran(("inject-reset",), None, "", f"a raw socket: {error.strerror}", 0.0)]) from None
+        assert self._sniffer is not None
         wanted = self._connections()
         threading.Thread(target=self._listen, args=(self._sniffer,), name="reset", daemon=True).start()
         threading.Thread(target=self._probe, args=(wanted,), name="reset-probe", daemon=True).start()
@@ -115,6 +118,13 @@ class Reset:
             self._hit.wait(max(0.0, deadline - time.monotonic()))
             self._hit.clear()
         return [self._ran(pair, start) for pair in wanted] or [self._ran(None, start)]
+
+    def _open(self) -> None:
+        self._senders = {socket.AF_INET: _raw(socket.AF_INET)}
+        with contextlib.suppress(OSError):  # a kernel without IPv6 has nothing to be reset there
+            self._senders[socket.AF_INET6] = _raw(socket.AF_INET6)
+        self._sniffer = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
+        self._sniffer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
 
     def undo(self) -> list[Ran]:
         for channel in (self._sniffer, *self._senders.values()):
@@ -189,7 +199,7 @@ class Reset:
         family = socket.AF_INET6 if ":" in target[0] else socket.AF_INET
         try:
             self._senders[family].sendto(make_segment(source, target, seq, flags), (target[0], 0))
-        except OSError:  # nobody there to be reset, or the fault has been taken back
+        except (OSError, KeyError):  # nobody there to be reset, or the fault has been taken back
             return False
         return True
 

@@ -17,7 +17,10 @@ Family = Literal[4, 6]
 
 @dataclass(frozen=True)
 class Change:
-    """One `do` with its `undo`, both argv tuples. `{dev:NETWORK}` stands for the interface on that network."""
+    """One `do` with its `undo`, both argv tuples. `{dev:NETWORK}` stands for the interface on that network.
+
+    What an action does once and for all has an empty undo; among plain commands there is none such.
+    """
 
     do: tuple[str, ...]
     undo: tuple[str, ...]

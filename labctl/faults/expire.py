@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from labctl.faults.base import FaultPlan, Impossible, Site
+from labctl.faults.base import Change, FaultPlan, Impossible, Site
 from labctl.faults.chain import Chain, Chains, Match, chains
 from labctl.faults.match import Packets
 
@@ -65,8 +65,9 @@ class Expire(Packets):
             "quench": [{"do": list(c.do), "undo": list(c.undo)} for c in made.quench],
             "ahead": made.ahead,
         }
+        changes = (*made.changes, *(Change(tuple(argv), ()) for argv in deletes))
         return FaultPlan(
-            name, self.kind, site.host, "conntrack", made.changes, made.counters, made.quench, made.ahead, action=action
+            name, self.kind, site.host, "conntrack", changes, made.counters, made.quench, made.ahead, action=action
         )
 
     def _midstream(self, site: Site, name: str) -> Chains:

@@ -1,7 +1,7 @@
 """pause: every process of a host is frozen, and its kernel goes on (cgroups(7), the freezer).
 
-Connections are accepted by the kernel until the accept queue is full, and data is acknowledged until the receive buffer is full; nobody
-reads it. Without a time limit of its own the peer waits for ever: no error, no answer.
+Connections are accepted by the kernel until the accept queue is full, and data is acknowledged until the receive buffer is
+full; nobody reads it. Without a time limit of its own the peer waits for ever: no error, no answer.
 
 Proof: packets that arrived at the host while it was frozen.
 """

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field, StrictInt
 
-from labctl.faults.base import Fault, FaultPlan, Impossible, Site
+from labctl.faults.base import Change, Fault, FaultPlan, Impossible, Site
 from labctl.faults.match import HostNames
 
 
@@ -42,4 +42,7 @@ class Reset(Fault):
             "sources": [a for host in self.source for a in site.addresses[host]],
             "targets": [a for host in self.destination for a in site.addresses[host]],
         }
-        return FaultPlan(name, self.kind, site.host, "inject", (), action=action)
+        words: tuple[str, ...] = ("inject-reset", "port", str(self.port))
+        words += ("from", ",".join(self.source)) if self.source else ()
+        words += ("to", ",".join(self.destination)) if self.destination else ()
+        return FaultPlan(name, self.kind, site.host, "inject", (Change(words, ()),), action=action)

@@ -46,7 +46,8 @@ def _step(step: PlannedStep) -> Iterator[str]:
         for change in fault.changes:
             yield f"{fault.host}# {shlex.join(change.do)}"
         for change in reversed(fault.changes):
-            yield f"{fault.host}# {shlex.join(change.undo)}   (when healed)"
+            if change.undo:
+                yield f"{fault.host}# {shlex.join(change.undo)}   (when healed)"
         for counter in fault.counters:
             yield f"proof: packets counted in {counter.tool} chain {counter.chain}"
     if isinstance(step.step, StartStep) and step.step.ready is not None:

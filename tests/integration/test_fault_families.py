@@ -268,12 +268,12 @@ steps:
   - heal: busy
   - {fault: nat, at: router, masquerade: {network: server-net}}
   - {start: [echo-server, "", 65434, --connections=0], on: server, ready: {listen: 65434}}
-  - {start: [probe, send, server, 65434, late, --wait=2s, --receive=4], on: client, as: sender, ready: {output: connected}}
+  - {start: [probe, send, server, 65434, late, --wait=3s, --receive=4], on: client, as: sender, ready: {output: connected}}
   - {fault: strict, at: router, expire: {protocol: tcp, dport: 65434, then: reset}}
   - {finish: sender, expect: {errno: ECONNRESET}}
   - heal: strict
   - {start: [echo-server, "", 65435, --connections=0], on: server, as: other, ready: {listen: 65435}}
-  - {start: [probe, send, server, 65435, late, --wait=2s, --receive=4], on: client, as: sender, ready: {output: connected}}
+  - {start: [probe, send, server, 65435, late, --wait=3s, --receive=4], on: client, as: sender, ready: {output: connected}}
   - {fault: kind, at: router, expire: {protocol: tcp, dport: 65435}}
   - {name: Linux adopts what comes from within, finish: sender, expect: {errno: null, received: 4}}
 """

@@ -91,7 +91,7 @@ def test_a_rate_is_what_tcp_gets(hosts: Bed, direction: str) -> None:
 def test_a_sender_is_not_held_up_by_its_own_delay(hosts: Bed) -> None:
     """netem lets a socket go when it delays its packets (skb_orphan_partial); so must the emulator, or TCP crawls.
 
-    50 ms one way with 64 KiB in flight or more gives over 10 Mbit/s; charged for what waits, it would have two packets at a time.
+    50 ms one way with 64 KiB in flight gives over 10 Mbit/s; charged for what waits, TCP sends two packets at a time (0.4).
     """
     client, server = hosts
     with fault(client, "slow", delay_s=0.05):

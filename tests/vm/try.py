@@ -4,7 +4,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import vm_disks, vm_machine, vm_jobs
 d=vm_disks.ready(); print(d)
 f=Path(tempfile.mkdtemp(prefix="vmrun-")); print(f)
-jobs=[vm_jobs.script("fault_table.py","tests/vm/fault_table.json",timeout_s=300), vm_jobs.script("calibration.py","1000",timeout_s=400), vm_jobs.Job("scenarios",("python3","tests/vm/guest/scenarios.py","/results/jobs/scenarios",*("scenarios/"+n+".yaml" for n in sys.argv[1:])),500)]
+jobs=[vm_jobs.scenario("scenarios/baseline.yaml"), vm_jobs.Job("scenarios",("python3","tests/vm/guest/scenarios.py","/results/jobs/scenarios",*("scenarios/"+n+".yaml" for n in sys.argv[1:])),1000), vm_jobs.script("calibration.py",timeout_s=300)]
 m=subprocess.Popen([sys.executable,"/tmp/mon.py",str(f)],stdout=open(f/"mon","w"))
 r=vm_machine.boot(d,jobs,f)
 m.wait()

@@ -24,6 +24,7 @@ CPU_SHARES = 4096  # a process weighs 1024 (cgroups, cpu.shares)
 RESULTS_BYTES = 512 * 2**20  # sparse
 BOOT_LIMIT_S = 300.0
 TAIL_LINES = 25
+REPORT = "report.json"
 # KVM only for who asks: a /dev/kvm that is there need not work (CI's own does not: "KVM internal error"), and then QEMU hangs.
 KVM = "/dev/kvm"
 KVM_WANTED = "LABCTL_VM_KVM"
@@ -134,8 +135,15 @@ def boot(disks: Disks, jobs: Sequence[Job], folder: Path, limit_s: float | None 
     if events and events[-1]["event"] == "end":
         _unpack(folder)
     report = Report(events, folder, seconds, trouble)
-    (folder / "summary.json").write_text(json.dumps(report.summary() | {"qemu": said}, indent=1) + "\n")
+    (folder / REPORT).write_text(json.dumps({"seconds": seconds, "trouble": trouble, "qemu": said}) + "\n")
     return report
+
+
+def load(folder: Path) -> Report:
+    """The report of a boot that another process did."""
+    kept = json.loads((folder / REPORT).read_text())
+    events = read_events((folder / "events.jsonl").read_text(errors="replace"))
+    return Report(events, folder, kept["seconds"], kept["trouble"])
 
 
 def _run(name: str, argv: list[str], limit_s: float, up: Callable[[], bool]) -> str:

@@ -1,4 +1,4 @@
-# ruff: noqa: E501  messages stand here as they are shown, on one line
+
 """A good file becomes the scenario that was written, with the position of everything in it."""
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 sys.path.insert(0, "/work")
 
 from labctl.errors import LabctlError
@@ -18,6 +20,8 @@ from labctl.runs import Options, run_scenario
 from labctl.standing import bring_up, take_down
 
 LAB = "vm"
+TREE = Path("/work")
+NOT_HERE = ("powerpc",)  # an emulated machine within an emulated machine is too slow, and its image is large
 
 
 def one(path: Path, out: Path) -> dict[str, Any]:
@@ -30,9 +34,19 @@ def one(path: Path, out: Path) -> dict[str, Any]:
     return {"path": str(path), "took_s": round(time.monotonic() - begun, 2), "result": result}
 
 
+def smaller_lab() -> Path:
+    """A copy of the lab beside it, without the hosts that are not brought up here."""
+    lab = yaml.safe_load((TREE / "docker-compose.yml").read_text())
+    for host in NOT_HERE:
+        del lab["services"][host]
+    path = TREE / "docker-compose.vm.yml"
+    path.write_text(yaml.safe_dump(lab))
+    return path
+
+
 def main(out: Path, paths: list[Path]) -> None:
     """Bring the lab up, run, take it down."""
-    bring_up(None, LAB, print)
+    bring_up(smaller_lab(), LAB, print)
     for path in paths:
         with (out / "results.jsonl").open("a") as file:
             file.write(json.dumps(one(path, out / "runs")) + "\n")

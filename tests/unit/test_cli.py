@@ -1,0 +1,345 @@
+"""The command line: the contract's commands and exit codes, JSON and nothing else, and never a traceback."""
+
+from __future__ import annotations
+
+import gc
+import json
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from fake_engine import COMPOSE, SCENARIO, FakeEngine, Fuse, World, in_memory
+
+import labctl.runs
+from labctl import __version__
+from labctl.cli import main
+from labctl.errors import LabError, MissingError
+
+ROOT = Path(__file__).resolve().parents[2]
+RUNS = ROOT / "tests/data/runs"
+COMMANDS = {
+    "run", "check", "explain", "list", "up", "down", "ps", "exec", "fault", "capture", "judge", "report", "doctor", "gc",
+    "schema",
+}  # fmt: skip
+
+# docker-py leaves the socket open with which it could not connect; the fixture has it collected in its own test.
+NO_DAEMON = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
+)
+
+
+@pytest.fixture
+def no_daemon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A machine on which no Docker daemon answers."""
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    yield
+    gc.collect()
+
+
+def call(*arguments: object) -> Result:
+    """Run a command line; whatever it ends in but an exit is a failure of the test."""
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert "Traceback" not in result.output
+    return result
+
+
+def test_help_has_every_command_of_the_contract() -> None:
+    """`labctl --help` lists them all, each with a sentence; `--version` says which labctl this is."""
+    text = call("--help").output
+    assert {line.split()[0] for line in text.split("Commands:")[1].splitlines() if line.strip()} >= COMMANDS
+    assert main.commands.keys() >= COMMANDS
+    assert all(command.help for command in main.commands.values())
+    assert __version__ in call("--version").output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "Usage"),
+        (("fly",), "No such command 'fly'"),
+        (("run",), "Missing argument"),
+        (("run", "x", "--jobs", "0"), "0 is not in"),
+        (("run", "x", "--seed", "-1"), "-1 is not in"),
+        (("run", "none.yaml"), "none.yaml:1:1: "),
+        (("check", "none.yaml"), "none.yaml:1:1: "),
+        (("explain", "none.yaml"), "none.yaml:1:1: "),
+        (("explain", ROOT), f"{ROOT}:1:1: "),
+        (("run", "x.yaml", "--set", "novalue"), "--set novalue: write NAME=VALUE"),
+        (("run", "x.yaml", "--set", "=v"), "--set =v: write NAME=VALUE"),
+        (("judge", "none"), "does not exist"),
+        (("check", ROOT / "labctl"), "there is no scenario in the folder"),
+        (("list", "--errno", "ENOENT"), "no scenario is like that"),
+    ],
+)
+def test_a_wrong_command_line_is_exit_2_and_says_why(arguments: tuple[object, ...], words: str) -> None:
+    """A command, option, file or folder that cannot be: exit 2 and what is wrong, on stderr."""
+    result = call(*arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr or (not arguments and words in result.output)
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Path:
+    """The scenario of the fake engine, with its compose file."""
+    (tmp_path / "compose.yml").write_text(COMPOSE, encoding="utf-8")
+    (tmp_path / "s.yaml").write_text(SCENARIO, encoding="utf-8")
+    return tmp_path / "s.yaml"
+
+
+def test_check_says_how_many_are_right_or_all_that_is_wrong(scenario: Path, tmp_path: Path) -> None:
+    """Right scenarios are counted; of wrong ones all problems of all files are told by line and column."""
+    assert call("check", scenario).output == "1 scenario checked, no problem\n"
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.yaml").write_text(SCENARIO.replace("on: client", "on: klient"), encoding="utf-8")
+    result = call("check", tmp_path)
+    assert result.exit_code == 2
+    lines = result.stderr.splitlines()
+    assert [line.split(":")[0] for line in lines] == [str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml")]
+    assert all("did you mean client?" in line for line in lines)
+
+
+def test_explain_and_list_and_schema_need_no_docker(scenario: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything left of the runner works without Docker: plans in words and JSON, the catalogue, the schema."""
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent")
+    assert "iptables" in call("explain", scenario).output
+    assert json.loads(call("explain", scenario, "--json").output)["hosts"][0]["name"] == "server"
+    assert json.loads(call("list", scenario, "--json").output)[0]["name"] == "fake"
+    assert call("list", "--errno", "econnrefused", "--fault", "reject").output.startswith("firewall")
+    assert "properties" in json.loads(call("schema").output)
+
+
+Engines = list[FakeEngine]
+
+
+@pytest.fixture
+def engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engines]:
+    """In place of Docker hosts in memory; the engines that were made, in order."""
+    made: Engines = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def make(*_: object) -> FakeEngine:
+        root = tmp_path / f"agents{len(made)}"
+        root.mkdir()
+        made.append(FakeEngine(World(Fuse(), root)))
+        return made[-1]
+
+    monkeypatch.setattr(labctl.runs, "_docker", make)
+    with in_memory(monkeypatch):
+        yield made
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_run_that_passes_is_exit_0_with_its_files(scenario: Path, tmp_path: Path, engines: Engines) -> None:
+    """Exit 0, a summary for people, and a run directory with everything in it."""
+    result = call(
+        "run", scenario, "--out", tmp_path / "runs", "--junit", tmp_path / "deep/all.xml", "--seed", 9
+    )
+    assert result.exit_code == 0, result.output
+    assert "fake: pass" in result.output
+    (run,) = (tmp_path / "runs").iterdir()
+    assert {"result.json", "report.html", "junit.xml", "plan.json", "events.jsonl", "scenario.yaml"} <= {
+        p.name for p in run.iterdir()
+    }
+    assert json.loads((run / "result.json").read_text())["seed"] == 9
+    assert (tmp_path / "deep/all.xml").read_text().startswith("<?xml")
+    assert engines[0].downs == 1
+
+
+def test_json_is_the_result_and_nothing_else(scenario: Path, tmp_path: Path, engines: Engines) -> None:
+    """With --json stdout is the result as result.json holds it; one run is an object, several are a list."""
+    one = call("run", scenario, "--json", "--out", tmp_path / "runs")
+    value = json.loads(one.stdout)
+    (run,) = (tmp_path / "runs").iterdir()
+    assert value == json.loads((run / "result.json").read_text())
+    assert one.stderr == ""
+    shutil.copy(scenario, tmp_path / "t.yaml")
+    several = json.loads(
+        call("run", scenario, tmp_path / "t.yaml", "--json", "--out", tmp_path / "runs").stdout
+    )
+    assert [v["verdict"] for v in several] == ["pass", "pass"]
+    assert len(engines) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "prepare", "code", "words"),
+    [
+        (SCENARIO.replace("errno: null", "errno: EPIPE"), None, 1, "errno: expected EPIPE, got success"),
+        (SCENARIO, lambda e: setattr(e.world, "packets", 0), 4, "touched no packet"),
+        (SCENARIO, lambda e: e.deaths.append("the host server ended by itself"), 4, "the host server ended by itself"),
+    ],
+)  # fmt: skip
+def test_the_verdict_is_the_exit_code(
+    scenario: Path,
+    tmp_path: Path,
+    engines: Engines,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    prepare: Any,
+    code: int,
+    words: str,
+) -> None:
+    """A failed expectation is 1, a broken run or an untouched fault 4, each with the reason in the summary."""
+    scenario.write_text(text, encoding="utf-8")
+    make = labctl.runs._docker
+
+    def made(*arguments: Any) -> Any:
+        engine = make(*arguments)
+        if prepare:
+            prepare(engine)
+        return engine
+
+    monkeypatch.setattr(labctl.runs, "_docker", made)
+    result = call("run", scenario, "--out", tmp_path / "runs")
+    assert result.exit_code == code
+    assert words in " ".join(result.output.split())
+    assert engines[0].downs == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(MissingError("no Docker daemon answers"), 3), (LabError("it broke"), 4)]
+)
+def test_what_stops_a_run_before_it_begins_is_its_exit_code(
+    scenario: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    code: int,
+    engines: Engines,
+) -> None:
+    """No Docker is 3, a lab that cannot be is 4: said on stderr, and nothing is made in the output folder."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(labctl.runs, "_docker", fail)
+    result = call("run", scenario, "--out", tmp_path / "runs", "--json")
+    assert (result.exit_code, result.stderr) == (code, f"labctl: {error}\n")
+    assert json.loads(result.stdout) == []
+    assert not (tmp_path / "runs").exists()
+    assert engines == []
+
+
+def test_a_mistake_in_one_of_several_starts_none(scenario: Path, tmp_path: Path, engines: Engines) -> None:
+    """All scenarios are checked before the first is started."""
+    (tmp_path / "wrong.yaml").write_text(SCENARIO.replace("probe", "prob"), encoding="utf-8")
+    result = call("run", scenario, tmp_path / "wrong.yaml", "--out", tmp_path / "runs")
+    assert (result.exit_code, engines) == (2, [])
+    assert "did you mean probe?" in result.stderr
+
+
+def test_set_changes_a_parameter_and_is_recorded(scenario: Path, tmp_path: Path, engines: Engines) -> None:
+    """--set replaces a parameter for this run, and judging again needs no such option; an unknown one is exit 2."""
+    text = SCENARIO.replace("steps:", "params: {port: 80}\nsteps:").replace(
+        "connect, server, 80", 'connect, server, "${port}"'
+    )
+    scenario.write_text(text, encoding="utf-8")
+    out = tmp_path / "runs"
+    assert call("run", scenario, "--set", "port=81", "--out", out).exit_code == 0
+    assert engines[0].processes[-1].argv[-1] == "81"
+    (run,) = out.iterdir()
+    assert call("judge", run).exit_code == 0
+    result = call("run", scenario, "--set", "prot=81", "--out", out)
+    assert (result.exit_code, "prot" in result.stderr) == (2, True)
+
+
+def test_out_that_cannot_be_made_is_exit_4(scenario: Path, tmp_path: Path, engines: Engines) -> None:
+    """A file in place of the output folder: exit 4 and which, and no engine was asked for anything."""
+    (tmp_path / "file").write_text("")
+    result = call("run", scenario, "--out", tmp_path / "file")
+    assert result.exit_code == 4
+    assert f"{tmp_path / 'file'}" in result.stderr
+    assert "cannot be written: Not a directory" in result.stderr
+    assert all(engine.world.fuse.passed == [] for engine in engines)
+
+
+def test_an_interrupt_is_exit_130_and_begins_no_other(
+    scenario: Path, tmp_path: Path, engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the first of two runs: its result is saved as interrupted, the second is not begun, exit 130."""
+    from fake_engine import interrupt_driver
+
+    shutil.copy(scenario, tmp_path / "t.yaml")
+    make = labctl.runs._docker
+
+    def made(*arguments: Any) -> Any:
+        engine = make(*arguments)
+        engine.world.fuse.at, engine.world.fuse.bad = "engine.start.python3", interrupt_driver
+        return engine
+
+    monkeypatch.setattr(labctl.runs, "_docker", made)
+    result = call("run", scenario, tmp_path / "t.yaml", "--out", tmp_path / "runs")
+    assert result.exit_code == 130
+    assert len(engines) == 1
+    (run,) = [p for p in (tmp_path / "runs").iterdir() if p.is_dir()]
+    assert json.loads((run / "result.json").read_text())["interrupted"] is True
+    assert engines[0].downs == 1
+
+
+def test_judge_and_report_work_from_the_record_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recorded run is judged with its exit code, and its page is written again, with no Docker anywhere."""
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent")
+    shutil.copytree(RUNS / "firewall", tmp_path / "run")
+    assert json.loads(call("judge", tmp_path / "run", "--json").stdout)["verdict"] == "pass"
+    assert "firewall: pass" in call("judge", tmp_path / "run").output
+    assert call("judge", RUNS / "report-firewall").exit_code == 1
+    assert call("report", tmp_path / "run").output == f"{tmp_path / 'run/report.html'}\n"
+    assert "<html" in (tmp_path / "run/report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("command", ["judge", "report"])
+def test_a_folder_that_is_no_run_is_exit_4(tmp_path: Path, command: str) -> None:
+    """A folder without a record, or with half a one: exit 4 and which file, no traceback."""
+    result = call(command, tmp_path)
+    assert (result.exit_code, "events.jsonl cannot be read" in result.stderr) == (4, True)
+    (tmp_path / "events.jsonl").write_text("half a li", encoding="utf-8")
+    result = call(command, tmp_path)
+    assert (result.exit_code, "this line is no JSON" in result.stderr) == (4, True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("ps",),
+        ("gc",),
+        ("up",),
+        ("down", "x"),
+        ("exec", "a", "b"),
+        ("fault", "list"),
+        ("capture", "a", "-o", "x"),
+    ],
+)
+@NO_DAEMON
+@pytest.mark.usefixtures("no_daemon")
+def test_without_docker_a_command_that_needs_it_is_exit_3(arguments: tuple[str, ...]) -> None:
+    """No daemon: exit 3, and one line on stderr that says what to do."""
+    result = call(*arguments)
+    assert result.exit_code == 3
+    assert result.stderr.startswith("labctl: no Docker daemon answers; start it")
+    assert result.stdout == ""
+
+
+@NO_DAEMON
+@pytest.mark.usefixtures("no_daemon")
+def test_doctor_goes_on_where_something_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without Docker, doctor still lists what it looked at, with cost and cure, in words and in JSON, and exits with 3."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    result = call("doctor")
+    assert result.exit_code == 3
+    assert "✗ Docker engine" in result.output
+    found = {f["what"]: f for f in json.loads(call("doctor", "--json").stdout)}
+    assert found["Python"]["ok"] is True
+    assert found["Docker engine"]["cure"]
+    assert found["Docker Compose"]["ok"] is False
+
+
+def test_control_characters_in_a_message_are_shown_and_not_obeyed(tmp_path: Path) -> None:
+    """A file's name with terminal escapes in it cannot write to the terminal through an error."""
+    result = call("check", tmp_path / "\x1b[31mred.yaml")
+    assert result.exit_code == 2
+    assert "\x1b" not in result.stderr
