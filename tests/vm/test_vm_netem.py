@@ -32,7 +32,8 @@ def passed(result: dict[str, Any], where: object) -> None:
 @guest("fresh", scenario="scenarios/baseline.yaml")
 def test_a_fresh_lab_works_on_docker_26_by_way_of_the_command_line(report: Report) -> None:
     job = report.job("baseline")
-    assert job["exit"] == 0, f"labctl run ended with {job['exit']} after {job['seconds']}s:\n{job['err'][-2000:]}{job['out'][-3000:]}"
+    said = f"{job['err'][-2000:]}{job['out'][-3000:]}"
+    assert job["exit"] == 0, f"labctl run ended with {job['exit']} after {job['seconds']}s:\n{said}"
     result = json.loads(job["out"])
     passed(result, report.folder / "results/jobs/baseline")
     assert result["environment"]["docker"].startswith("26.")
@@ -40,10 +41,8 @@ def test_a_fresh_lab_works_on_docker_26_by_way_of_the_command_line(report: Repor
 
 @pytest.fixture(scope="session")
 def results(report: Report) -> dict[str, dict[str, Any]]:
-    """Path -> what guest/scenarios.py wrote of it; what it did not get to is not in there."""
-    lines = report.folder / "results/jobs/scenarios/results.jsonl"
-    found = [json.loads(line) for line in lines.read_text().splitlines()] if lines.exists() else []
-    return {entry["path"]: entry for entry in found}
+    """Path -> result, of the scenarios that came to an end in the guest."""
+    return {event["id"]: event["result"] for event in report.events if event["event"] == "scenario"}
 
 
 @pytest.mark.parametrize(
@@ -53,7 +52,7 @@ def test_the_scenario_passes_with_netem(path: str, report: Report, results: dict
     if path not in results:
         job = report.job("scenarios")
         pytest.fail(f"the guest did not get to it; its last words: {job['exit']} {(job['err'] + job['out'])[-3000:]}")
-    result = results[path]["result"]
+    result = results[path]
     passed(result, report.folder / "results/jobs/scenarios/runs")
     backends = {fault["name"]: fault["backend"] for fault in result["faults"] if fault["kind"] == "link"}
     assert set(backends.values()) <= {"netem"}, f"not all by netem: {backends}"

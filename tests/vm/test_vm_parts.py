@@ -116,7 +116,7 @@ END = {"event": "end", "uptime_s": 20.0}
         ([INIT, {"event": "broken", "error": "RuntimeError: dockerd ended with 1"}, END], "", "dockerd ended with 1"),
     ],
 )
-def test_a_guest_that_does_not_come_to_its_end_says_where_it_was(events: list[dict[str, object]], serial: str, said: str) -> None:
+def test_a_guest_that_does_not_end_says_where_it_was(events: list[dict[str, object]], serial: str, said: str) -> None:
     trouble = diagnose(events, "qemu: terminating on signal 15", f"first line\n{serial}", 60)
     assert trouble is not None
     assert said in trouble

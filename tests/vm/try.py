@@ -4,11 +4,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 import vm_disks, vm_machine, vm_jobs
 d=vm_disks.ready(); print(d)
 f=Path(tempfile.mkdtemp(prefix="vmrun-")); print(f)
-jobs=[vm_jobs.scenario("scenarios/baseline.yaml"), vm_jobs.Job("scenarios",("python3","tests/vm/guest/scenarios.py","/results/jobs/scenarios",*("scenarios/"+n+".yaml" for n in sys.argv[1:])),1000), vm_jobs.script("calibration.py",timeout_s=300)]
+jobs=[vm_jobs.Job("scenarios",("python3","-X","importtime","tests/vm/guest/scenarios.py","/results/jobs/scenarios",*("scenarios/"+n+".yaml" for n in sys.argv[1:])),500)]
 m=subprocess.Popen([sys.executable,"/tmp/mon.py",str(f)],stdout=open(f/"mon","w"))
 r=vm_machine.boot(d,jobs,f)
 m.wait()
-print((f/"summary.json").read_text()); print((f/"mon").read_text())
+print(r.summary()); print((f/"mon").read_text())
 for e in r.events:
     if e["event"]=="job":
         print(e["id"],e["exit"],e["seconds"],e["err"][-1500:])

@@ -22,8 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from docker import APIClient
-
 from labctl.engines.docker import connect
 from labctl.engines.images import ensure, fingerprint
 
@@ -118,9 +116,7 @@ def _only_one(path: Path) -> Iterator[None]:
 
 
 def _make_root(out: Path) -> None:
-    made = subprocess.run(
-        ["docker", "create", GUEST_IMAGE], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False
-    )
+    made = subprocess.run(["docker", "create", GUEST_IMAGE], capture_output=True, text=True, check=False)
     if made.returncode:
         raise VmError(f"a container of {GUEST_IMAGE} could not be created: {made.stderr.strip()}")
     container = made.stdout.strip()

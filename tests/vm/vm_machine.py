@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labctl.engines.docker import connect
 from vm_disks import QEMU_IMAGE, Disks, VmError
 from vm_jobs import Job, as_json, pack
+
+from labctl.engines.docker import connect
 
 MEMORY_MIB = 4096
 CPU_SHARES = 4096  # a process weighs 1024 (cgroups, cpu.shares)
@@ -65,7 +66,8 @@ def container_argv(
     """The `docker run` around QEMU. It ends with QEMU, with the time limit, or with whoever holds its standard input."""
     return [
         "docker", "run", "--rm", "--interactive", f"--name={name}", "--label=labctl.vm=1", "--network=none",
-        "--cap-drop=ALL", "--cap-add=DAC_OVERRIDE", *options, f"--volume={disks.root}:/disks/root:ro", f"--volume={disks.docker}:/disks/docker:ro",
+        "--cap-drop=ALL", "--cap-add=DAC_OVERRIDE", *options,
+        f"--volume={disks.root}:/disks/root:ro", f"--volume={disks.docker}:/disks/docker:ro",
         f"--volume={run}:/run/vm", QEMU_IMAGE, "run-qemu", f"{limit_s:g}", *qemu,
     ]  # fmt: skip
 
@@ -107,7 +109,7 @@ class Report:
 
     def summary(self) -> dict[str, Any]:
         """The times, for people."""
-        jobs = {e["id"]: e["seconds"] for e in self.events if e["event"] == "job"}
+        jobs = {e["id"]: e["seconds"] for e in self.events if e["event"] in ("job", "scenario")}
         boot = {name: self.at(name) for name in ("init", "docker", "end")}
         return {"seconds": round(self.seconds, 1), **boot, "jobs": jobs, "trouble": self.trouble}
 

@@ -1,4 +1,4 @@
-"""In the guest: run scenarios one after the other on one standing lab, in one process; a JSON line for each as it ends.
+"""In the guest: run scenarios one after the other on one standing lab, in one process; an event for each as it ends.
 
 A fresh lab and a fresh Python for each would double the time under emulation; that path is tested by a job of its own.
 """
@@ -6,6 +6,7 @@ A fresh lab and a fresh Python for each would double the time under emulation; t
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -31,7 +32,8 @@ def one(path: Path, out: Path) -> dict[str, Any]:
         _, result = run_scenario(path, Options(out, lab=LAB, seed=1), lambda *_: None)
     except LabctlError as error:
         result = {"scenario": path.stem, "verdict": "error", "reason": str(error), "steps": [], "faults": []}
-    return {"path": str(path), "took_s": round(time.monotonic() - begun, 2), "result": result}
+    took_s = round(time.monotonic() - begun, 2)
+    return {"event": "scenario", "id": str(path), "seconds": took_s, "result": result}
 
 
 def smaller_lab() -> Path:
@@ -46,10 +48,11 @@ def smaller_lab() -> Path:
 
 def main(out: Path, paths: list[Path]) -> None:
     """Bring the lab up, run, take it down."""
+    begun = time.monotonic()
     bring_up(smaller_lab(), LAB, print)
+    print(f"the lab is up after {time.monotonic() - begun:.1f} s", flush=True)
     for path in paths:
-        with (out / "results.jsonl").open("a") as file:
-            file.write(json.dumps(one(path, out / "runs")) + "\n")
+        os.write(int(os.environ["EVENTS_FD"]), (json.dumps(one(path, out / "runs")) + "\n").encode())
     take_down(LAB)
 
 

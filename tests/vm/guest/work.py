@@ -94,17 +94,20 @@ def start_docker() -> None:
     wait_for("dockerd", docker_answers, dockerd)
 
 
-def do(job: dict[str, Any]) -> Event:
-    """Run one job to its end or its limit; never raises for what the job does."""
+def do(job: dict[str, Any], events: int) -> Event:
+    """Run one job to its end or its limit; never raises for what the job does.
+
+    A job may write events of its own, JSON lines, to the file descriptor that EVENTS_FD names.
+    """
     begun = time.monotonic()
     folder = RESULTS / "jobs" / job["id"]
     folder.mkdir(parents=True)
     files = folder / "out", folder / "err"
-    env = {**os.environ, **job["env"], "RESULTS": str(folder)}
+    env = {**os.environ, **job["env"], "RESULTS": str(folder), "EVENTS_FD": str(events)}
     with files[0].open("wb") as out, files[1].open("wb") as err:
         child = subprocess.Popen(
-            job["argv"], stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=env, start_new_session=True
-        )
+            job["argv"], stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=env, start_new_session=True, pass_fds=(events,)
+        )  # fmt: skip
         try:
             exit_: int | None = child.wait(job["timeout_s"])
         except subprocess.TimeoutExpired:
@@ -125,7 +128,7 @@ def hand_back(disk: Path) -> None:
     os.sync()
 
 
-def serve(work: dict[str, Any], write: Write) -> None:
+def serve(work: dict[str, Any], write: Write, events: int) -> None:
     """Docker, then the jobs; a job that breaks is an event and does not stop the next."""
     write({"event": "init", "uptime_s": uptime_s(), "kernel": os.uname().release})
     start_docker()
@@ -133,10 +136,11 @@ def serve(work: dict[str, Any], write: Write) -> None:
     for job in work["jobs"]:
         print(f"work: {job['id']}", flush=True)
         write({"event": "begin", "id": job["id"], "uptime_s": uptime_s()})
-        write(do(job))
+        write(do(job, events))
     if work.get("shell"):
-        os.environ["PS1"] = "labctl-vm# "
-        subprocess.run(["setsid", "-c", "sh"], check=False)
+        os.environ |= {"PS1": "labctl-vm# ", "TERM": "linux"}
+        with Path("/dev/ttyS0").open("r+b", buffering=0) as console:
+            subprocess.run(["setsid", "-c", "sh", "-i"], stdin=console, stdout=console, stderr=console, check=False)
 
 
 def main(disk: Path) -> None:
@@ -147,7 +151,7 @@ def main(disk: Path) -> None:
             events.write(json.dumps(event) + "\n")
 
         try:
-            serve(json.loads(JOBS.read_text()), write)
+            serve(json.loads(JOBS.read_text()), write, events.fileno())
         except Exception as error:
             write({"event": "broken", "error": f"{type(error).__name__}: {error}"})
         hand_back(disk)
