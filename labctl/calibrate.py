@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from labctl.linkbed import BedAgent, bed
+from labctl.engines.bed import BedAgent, bed
 
 PORT = 7
 BULK_PORT = 5001
@@ -127,6 +127,12 @@ def measure_rate(client: BedAgent, server: BedAgent, seconds: float, skip_s: flo
     client.run(BULK, server.address, str(seconds), timeout_s=seconds + 60)
     found: float = sink.end()["bps"]
     return found
+
+
+def overflowed(host: BedAgent) -> int:
+    """Datagrams that a host's own sockets had no room for: a busy machine's loss, not the link's."""
+    rows = [line.split() for line in host.shell("cat", "/proc/net/snmp").splitlines() if line.startswith("Udp:")]
+    return int(dict(zip(*rows, strict=True))["RcvbufErrors"])
 
 
 @dataclass(frozen=True)

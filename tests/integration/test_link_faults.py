@@ -14,7 +14,7 @@ import pytest
 
 from labctl.calibrate import BULK, ECHO, ECHO_SERVER, Sink, measure_chance, measure_delays, measure_rate
 from labctl.errors import LabError
-from labctl.linkbed import DEVICE, BedAgent, bed
+from labctl.engines.bed import DEVICE, BedAgent, bed
 
 Bed = tuple[BedAgent, BedAgent]
 
