@@ -84,6 +84,8 @@ def add(lab_name: str | None, host: str, name: str | None, fault: Fault) -> tupl
         plan: FaultPlan = fault.plan(lab.site(host), chosen)
     except Impossible as error:
         raise UsageError(str(error)) from None
+    if plan.engine is not None:
+        raise UsageError(f"{fault.kind} is made by the engine and only in a scenario; by hand write `docker {plan.engine}`")
     with _resident(engine, lab, host) as agent:
         request = bind(plan.request(), agent.devices)
         note = {"kind": fault.kind, **fault.model_dump(mode="json", by_alias=True, exclude_defaults=True)}
