@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 
 from labctl.calibrate import ECHO, ECHO_SERVER, Row, Sink, calibrate, measure_chance, measure_rate, overflowed
-from labctl.engines.bed import BedAgent, bed
+from labctl.linkbed import BedAgent, bed
 
 PLACE_MS = 10.0
 ROUNDS = 20

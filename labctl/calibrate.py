@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from labctl.engines.bed import BedAgent, bed
+from labctl.linkbed import BedAgent, bed
 
 PORT = 7
 BULK_PORT = 5001
