@@ -76,6 +76,10 @@ def main() -> None:
     "--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else, on stdout."
 )
 @click.option(
+    "--link-backend", type=click.Choice(["auto", "netem", "nfqueue"]), default="auto", show_default=True,
+    help="What makes link faults: the kernel's netem or our emulator.",
+)  # fmt: skip
+@click.option(
     "--markdown",
     type=click.Path(path_type=Path),
     help="Also write a Markdown summary, for a pull request or a CI job.",
@@ -85,12 +89,12 @@ def main() -> None:
 )
 def run(
     paths: tuple[Path, ...], sets: tuple[str, ...], jobs: int, out: Path, lab: str | None, keep: bool,
-    junit: Path | None, markdown: Path | None, as_json: bool, seed: int | None,
+    junit: Path | None, markdown: Path | None, as_json: bool, seed: int | None, link_backend: str,
 ) -> None:  # fmt: skip
     """Run scenarios, or folders of them, and judge what was seen."""
     from labctl.runs import Options, exit_code, find_scenarios, prepare
 
-    options = Options(out, overrides(sets), lab, keep, seed)
+    options = Options(out, overrides(sets), lab, keep, seed, link_backend)
     files = find_scenarios(paths)
     check_all(files, options.overrides, prepare)
     console = console_for(as_json)

@@ -49,6 +49,7 @@ class Request:
     loaded: Loaded
     lab_path: Path
     seed: int
+    link_backend: str = "auto"
     overrides: Mapping[str, str] = field(default_factory=dict)
     standing: bool = False
     keep: bool = False
@@ -121,7 +122,9 @@ def _bring_up(request: Request, engine: Engine, record: RunDirectory, run: str, 
         lab = from_compose(config, request.lab_path)
         planned = _up(config, lab, scenario, engine, record, say)
     stays = request.standing or request.keep
-    session = Session(planned, engine, record, run, seed=request.seed, release=(lambda: None) if stays else engine.release)
+    session = Session(planned, engine, record, run, request.seed, request.link_backend)
+    if not stays:
+        session.release = engine.release
     session.open_agents(stack, set_routes=True)
     record.event(
         "environment", environment={**engine.environment(), **session.environment, "labctl": __version__}
@@ -181,13 +184,14 @@ class Session:
     engine: Engine
     record: RunDirectory
     run: str
+    seed: int = 0
+    link_backend: str = "auto"
     agents: dict[str, AgentClient] = field(default_factory=dict)
     programs: dict[str, Running] = field(default_factory=dict)
     applied: dict[tuple[str, str], FaultPlan] = field(default_factory=dict)
     host_faults: dict[str, HostFaults] = field(default_factory=dict)
     fault_steps: dict[tuple[str, str], int] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
-    seed: int = 0
     release: Callable[[], None] = lambda: None
 
     # -- step 3 -----------------------------------------------------------------------------------------------------
@@ -203,6 +207,7 @@ class Session:
         hellos = self._everywhere(self._greet, self.plan.hosts)
         if set_routes:
             self._everywhere(self._set_routes, self.plan.hosts)
+        self._prepare_links()
         self.environment["agent_rss_kib"] = max(hello["rss_kib"] for hello in hellos)
         self.record.event(
             "lab-up",
@@ -216,6 +221,29 @@ class Session:
                 for host in self.plan.hosts
             ],
         )
+
+    def _prepare_links(self) -> None:
+        """Find out which backend link faults will have, before there is any, and make the hosts ready for it.
+
+        Raises MissingError when the scenario has link faults and neither backend can make them here.
+        """
+        faults = [fault for step in self.plan.steps for fault in step.faults]
+        sites = list(dict.fromkeys(fault.host for fault in faults if fault.request()["type"] == "link"))
+        if not sites:
+            self.environment["netem"] = self.agents[self.plan.hosts[0]].call("netem")
+            return
+        found = self._everywhere(lambda host: self.agents[host].call("capabilities"), sites)
+        self.environment["netem"] = all(can["netem"] for can in found)
+        wanted = ("netem", "nfqueue") if self.link_backend == "auto" else (self.link_backend,)
+        for host, can in zip(sites, found, strict=True):
+            if not any(can[backend] for backend in wanted):
+                why = "; ".join(can["reasons"].get(backend, f"no {backend}") for backend in wanted)
+                raise MissingError(f"link faults at {host} need {' or '.join(wanted)}: {why}")
+        if self.environment["netem"] and self.link_backend != "nfqueue":
+            self._everywhere(lambda host: self.agents[host].call("offloads", devices=self._devices(host)), self.plan.hosts)
+
+    def _devices(self, host: str) -> list[str]:
+        return list(self.agents[host].devices.values())
 
     def _greet(self, host: str) -> dict[str, Any]:
         return self.agents[host].greet(dict(self.plan.lab.hosts[host].addresses or {}))
@@ -431,6 +459,7 @@ class Session:
         agent = self.agents[fault.host]
         request = bind(fault.request(), agent.devices)
         if request["type"] == "link":
+            request["backend"] = self.link_backend
             request["seed"] = crc32(f"{self.seed}/{fault.host}/{fault.name}".encode())
         maker = self._maker(fault)
         asked = self.record.now()

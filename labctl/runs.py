@@ -36,6 +36,7 @@ class Options:
     lab: str | None = None
     keep: bool = False
     seed: int | None = None
+    link_backend: str = "auto"
 
 
 def find_scenarios(paths: Sequence[Path]) -> list[Path]:
@@ -112,7 +113,7 @@ def run_scenario(
     record = RunDirectory.create(options.out, run, observe)
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(2**31)
     request = Request(
-        loaded, lab_path(loaded), seed, dict(options.overrides), options.lab is not None, options.keep
+        loaded, lab_path(loaded), seed, options.link_backend, dict(options.overrides), options.lab is not None, options.keep
     )
     try:
         execute(request, engine, record, run)

@@ -34,7 +34,7 @@ from .journal import Journal
 from .link import LinkAction, Links
 from .linksweep import sweep
 from .offload import Offloads
-from .probes import capabilities
+from .probes import capabilities, netem
 from .reset import Reset
 from .sockets import is_bound, sockets
 from .timeline import Schedule, Timeline
@@ -86,7 +86,8 @@ class Agent:
             "sample": self.sample, "capture_start": self.capture_start,
             "capture_finish": self.capture_finish, "capture_stop": self.capture_stop,
             "dissect_start": self.dissect_start, "dissect": self.dissect, "rulesets": self.rulesets,
-            "capabilities": self.capabilities, "offloads": self.offloads, "sweep": self.sweep, "routes": self.routes,
+            "capabilities": self.capabilities, "netem": self.netem, "offloads": self.offloads,
+            "sweep": self.sweep, "routes": self.routes,
         }  # fmt: skip
 
     def serve(self, line: str) -> None:
@@ -209,6 +210,10 @@ class Agent:
         if not found["netem"] and found["nfqueue"]:
             self.links.spares.warm()
         return found
+
+    def netem(self) -> bool:
+        """Whether this kernel has netem."""
+        return netem() != "none"
 
     def sweep(self) -> list[dict[str, Any]]:
         """Remove what link faults of an agent that was killed left here; see `labctl.agent.linksweep`."""

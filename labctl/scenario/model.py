@@ -446,7 +446,7 @@ class _FaultStep(Step):
     def timeline(self) -> dict[str, float | int] | None:
         """When it is in place, as the agent's timeline has it; None for a fault that simply begins now."""
         if self.after is None and self.for_ is None:
-            return None
+            return {} if getattr(self.spec, "ramp", None) is not None else None
         given = {"after_s": self.after, "for_s": self.for_, "every_s": self.every, "times": self.times}
         return {name: value for name, value in given.items() if value is not None}
 

@@ -234,6 +234,7 @@ class _HostAgent(agent_main.Agent):
 
     def __init__(self, host: str, world: World, write: Callable[[dict[str, Any]], None]) -> None:
         super().__init__(write)
+        self.ops["netem"] = lambda: False  # the real one asks the kernel of the machine that the tests run on
         self.ops = {name: self._fused(host, name, op, world) for name, op in self.ops.items()}
 
     def _fused(self, host: str, name: str, op: Callable[..., Any], world: World) -> Callable[..., Any]:

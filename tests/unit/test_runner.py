@@ -39,6 +39,7 @@ AGENT_POINTS = [
         for op in ("hello", "routes", "capture_start", "dissect_start", "sample")
         for host in ("server", "client")
     ),
+    "agent.server.netem",
     "agent.server.wait_bound",
     "agent.server.apply",
     "agent.client.apply",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import vm_disks
 import vm_machine
-from vm_jobs import Job, as_json, pack
+from vm_jobs import Job, as_json
 
 from labctl.standing import build_images
 
@@ -20,7 +20,8 @@ SHELL_LIMIT_S = 8 * 3600.0
 def run(jobs: list[Job]) -> int:
     """Do jobs, print what they said, and tell where the files are; the first exit status that is not 0."""
     folder = Path(tempfile.mkdtemp(prefix="labctl-vm-"))
-    report = vm_machine.boot(disks(), jobs, folder)
+    ready = disks()
+    report = vm_machine.boot(ready, jobs, folder)
     worst = 0
     for job in jobs:
         done = report.job(job.id)
@@ -35,7 +36,8 @@ def shell() -> int:
     """A shell on this terminal until it ends."""
     with tempfile.TemporaryDirectory(prefix="labctl-vm-") as scratch:
         folder = Path(scratch)
-        pack(folder / "tree.tar", as_json([], shell=True))
+        ready = disks()
+        vm_machine.make_tree(folder, as_json([], shell=True))
         (folder / "events.jsonl").touch()
         with (folder / "results.tar").open("wb") as results:
             results.truncate(vm_machine.RESULTS_BYTES)
@@ -43,7 +45,7 @@ def shell() -> int:
         qemu = vm_machine.qemu_argv(shell=True)
         name = f"labctl-vm-shell-{os.getpid()}"
         vm_disks.say("it takes half a minute to a shell; `exit` powers it off")
-        argv = vm_machine.container_argv(name, disks(), folder, SHELL_LIMIT_S, qemu, options)
+        argv = vm_machine.container_argv(name, ready, folder, SHELL_LIMIT_S, qemu, options)
         return subprocess.run(argv, check=False).returncode
 
 

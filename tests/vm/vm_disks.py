@@ -121,22 +121,22 @@ def _make_root(out: Path) -> None:
         raise VmError(f"a container of {GUEST_IMAGE} could not be created: {made.stderr.strip()}")
     container = made.stdout.strip()
     try:
-        _pipe(["docker", "export", container], _in_container(out, "make-root"))
+        pipe(["docker", "export", container], in_container(QEMU_IMAGE, out, "make-root"))
     finally:
         subprocess.run(["docker", "rm", container], stdout=subprocess.DEVNULL, check=False)
 
 
 def _make_docker(out: Path, images: Sequence[str]) -> None:
-    _pipe(["docker", "save", *images], _in_container(out, "make-docker", *DOCKER_IN_DOCKER))
+    pipe(["docker", "save", *images], in_container(QEMU_IMAGE, out, "make-docker", *DOCKER_IN_DOCKER))
 
 
-def _in_container(out: Path, command: str, *options: str) -> list[str]:
-    return [
-        "docker", "run", "--rm", "--interactive", "--network=none", f"--volume={out}:/out", *options, QEMU_IMAGE, command,
-    ]  # fmt: skip
+def in_container(image: str, out: Path, command: str, *options: str) -> list[str]:
+    """The `docker run` of one of disk/'s scripts, which reads its input and writes to `out`."""
+    volume = f"--volume={out}:/out"
+    return ["docker", "run", "--rm", "--interactive", "--network=none", volume, *options, image, command]
 
 
-def _pipe(source: list[str], sink: list[str]) -> None:
+def pipe(source: list[str], sink: list[str]) -> None:
     """Run `source | sink`. Raises VmError with what they said when either fails or takes too long."""
     with (
         tempfile.TemporaryFile() as said,
