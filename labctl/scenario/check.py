@@ -159,6 +159,11 @@ def _fault(name: str, hosts: tuple[str, ...], spec: Fault, line: int, now: _Now)
             spec.plan(now.lab.site(host), name)
         except Impossible as error:
             yield (spec.kind,), str(error)
+    if known:
+        try:
+            spec.check_places([now.lab.site(host) for host in dict.fromkeys(hosts)])
+        except Impossible as error:
+            yield (spec.kind,), str(error)
 
 
 def _mention(spec: Fault, host: str) -> Loc:
