@@ -31,6 +31,7 @@ PRELOAD = "/usr/local/lib/labctl/pcap_timeout.so"
 UPDATE_MS = 1
 SENTINEL_TIMEOUT_S = 5.0
 RESEND_S = 0.5
+END_TIMEOUT_S = 5.0
 POLL_S = 0.002
 BUFFER_MIB = 16
 
@@ -165,13 +166,20 @@ class Capture:
         return f"labctl sentinel {which} {self.token} {name};".encode()
 
     def _end(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
-            try:
-                self._process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
+        """Interrupt dumpcap and wait until it has closed its file and said what the kernel dropped.
+
+        It closes the file, then counts, then gives its rings back, which takes the kernel some 100 ms for each interface
+        and is nothing to wait for.
+        """
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.send_signal(signal.SIGINT)
+        deadline = time.monotonic() + END_TIMEOUT_S
+        while self._process.poll() is None and len(_COUNTS.findall(self._said())) < len(self.interfaces):
+            if time.monotonic() > deadline:
                 self._process.kill()
                 self._process.wait()
+            time.sleep(POLL_S)
 
     def _said(self) -> str:
         self._errors.seek(0)
