@@ -11,7 +11,7 @@ import pytest
 from conftest import jobs_for
 from vm_disks import Disks, VmError, cache_home, key
 from vm_fault_table import TABLE, Row, as_argument, missing, plain
-from vm_jobs import Job, as_json, pack, scenario, tree_files
+from vm_jobs import Job, as_json, pack, tree_files
 from vm_machine import KERNEL_LINE, Report, container_argv, diagnose, options, qemu_argv, read_events
 
 
@@ -29,10 +29,9 @@ def test_the_cache_is_outside_the_clone_and_can_be_moved(monkeypatch: pytest.Mon
 
 
 def test_a_job_list_is_what_the_guest_reads() -> None:
-    work = json.loads(as_json([Job("one", ("true",), 5, {"A": "b"}), scenario("scenarios/baseline.yaml", "--seed", "3")]))
+    work = json.loads(as_json([Job("one", ("true",), 5, {"A": "b"}), Job("two", ("false",))]))
     assert work["jobs"][0] == {"id": "one", "argv": ["true"], "timeout_s": 5, "env": {"A": "b"}}
-    assert work["jobs"][1]["argv"][:5] == ["python3", "-m", "labctl", "run", "scenarios/baseline.yaml"]
-    assert work["jobs"][1]["argv"][-2:] == ["--seed", "3"]
+    assert [job["id"] for job in work["jobs"]] == ["one", "two"]
     assert work["shell"] is False
 
 
@@ -50,9 +49,8 @@ def test_a_job_that_is_no_folder_name_is_refused(name: str) -> None:
 def test_only_what_the_chosen_tests_need_is_done() -> None:
     assert jobs_for([]) == []
     assert [job.id for job in jobs_for([("fault-table", None)] * 3)] == ["fault-table"]
-    chosen = jobs_for([("scenarios", "a.yaml"), ("fresh", "b.yaml"), ("scenarios", "c.yaml"), ("scenarios", "a.yaml")])
-    assert [job.id for job in chosen] == ["b", "scenarios"]
-    assert chosen[1].argv[-2:] == ("a.yaml", "c.yaml")
+    [chosen] = jobs_for([("standing", "a.yaml"), ("fresh", "b.yaml"), ("standing", "c.yaml"), ("standing", "a.yaml")])
+    assert chosen.argv[-4:] == ("b.yaml", "--", "a.yaml", "c.yaml")
 
 
 def test_the_tar_holds_the_tree_as_git_sees_it_and_the_jobs(tmp_path: Path) -> None:
@@ -150,7 +148,7 @@ def test_a_line_of_tc_is_compared_without_what_the_kernel_chose() -> None:
     assert missing(Row("x", ({},), "delay 1ms"), ["qdisc noqueue 0: dev eth0 root refcnt 2"])
 
 
-@pytest.mark.parametrize("name", ["init", "make-root", "make-docker", "run-qemu"])
+@pytest.mark.parametrize("name", ["init", "initramfs-init", "make-tree", "make-root", "make-docker", "run-qemu"])
 def test_the_scripts_of_the_disk_are_shell_that_parses_and_can_be_run(name: str) -> None:
     path = Path(__file__).parent / "disk" / name
     assert path.stat().st_mode & 0o111

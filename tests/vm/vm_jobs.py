@@ -34,13 +34,6 @@ class Job:
         return self.id
 
 
-def scenario(path: str, *options: str, id: str | None = None, timeout_s: float = 180.0) -> Job:
-    """The job that runs one scenario with the tree's own labctl and answers with its result as JSON."""
-    name = id or Path(path).stem
-    argv = ("python3", "-m", "labctl", "run", path, "--json", "--out", f"/results/jobs/{name}/runs", *options)
-    return Job(name, argv, timeout_s)
-
-
 def script(name: str, *arguments: str, timeout_s: float = 180.0) -> Job:
     """The job that runs a script of tests/vm/guest with the guest's Python."""
     return Job(Path(name).stem.replace("_", "-"), ("python3", f"tests/vm/guest/{name}", *arguments), timeout_s)
