@@ -26,7 +26,7 @@ ETHERTYPE = 0x88B5
 LINK_LOCAL_GROUP = bytes.fromhex("0180c200000e")
 START_TIMEOUT_S = 10.0
 # libpcap hands packets over when a block of its ring is full or 250 ms old (CAP_READ_TIMEOUT in dumpcap.c); preloaded, our
-# library makes that 10 ms. Without it everything works as well, and takes longer.
+# library makes that 50 ms. Without it everything works as well, and takes longer.
 PRELOAD = "/usr/local/lib/labctl/pcap_timeout.so"
 UPDATE_MS = 1
 SENTINEL_TIMEOUT_S = 5.0

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from labctl.errors import LabError, MissingError, Problem, ScenarioError
+from labctl.interrupts import uninterrupted
 
 _PR_SET_PDEATHSIG = 1
 # What a docker command without the plugin says: it takes compose's options for its own (20.10 to 28), or knows no such word.
@@ -36,17 +37,19 @@ def compose(*arguments: str, timeout_s: float = 120.0) -> subprocess.CompletedPr
     if docker is None:
         raise MissingError("there is no `docker` command on this machine; ./script/bootstrap installs it")
     # A session of its own: Ctrl-C is for the driver, which then takes the lab down in order.
-    child = subprocess.Popen(
-        [docker, "compose", *arguments],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
-        start_new_session=True, preexec_fn=_die_with_parent if os.name == "posix" else None,  # noqa: PLW1509
-    )  # fmt: skip
+    child = None
     try:
+        with uninterrupted():  # an interrupt in what Python does after a fork would be swallowed (os.register_at_fork)
+            child = subprocess.Popen(
+                [docker, "compose", *arguments],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
+                start_new_session=True, preexec_fn=_die_with_parent if os.name == "posix" else None,  # noqa: PLW1509
+            )  # fmt: skip
         out, err = child.communicate(timeout=timeout_s)
     except subprocess.TimeoutExpired:
         raise LabError(f"`docker compose {' '.join(arguments)}` did not end within {timeout_s:g}s") from None
     finally:
-        if child.poll() is None:
+        if child is not None and child.poll() is None:
             os.killpg(child.pid, signal.SIGKILL)
             child.communicate()  # which closes its pipes as well
     if child.returncode and any(said in err for said in _NO_PLUGIN):

@@ -180,7 +180,7 @@ def test_an_interrupt_of_several_runs_undoes_all_of_them(start: Start, tmp_path:
         time.sleep(0.01)
     live.signal(signal.SIGINT)
     assert live.end().code == 130
-    runs = [path.name for path in live.out.iterdir()]
+    runs = [path.name for path in live.out.iterdir() if path.is_dir()]
     assert len(runs) == 2
     assert [left_of(run) for run in runs] == [[], []]
 
