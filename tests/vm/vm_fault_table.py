@@ -101,7 +101,8 @@ TABLE = (
         "ingress", ({"delay_s": 0.1, "direction": "ingress"},),
         says=(
             "qdisc ingress ffff: dev eth0 parent ffff:fff1 ----------------",
-            ROOT_QDISC.replace("eth0", "ifb").replace("1000", "32"), "qdisc netem 1b0: dev ifb parent 1ab:10 limit 1000 delay 100ms",
+            ROOT_QDISC.replace("eth0", "ifb").replace("1000", "32"),
+            "qdisc netem 1b0: dev ifb parent 1ab:10 limit 1000 delay 100ms",
         ),
     ),
 )  # fmt: skip
