@@ -49,7 +49,9 @@ def test_a_job_that_is_no_folder_name_is_refused(name: str) -> None:
 def test_only_what_the_chosen_tests_need_is_done() -> None:
     assert jobs_for([]) == []
     assert [job.id for job in jobs_for([("fault-table", None)] * 3)] == ["fault-table"]
-    [chosen] = jobs_for([("standing", "a.yaml"), ("fresh", "b.yaml"), ("standing", "c.yaml"), ("standing", "a.yaml")])
+    [chosen] = jobs_for(
+        [("standing", "a.yaml"), ("fresh", "b.yaml"), ("standing", "c.yaml"), ("standing", "a.yaml")]
+    )
     assert chosen.argv[-4:] == ("b.yaml", "--", "a.yaml", "c.yaml")
 
 
@@ -88,8 +90,16 @@ def test_kvm_is_for_who_asks() -> None:
 
 
 def test_the_container_has_no_network_no_privilege_and_a_limit() -> None:
-    argv = container_argv("vm-1", Disks(Path("/c/root-1"), Path("/c/docker-1")), Path("/run-1"), 60.0, ["qemu"])
-    assert {"--rm", "--network=none", "--cap-drop=ALL", "--name=vm-1", "--volume=/c/root-1:/disks/root:ro"} <= set(argv)
+    argv = container_argv(
+        "vm-1", Disks(Path("/c/root-1"), Path("/c/docker-1")), Path("/run-1"), 60.0, ["qemu"]
+    )
+    assert {
+        "--rm",
+        "--network=none",
+        "--cap-drop=ALL",
+        "--name=vm-1",
+        "--volume=/c/root-1:/disks/root:ro",
+    } <= set(argv)
     assert argv[-3:] == ["run-qemu", "60", "qemu"]
     assert "--privileged" not in argv
 
@@ -111,10 +121,16 @@ END = {"event": "end", "uptime_s": 20.0}
         ([], "Kernel panic - not syncing: VFS", "its kernel panicked"),
         ([INIT], "", "before Docker was ready"),
         ([INIT, BEGIN], "", "while it did baseline"),
-        ([INIT, {"event": "broken", "error": "RuntimeError: dockerd ended with 1"}, END], "", "dockerd ended with 1"),
+        (
+            [INIT, {"event": "broken", "error": "RuntimeError: dockerd ended with 1"}, END],
+            "",
+            "dockerd ended with 1",
+        ),
     ],
 )
-def test_a_guest_that_does_not_end_says_where_it_was(events: list[dict[str, object]], serial: str, said: str) -> None:
+def test_a_guest_that_does_not_end_says_where_it_was(
+    events: list[dict[str, object]], serial: str, said: str
+) -> None:
     trouble = diagnose(events, "qemu: terminating on signal 15", f"first line\n{serial}", 60)
     assert trouble is not None
     assert said in trouble
@@ -130,7 +146,9 @@ def test_an_event_that_was_cut_off_is_left_out() -> None:
 
 
 def test_a_job_that_did_not_end_is_an_error_with_the_guests_last_words() -> None:
-    report = Report((INIT, {"event": "job", "id": "a", "exit": 0}), Path(), 1.0, "its kernel panicked\n  | Oops")
+    report = Report(
+        (INIT, {"event": "job", "id": "a", "exit": 0}), Path(), 1.0, "its kernel panicked\n  | Oops"
+    )
     assert report.job("a")["exit"] == 0
     with pytest.raises(VmError, match="did not finish b: its kernel panicked"):
         report.job("b")
@@ -148,7 +166,9 @@ def test_a_line_of_tc_is_compared_without_what_the_kernel_chose() -> None:
     assert missing(Row("x", ({},), "delay 1ms"), ["qdisc noqueue 0: dev eth0 root refcnt 2"])
 
 
-@pytest.mark.parametrize("name", ["init", "initramfs-init", "make-tree", "make-root", "make-docker", "run-qemu"])
+@pytest.mark.parametrize(
+    "name", ["init", "initramfs-init", "make-tree", "make-root", "make-docker", "run-qemu"]
+)
 def test_the_scripts_of_the_disk_are_shell_that_parses_and_can_be_run(name: str) -> None:
     path = Path(__file__).parent / "disk" / name
     assert path.stat().st_mode & 0o111

@@ -60,7 +60,12 @@ def main(verb: str, arguments: list[str]) -> int:
     if verb == "shell":
         return shell()
     if verb == "run":
-        return run([Job(f"{n}-{Path(p).stem}", ("python3", "-m", "labctl", "run", p)) for n, p in enumerate(arguments, 1)])
+        return run(
+            [
+                Job(f"{n}-{Path(p).stem}", ("python3", "-m", "labctl", "run", p))
+                for n, p in enumerate(arguments, 1)
+            ]
+        )
     if verb == "exec":
         return run([Job("command", tuple(arguments), 3600.0)])
     print(disks())

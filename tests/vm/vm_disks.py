@@ -79,10 +79,10 @@ def say(line: str) -> None:
 
 def ready(lab_images: Sequence[str] = LAB_IMAGES) -> Disks:
     """Both disks, built if need be. Raises VmError, and LabctlError for what Docker or a build says."""
-    api = connect()
-    ensure(api, recipe_config(), ("guest", "qemu"), say)
+    with contextlib.closing(connect()) as api:
+        ensure(api, recipe_config(), ("guest", "qemu"), say)
+        ids = [str(api.inspect_image(image)["Id"]) for image in lab_images]
     recipe = fingerprint({"context": str(RECIPE)}) or ""
-    ids = [str(api.inspect_image(image)["Id"]) for image in lab_images]
     root = _entry(f"root-{key(recipe)}", _make_root)
     docker = _entry(f"docker-{key(recipe, *ids)}", lambda out: _make_docker(out, lab_images))
     _forget_unused(keep=(root, docker))
@@ -154,7 +154,9 @@ def pipe(source: list[str], sink: list[str]) -> None:
         said.seek(0)
         text = said.read().decode(errors="replace").strip()
     if any(codes):
-        raise VmError(f"`{' '.join(source)} | {' '.join(sink)}` ended with {codes[1]} and {codes[0]}:\n{text[-2000:]}")
+        raise VmError(
+            f"`{' '.join(source)} | {' '.join(sink)}` ended with {codes[1]} and {codes[0]}:\n{text[-2000:]}"
+        )
 
 
 def _forget_unused(keep: Sequence[Path]) -> None:

@@ -36,7 +36,9 @@ class Job:
 
 def script(name: str, *arguments: str, timeout_s: float = 180.0) -> Job:
     """The job that runs a script of tests/vm/guest with the guest's Python."""
-    return Job(Path(name).stem.replace("_", "-"), ("python3", f"tests/vm/guest/{name}", *arguments), timeout_s)
+    return Job(
+        Path(name).stem.replace("_", "-"), ("python3", f"tests/vm/guest/{name}", *arguments), timeout_s
+    )
 
 
 def as_json(jobs: Sequence[Job], shell: bool = False) -> str:

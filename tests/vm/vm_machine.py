@@ -32,10 +32,14 @@ KVM_WANTED = "LABCTL_VM_KVM"
 # Nehalem without cx16: with it, and with `max`, QEMU 7.2's TCG guests panic (measured; kept for 10.0, which does not mind).
 CPU = "Nehalem,-cx16"
 # transparent_hugepage=never: under TCG a fork or exec takes half the time so (measured: 1.7 s for ten, against 2.9 s).
-KERNEL_LINE = "console=ttyS0 quiet panic=-1 mitigations=off apparmor=0 audit=0 nokaslr transparent_hugepage=never"
+KERNEL_LINE = (
+    "console=ttyS0 quiet panic=-1 mitigations=off apparmor=0 audit=0 nokaslr transparent_hugepage=never"
+)
 
 
-def qemu_argv(disks: str = "/disks", run: str = "/run/vm", kvm: bool = False, shell: bool = False) -> list[str]:
+def qemu_argv(
+    disks: str = "/disks", run: str = "/run/vm", kvm: bool = False, shell: bool = False
+) -> list[str]:
     """QEMU's command line. Its own disks are never written: changes go to a temporary file that ends with it."""
     argv = ["qemu-system-x86_64"]
     argv += ["-accel", "kvm"] * kvm + ["-accel", "tcg,thread=multi,tb-size=512"]
@@ -82,7 +86,8 @@ def options(driver: str, kvm: bool) -> list[str]:
 
 def cgroup_driver() -> str:
     """How this machine's Docker makes control groups: `cgroupfs` or `systemd`."""
-    return str(connect().info()["CgroupDriver"])
+    with contextlib.closing(connect()) as api:
+        return str(api.info()["CgroupDriver"])
 
 
 @dataclass(frozen=True)
@@ -174,6 +179,8 @@ def _run(name: str, argv: list[str], limit_s: float, up: Callable[[], bool]) -> 
                 subprocess.run(["docker", "kill", name], capture_output=True, check=False)
                 child.kill()
                 child.wait()
+            assert child.stdin is not None
+            child.stdin.close()
         said.seek(0)
         return said.read().decode(errors="replace").strip()
 
@@ -201,7 +208,13 @@ def diagnose(events: Sequence[dict[str, Any]], said: str, serial: str, limit_s: 
     if "Kernel panic" in serial:
         return f"its kernel panicked\n{tail}"
     doing = [event["id"] for event in events if event["event"] == "begin"]
-    where = f"while it did {doing[-1]}" if doing else "before Docker was ready" if kinds else "before its init began"
+    where = (
+        f"while it did {doing[-1]}"
+        if doing
+        else "before Docker was ready"
+        if kinds
+        else "before its init began"
+    )
     return f"it ended or was ended (limit {limit_s:g}s) {where}\n{tail}"
 
 

@@ -15,7 +15,11 @@ sys.path.insert(0, "/work")
 from labctl.errors import LabError
 from labctl.linkbed import DEVICE, BedAgent, bed
 
-LISTINGS = [["tc", "qdisc", "show"], ["tc", "class", "show", "dev", DEVICE], ["tc", "filter", "show", "dev", DEVICE]]
+LISTINGS = [
+    ["tc", "qdisc", "show"],
+    ["tc", "class", "show", "dev", DEVICE],
+    ["tc", "filter", "show", "dev", DEVICE],
+]
 
 
 def listing(agent: BedAgent) -> list[str]:

@@ -24,7 +24,9 @@ from labctl.standing import bring_up, take_down
 
 LAB = "vm"
 TREE = Path("/work")
-READY_S = 60.0  # a Python that starts for the first time here takes longer than the ten seconds a scenario gives it
+READY_S = (
+    60.0  # a Python that starts for the first time here takes longer than the ten seconds a scenario gives it
+)
 NOT_HERE = ("powerpc",)  # an emulated machine within an emulated machine is too slow, and its image is large
 
 

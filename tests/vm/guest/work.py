@@ -116,7 +116,14 @@ def do(job: dict[str, Any], events: int) -> Event:
             exit_ = None
     out_text, err_text = (file.read_text(errors="replace") for file in files)
     seconds = round(time.monotonic() - begun, 2)
-    return {"event": "job", "id": job["id"], "exit": exit_, "seconds": seconds, "out": out_text, "err": err_text}
+    return {
+        "event": "job",
+        "id": job["id"],
+        "exit": exit_,
+        "seconds": seconds,
+        "out": out_text,
+        "err": err_text,
+    }
 
 
 def hand_back(disk: Path) -> None:
@@ -140,7 +147,9 @@ def serve(work: dict[str, Any], write: Write, events: int) -> None:
     if work.get("shell"):
         os.environ |= {"PS1": "labctl-vm# ", "TERM": "linux"}
         with Path("/dev/ttyS0").open("r+b", buffering=0) as console:
-            subprocess.run(["setsid", "-c", "sh", "-i"], stdin=console, stdout=console, stderr=console, check=False)
+            subprocess.run(
+                ["setsid", "-c", "sh", "-i"], stdin=console, stdout=console, stderr=console, check=False
+            )
 
 
 def main(disk: Path) -> None:
