@@ -51,7 +51,7 @@ def bring_up(compose: Path | None, name: str, say: Callable[[str], None]) -> tup
     lab = from_compose(config, path)
     hosts = tuple(lab.hosts)
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as on_error:
-        on_error.callback(take_down, name)
+        on_error.callback(remove, api, [f"{STANDING}={name}"])  # not take_down: having made nothing yet is no error here
         for attempt in range(5):
             addressed = engine.reserve(lab)
             try:

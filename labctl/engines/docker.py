@@ -78,7 +78,6 @@ class DockerEngine:
         self._standing = standing
         self.project = f"labctl-lab-{standing}" if standing else f"labctl-{run.lower()}"
         self._containers: dict[str, str] = {}
-        self._processes: list[DockerProcess] = []
         self._dead: dict[str, str] = {}
         self._closing = False
         self._compose_version: str | None = None
@@ -248,9 +247,7 @@ class DockerEngine:
         return channel
 
     def start(self, host: str, argv: Sequence[str], env: Mapping[str, str]) -> DockerProcess:
-        process = DockerProcess(self._api, host, self._containers[host], tuple(argv), dict(env))
-        self._processes.append(process)
-        return process
+        return DockerProcess(self._api, host, self._containers[host], tuple(argv), dict(env))
 
     def disturb(self, host: str, what: str, on: bool) -> None:
         assert what == "pause", what
