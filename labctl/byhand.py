@@ -15,8 +15,8 @@ from labctl.evidence.rundir import new_run_name
 from labctl.faults import FAULTS
 from labctl.faults.base import Fault, FaultPlan, Impossible
 from labctl.lab import Lab
-from labctl.runner import bind
 from labctl.scenario.words import nearest
+from labctl.session.faults import bind
 
 
 def parse_fault(kind: str, words: Sequence[str]) -> Fault:

@@ -87,7 +87,8 @@ def offenders(offence: Callable[[str], object], names: Iterable[str] = MODULES) 
 def test_there_are_modules_to_look_at() -> None:
     """These tests see the modules they are about."""
     assert {"labctl.runner", "labctl.cli", "labctl.agent.__main__", "labctl.engines.docker"} <= MODULES.keys()
-    assert "labctl.engines.agents" in imports("labctl.runner")
+    assert "labctl.session.hosts" in imports("labctl.runner")
+    assert "labctl.engines.agents" in imports("labctl.session.hosts")
     assert "labctl.agent.journal" in imports("labctl.agent.__main__")
     assert any(what == "click.echo" for _, what, _ in calls("labctl.cli"))
     assert len(SCENARIOS) >= 4
@@ -98,7 +99,7 @@ def test_what_is_pure_leads_to_no_engine() -> None:
 
     def impure(name: str) -> list[str]:
         found = {name} | reachable(name)
-        engines = [m for m in found if m.startswith("labctl.engines") or m == "labctl.runner"]
+        engines = [m for m in found if m.startswith(("labctl.engines", "labctl.session", "labctl.runner"))]
         return engines + [
             m for m in found if {used.split(".")[0] for used in imports(m)} & {"docker", "requests"}
         ]
@@ -125,9 +126,10 @@ def test_only_engines_and_what_stands_outside_a_run_know_docker() -> None:
 
 
 def test_the_runner_knows_engines_by_their_protocol_only() -> None:
-    """The runner imports the seam and the agents, and no engine."""
+    """The runner and its session import the seam and the agents, and no engine."""
     seam = {"labctl.engines.base", "labctl.engines.agents", "labctl.engines.hostaction"}
-    assert {m for m in imports("labctl.runner") if m.startswith("labctl.engines")} <= seam
+    rooms = [m for m in MODULES if m == "labctl.runner" or m.startswith("labctl.session")]
+    assert offenders(lambda name: {m for m in imports(name) if m.startswith("labctl.engines")} - seam, rooms) == {}
 
 
 def test_only_the_command_line_prints_and_exits() -> None:

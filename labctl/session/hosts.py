@@ -1,0 +1,115 @@
+"""The hosts of a run, spoken to through the agent on each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+from labctl.engines.agents import AgentClient
+from labctl.engines.base import Engine
+from labctl.errors import LabError, MissingError
+from labctl.evidence.rundir import RunDirectory
+from labctl.plan import Plan
+from labctl.session.together import everywhere
+
+Heard = Callable[[str, dict[str, Any]], None]
+
+
+@dataclass
+class Hosts:
+    """The hosts that a plan needs, up, with an agent on each.
+
+    `heard` says who is told of what an agent reports by itself, by the word for it; what nobody asked for goes into the record.
+    """
+
+    plan: Plan
+    engine: Engine
+    record: RunDirectory
+    link_backend: str = "auto"
+    agents: dict[str, AgentClient] = field(default_factory=dict)
+    environment: dict[str, Any] = field(default_factory=dict)
+    heard: dict[str, Heard] = field(default_factory=dict)
+
+    def open(self, stack: ExitStack) -> None:
+        """An agent on every host, all at once; closed (and with it everything it did undone) by `stack`."""
+
+        def open_one(host: str) -> None:
+            self.agents[host] = AgentClient(host, self.engine.open_agent(host), self.hear)
+
+        stack.callback(lambda: everywhere(lambda client: client.close(), list(self.agents.values())))
+        everywhere(open_one, self.plan.hosts)
+        hellos = everywhere(self._greet, self.plan.hosts)
+        everywhere(self._set_routes, self.plan.hosts)
+        self._prepare_links()
+        self.environment["agent_rss_kib"] = max(hello["rss_kib"] for hello in hellos)
+        self.record.event(
+            "lab-up",
+            hosts=[
+                {
+                    "name": host,
+                    "addresses": list(self.plan.lab.hosts[host].all_addresses),
+                    "devices": self.agents[host].devices,
+                    "clock_offset_s": self.agents[host].clock_offset_s,
+                }
+                for host in self.plan.hosts
+            ],
+        )
+
+    def _prepare_links(self) -> None:
+        """Find out which backend link faults will have, before there is any, and make the hosts ready for it.
+
+        Raises MissingError when the scenario has link faults and neither backend can make them here.
+        """
+        faults = [fault for step in self.plan.steps for fault in step.faults]
+        sites = list(dict.fromkeys(fault.host for fault in faults if fault.request()["type"] == "link"))
+        if not sites:
+            self.environment["netem"] = self.agents[self.plan.hosts[0]].call("netem")
+            return
+        found = everywhere(lambda host: self.agents[host].call("capabilities"), sites)
+        self.environment["netem"] = all(can["netem"] for can in found)
+        wanted = ("netem", "nfqueue") if self.link_backend == "auto" else (self.link_backend,)
+        for host, can in zip(sites, found, strict=True):
+            if not any(can[backend] for backend in wanted):
+                why = "; ".join(can["reasons"].get(backend, f"no {backend}") for backend in wanted)
+                raise MissingError(f"link faults at {host} need {' or '.join(wanted)}: {why}")
+        if self.environment["netem"] and self.link_backend != "nfqueue":
+            everywhere(
+                lambda host: self.agents[host].call("offloads", devices=self._devices(host)), self.plan.hosts
+            )
+
+    def _devices(self, host: str) -> list[str]:
+        return list(self.agents[host].devices.values())
+
+    def _greet(self, host: str) -> dict[str, Any]:
+        return self.agents[host].greet(dict(self.plan.lab.hosts[host].addresses or {}))
+
+    def _set_routes(self, host: str) -> None:
+        self.agents[host].call(
+            "routes", routes=[[r.to, r.via] for r in self.plan.routes[host]], gateways=self._gateways(host)
+        )
+
+    def _gateways(self, host: str) -> list[str]:
+        subnets = [self.plan.lab.networks[n] for n in self.plan.lab.hosts[host].networks]
+        return [g for s in subnets for g in (s.gateway, s.gateway6) if g]
+
+    def check(self) -> None:
+        """Raises LabError naming a host or an agent that ended by itself."""
+        if (dead := self.engine.dead()) is not None:
+            raise LabError(dead)
+        for agent in self.agents.values():
+            agent.check()
+
+    def at(self, host: str, agent_time: float) -> float:
+        """What a host's agent calls `agent_time` as seconds of the run."""
+        offset_s = self.agents[host].clock_offset_s if host in self.agents else 0.0
+        return self.record.at(agent_time - offset_s)
+
+    def hear(self, host: str, message: dict[str, Any]) -> None:
+        """Take what an agent reports by itself."""
+        word = message.pop("event")
+        if word in self.heard:
+            self.heard[word](host, message)
+        else:
+            self.record.event(word, host=host, **message)

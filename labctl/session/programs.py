@@ -1,0 +1,170 @@
+"""The programs that a scenario runs on its hosts, and what they said."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from labctl.engines.agents import AgentRefused
+from labctl.engines.base import Process
+from labctl.errors import LabError
+from labctl.evidence.shapes import is_outcome
+from labctl.plan import PlannedStep
+from labctl.scenario.model import Ready
+from labctl.session.hosts import Hosts
+from labctl.session.together import everywhere, recorded
+
+WATCH_S = 0.05
+STOP_GRACE_S = 3.0
+
+
+class StepFailed(Exception):
+    """A step could not be done: its own message, for the step; `program` is the id of the program it was about."""
+
+    def __init__(self, message: str, program: str | None = None) -> None:
+        super().__init__(message)
+        self.program = program
+
+
+@dataclass
+class Running:
+    """A program on a host, and what the record calls it."""
+
+    id: str
+    handle: str
+    host: str
+    step: int
+    process: Process
+    file: str
+    finished: bool = False
+
+
+@dataclass
+class Programs:
+    """The programs of one run, by the step that started them."""
+
+    hosts: Hosts
+    programs: dict[str, Running] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.engine, self.record, self.agents = self.hosts.engine, self.hosts.record, self.hosts.agents
+
+    def start(self, step: PlannedStep) -> Running:
+        """Start the step's program and, where it says so, wait for the fact that it is ready."""
+        assert step.host is not None
+        handle = step.handles[0] if step.handles else step.argv[0]
+        running_id = f"{step.index}"
+        process = self.engine.start(step.host, step.argv, dict(step.env))
+        running = Running(running_id, handle, step.host, step.index, process, f"{step.index:02d}-{step.host}")
+        self.programs[running_id] = running
+        self.record.event(
+            "program-start",
+            id=running_id,
+            handle=handle,
+            host=step.host,
+            argv=list(step.argv),
+            step=step.index,
+        )
+        return running
+
+    def wait_ready(self, running: Running, ready: Ready) -> None:
+        deadline = time.monotonic() + ready.timeout
+        port = ready.listen or ready.bound
+        protocol = "tcp" if ready.listen else "udp"
+        future = (
+            self.agents[running.host].ask("wait_bound", port=port, protocol=protocol, timeout_s=ready.timeout)
+            if port
+            else None
+        )
+        while True:
+            if future is not None and future.done():
+                try:
+                    future.result()
+                except AgentRefused as error:
+                    raise StepFailed(
+                        f"{running.handle} is not ready: {error}{self._said(running)}", running.id
+                    ) from None
+                return
+            if ready.output and re.search(ready.output, self._text(running), re.MULTILINE):
+                return
+            if running.process.wait(WATCH_S / 10):
+                self._ended(running)
+                raise StepFailed(
+                    f"{running.handle} ended before it was ready{self._said(running)}", running.id
+                )
+            if time.monotonic() > deadline and future is None:
+                raise StepFailed(
+                    f"{running.handle} did not write {ready.output!r} within {ready.timeout:g}s{self._said(running)}",
+                    running.id,
+                )
+            self.hosts.check()
+
+    def named(self, handle: str) -> Running:
+        return next(r for r in reversed(self.programs.values()) if r.handle == handle and not r.finished)
+
+    def wait_end(self, running: Running, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not running.process.wait(min(WATCH_S, max(0.0, deadline - time.monotonic()))):
+            self.hosts.check()
+            if time.monotonic() >= deadline:
+                running.process.signal("KILL")
+                running.process.wait(STOP_GRACE_S)
+                self._ended(running)
+                raise StepFailed(
+                    f"{running.handle} did not end within {timeout_s:g}s and was killed{self._said(running)}",
+                    running.id,
+                )
+        self._ended(running)
+
+    def _stop(self, running: Running) -> None:
+        with contextlib.suppress(LabError):  # a program that cannot be signalled ends with its host
+            running.process.signal("TERM")
+            if not running.process.wait(STOP_GRACE_S):
+                running.process.signal("KILL")
+                running.process.wait(STOP_GRACE_S)
+        self._ended(running)
+
+    def _ended(self, running: Running) -> None:
+        """Save what a program said and how it ended."""
+        if running.finished:
+            return
+        running.finished = True
+        out, err = running.process.output()
+        text, outcome = split_outcome(out)
+        self.record.write(f"programs/{running.file}.out", text)
+        self.record.write(f"programs/{running.file}.err", err)
+        if outcome is not None:
+            self.record.write_json(f"programs/{running.file}.json", outcome)
+        self.record.event(
+            "program-end", id=running.id, handle=running.handle, host=running.host, step=running.step,
+            exit=running.process.exit_status(), outcome=outcome, file=running.file,
+        )  # fmt: skip
+
+    def _text(self, running: Running) -> str:
+        out, err = running.process.output()
+        return (out + b"\n" + err).decode(errors="replace")
+
+    def _said(self, running: Running) -> str:
+        said = self._text(running).strip()
+        return f"; it said:\n{said[-1500:]}" if said else "; it said nothing"
+
+    def stop_all(self) -> None:
+        """End what still runs. What fails at one is recorded and keeps no other from being ended."""
+        left = [r for r in self.programs.values() if not r.finished]
+        everywhere(recorded(self.record, self._stop), left)
+
+
+def split_outcome(out: bytes) -> tuple[bytes, dict[str, Any] | None]:
+    """A program's stdout without its outcome line, and the outcome: a last line that is a JSON object with `op` and `errno`."""
+    head, _, last = out.rstrip(b"\n").rpartition(b"\n")
+    try:
+        outcome = json.loads(last)
+    except (ValueError, RecursionError):
+        return out, None
+    if not is_outcome(outcome):
+        return out, None
+    return (head + b"\n" if head else b""), outcome
