@@ -104,6 +104,7 @@ class Captures:
         self.record.event(
             "capture-end", host=host, file=file, packets=done["packets"], dropped=answer["dropped"],
             complete=answer["complete"], reason=answer["reason"], filters=asked, refused=refused, argv=done["argv"],
+            said=answer["said"],
         )  # fmt: skip
 
     def _merge(self, hosts: Sequence[str]) -> None:

@@ -169,7 +169,7 @@ def test_a_capture_that_does_not_start_says_why(
 def test_a_capture_without_its_sentinels_is_not_complete(
     tmp_path: Path, capturing: Callable[..., Capture]
 ) -> None:
-    """What `finish` missed is why a capture is incomplete, unless it reached its limit or the kernel dropped packets."""
+    """What `finish` missed is why a capture is incomplete, unless it reached its limit or lost packets on the way."""
     capture = capturing("lo", name="h")
     assert capture.finish() == ["begin sentinel of lo", "end sentinel of lo"]
     stopped = capture.stop(["end sentinel of lo"])
@@ -177,8 +177,17 @@ def test_a_capture_without_its_sentinels_is_not_complete(
     (tmp_path / "h").write_bytes(b"x" * 2_000_000)
     assert capture.stop(["end sentinel of lo"])["reason"] == "it reached its limit of 2000000 bytes"
     assert capture.stop([])["complete"] is True
-    capture._errors.write(b"Packets received/dropped on interface 'lo': 5/3 (pcap:3/dumpcap:0/flushed:0)")
-    assert capture.stop([])["reason"] == "the kernel dropped 3 packets"
+    capture._errors.write(b"Packets received/dropped on interface 'lo': 5/3 (pcap:1/dumpcap:2/flushed:0)")
+    lost = "3 packets were lost on the way into the file (by the kernel 1, by dumpcap 2)"
+    assert capture.stop([])["reason"] == lost
+
+
+def test_dumpcap_is_given_room_for_a_burst(capturing: Callable[..., Capture]) -> None:
+    """Its queue and its rings are larger than its defaults, which drop a burst of uncut segments."""
+    argv = capturing("lo", "eth0", name="h").argv()
+    assert argv[argv.index("-C") + 1] == str(64 * 2**20)
+    assert argv[argv.index("-N") + 1] == "200000"
+    assert [argv[at + 1] for at, word in enumerate(argv) if word == "-B"] == ["2", "32"]
 
 
 def test_whole_blocks_end_before_the_one_that_is_being_written(tmp_path: Path) -> None:
