@@ -19,6 +19,8 @@ from labctl.errors import LabctlError, ScenarioError, UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from labctl.scenario.loader import Loaded
+
 PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 SET = click.option(
     "--set", "sets", multiple=True, metavar="NAME=VALUE", help="Change a parameter of the scenario."
@@ -96,9 +98,9 @@ def run(
 
     options = Options(out, overrides(sets), lab, keep, seed, link_backend)
     files = find_scenarios(paths)
-    check_all(files, options.overrides, prepare)
+    checked = [loaded for loaded, _ in check_all(files, options.overrides, prepare)]
     console = console_for(as_json)
-    done = run_all(files, options, jobs, console, as_json)
+    done = run_all(checked, options, jobs, console, as_json)
     results = [value for item in done if not isinstance(item, LabctlError) for value in (item[1],)]
     errors = [item for item in done if isinstance(item, LabctlError)]
     write_summaries(
@@ -123,8 +125,8 @@ def run(
     sys.exit(next((code for code in (130, 4, 3, 2, 1) if code in codes), 0))
 
 
-def run_all(files: Sequence[Path], options: Any, jobs: int, console: Console, quiet: bool) -> list[Any]:
-    """Run the files, one after the other here or several at once in processes of their own."""
+def run_all(checked: Sequence[Loaded], options: Any, jobs: int, console: Console, quiet: bool) -> list[Any]:
+    """Run the scenarios, one after the other here or several at once in processes of their own."""
     from labctl.interrupts import interruptible
     from labctl.jobs import run_many
     from labctl.report import terminal
@@ -134,19 +136,19 @@ def run_all(files: Sequence[Path], options: Any, jobs: int, console: Console, qu
     done: list[Any] = []
     interruptible()
     with progress:
-        if jobs > 1 and len(files) > 1:
-            done = run_many(files, options, jobs, progress.observe)
+        if jobs > 1 and len(checked) > 1:
+            done = run_many([loaded.path for loaded in checked], options, jobs, progress.observe)
         else:
-            for file in files:
+            for loaded in checked:
                 try:
-                    done.append(run_scenario(file, options, partial(progress.observe, file.stem)))
+                    done.append(run_scenario(loaded, options, partial(progress.observe, loaded.path.stem)))
                 except LabctlError as error:
                     done.append(error)
                 if not isinstance(done[-1], LabctlError) and done[-1][1]["interrupted"]:
                     break
     if not quiet:
         for item in done:
-            if not isinstance(item, LabctlError) and (len(files) == 1 or item[1]["verdict"] != "pass"):
+            if not isinstance(item, LabctlError) and (len(checked) == 1 or item[1]["verdict"] != "pass"):
                 terminal.summary(console, item[1], str(item[0]))
     return done
 

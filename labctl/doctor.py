@@ -13,9 +13,8 @@ from typing import Any
 
 from docker import APIClient
 
-from labctl.engines import compose
-from labctl.engines.docker import DockerEngine, compose_of_agent, connect, dead_runs
-from labctl.engines.images import image_name
+from labctl.engines import agentimage, compose
+from labctl.engines.docker import DockerEngine, connect, dead_runs
 from labctl.errors import LabctlError
 from labctl.lab import BLOCKS, POOL
 
@@ -78,7 +77,7 @@ def _disk() -> Finding:
 def _engine(api: APIClient) -> Iterator[Finding]:
     version = api.version()
     yield Finding("Docker engine", True, f"{version['Version']} on kernel {version['KernelVersion']}")
-    agent = image_name(compose_of_agent(), "agent")
+    agent = agentimage.REPOSITORY
     for image, needed in (("labctl/host", False), (agent, False), ("labctl/powerpc", False)):
         here = bool(api.images(image))
         yield Finding(

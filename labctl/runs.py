@@ -96,14 +96,14 @@ def prepare(
 
 
 def run_scenario(
-    path: Path, options: Options, observe: Observer, engine: Engine | None = None
+    scenario: Path | Loaded, options: Options, observe: Observer, engine: Engine | None = None
 ) -> tuple[Path, dict[str, Any]]:
     """Run one scenario and judge it; its run directory, and the result as result.json holds it.
 
-    Raises ScenarioError, MissingError or LabError for what stops a run before it begins; whatever happens to the run
-    itself is in the result.
+    A scenario that is loaded has been checked (`prepare`). Raises ScenarioError, MissingError or LabError for what stops
+    a run before it begins; whatever happens to the run itself is in the result.
     """
-    loaded, _ = prepare(path, options.overrides)
+    loaded = scenario if isinstance(scenario, Loaded) else prepare(scenario, options.overrides)[0]
     run = new_run_name(loaded.scenario.scenario)
     engine = engine or _docker(run, options.lab)
     from labctl.runner import Request, execute

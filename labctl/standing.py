@@ -12,6 +12,7 @@ from typing import Any
 from docker import APIClient
 
 from labctl.agent.capture import PRELOAD
+from labctl.engines import agentimage
 from labctl.engines.agents import AgentClient
 from labctl.engines.base import AddressesTaken
 from labctl.engines.docker import (
@@ -21,12 +22,11 @@ from labctl.engines.docker import (
     RUN,
     STANDING,
     DockerEngine,
-    compose_of_agent,
     connect,
     dead_runs,
     remove,
 )
-from labctl.engines.images import ensure, image_name
+from labctl.engines.images import ensure
 from labctl.engines.owner import Owner
 from labctl.errors import LabError, UsageError
 from labctl.evidence.rundir import new_run_name
@@ -70,6 +70,7 @@ def bring_up(compose: Path | None, name: str, say: Callable[[str], None]) -> tup
                 client.call(
                     "routes", routes=[[r.to, r.via] for r in addressed.routes(host, hosts)], gateways=gateways
                 )
+                engine.start_nursery(host)
         on_error.pop_all()
     return hosts
 
@@ -139,7 +140,7 @@ def capture_argv(name: str | None, host: str, filter_: str | None, interface: st
     container = _host(name, host)["Id"]
     limits = ["--cap-drop", "ALL", "--cap-add", "NET_ADMIN", "--cap-add", "NET_RAW"]
     labels = ["--label", f"{RUN}=capture", "--label", f"{OWNER}={Owner.me()}"]
-    image = image_name(compose_of_agent(), "agent")
+    image = agentimage.REPOSITORY
     dumpcap = [
         "dumpcap",
         "-q",
@@ -168,10 +169,14 @@ def capture_argv(name: str | None, host: str, filter_: str | None, interface: st
 
 
 def collect_garbage() -> tuple[int, int, int]:
-    """Remove what dead runs of this machine left; how many runs, containers and networks."""
+    """Remove what dead runs of this machine left; how many runs, containers and networks.
+
+    Images with the agent's code of other versions go too, unless something runs from them.
+    """
     api = connect()
     runs = dead_runs(api)
     counts = [remove(api, [f"{RUN}={run}"]) for run in runs]
+    agentimage.remove_stale(api)
     return len(runs), sum(c for c, _ in counts), sum(n for _, n in counts)
 
 
@@ -186,5 +191,5 @@ def build_images(services: tuple[str, ...], say: Callable[[str], None]) -> list[
         )
     wanted = [s for s in services if s != "agent"] or ([] if services else list(config["services"]))
     names = ensure(api, config, wanted, say) if wanted else {}
-    names |= ensure(api, compose_of_agent(), ["agent"], say)
+    names["agent"] = agentimage.ensure(api, say)
     return sorted(set(names.values()))

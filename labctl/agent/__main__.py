@@ -301,11 +301,11 @@ class Agent:
             raise Refused("nothing is captured here")
         return self.capture
 
-    def dissect_start(self, argv: list[str]) -> dict[str, Any]:
-        """Start tshark with these arguments; it waits for the capture to end."""
+    def dissect_start(self, argv: list[str], capture: str) -> dict[str, Any]:
+        """Start tshark with these arguments; it waits for the capture to end, and writes beside it."""
         if self.dissector is not None:
             self.dissector.kill()
-        self.dissector = Dissector(argv, self._captured().path.with_suffix(".tsv"))
+        self.dissector = Dissector(argv, Path(capture).with_suffix(".tsv"))
         return {"argv": self.dissector.argv}
 
     def dissect(self) -> dict[str, Any]:
@@ -326,10 +326,10 @@ class Agent:
             offloads.restore()
         with contextlib.suppress(OSError):
             nftables.remove_new(self.tables)
-        if self.capture is not None:
-            self.capture.kill()
         if self.dissector is not None:
             self.dissector.kill()
+        if self.capture is not None:
+            self.capture.discard()
 
 
 def about(action: Action) -> dict[str, Any]:

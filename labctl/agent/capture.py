@@ -173,10 +173,15 @@ class Capture:
             "said": said,
         }
 
-    def kill(self) -> None:
-        """End it without waiting for anything: what is in the file is in the file."""
+    def discard(self) -> None:
+        """End it without waiting for anything, and remove what it wrote: it was fetched, or nobody is left to fetch it."""
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
+        for path in (self.path, self.path.with_suffix(".tsv")):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.path.parent.rmdir()
 
     def _payload(self, which: str, name: str) -> bytes:
         return f"labctl sentinel {which} {self.token} {name};".encode()

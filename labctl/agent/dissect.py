@@ -10,6 +10,7 @@ from typing import Any
 SENTINEL = b"labctl sentinel"
 TIMEOUT_S = 120.0
 CHUNK_BYTES = 1 << 20
+NICE = "5"
 
 
 class Dissector:
@@ -23,7 +24,7 @@ class Dissector:
         # Nice: it starts up while the scenario's first steps run, and must not be in their way.
         with target.open("wb") as out, self._errors.open("wb") as err:
             self._process = subprocess.Popen(
-                ["nice", "-n", "10", *self.argv], stdin=subprocess.PIPE, stdout=out, stderr=err
+                ["nice", "-n", NICE, *self.argv], stdin=subprocess.PIPE, stdout=out, stderr=err
             )
 
     def read(self, capture: Path, size: int) -> dict[str, Any]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import ipaddress
 import json
 import platform
 import random
-import tarfile
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,10 +20,9 @@ from docker import APIClient
 from docker.types import LogConfig
 from docker.utils import kwargs_from_env
 
-import labctl.agent
-from labctl.engines import compose, images
+from labctl.engines import agentimage, compose, images
 from labctl.engines.base import AddressesTaken, Say
-from labctl.engines.docker_stream import DockerChannel, DockerProcess
+from labctl.engines.docker_stream import AttachedChannel, DockerChannel, DockerProcess, ForkedChannel
 from labctl.engines.owner import Owner
 from labctl.errors import LabError, MissingError
 from labctl.lab import BLOCK_PREFIX, BLOCKS, POOL, PROGRAMS, ROLE, Host, Lab, Subnet, addressed, render
@@ -36,11 +33,11 @@ STANDING = "labctl.lab"
 HOST = "labctl.host"
 AGENT = "labctl.agent"
 RESIDENT = "labctl.resident"
+NURSERY = "labctl.nursery"
 COMPOSE = "labctl.compose"
 ROOT = Path(__file__).resolve().parents[2]
 UP_TIMEOUT_S = 120.0
 REMOVE_TIMEOUT_S = 30.0
-DISSECTOR = ROOT / "images/wireshark/labapp.lua"
 OWN_COMPOSE = ROOT / "docker-compose.yml"
 
 
@@ -81,6 +78,9 @@ class DockerEngine:
         self._dead: dict[str, str] = {}
         self._closing = False
         self._compose_version: str | None = None
+        self._agent_image: str | None = None
+        self._nurseries: dict[str, str] = {}
+        self._made_agents = False
 
     # -- making the lab ---------------------------------------------------------------------------------------------
 
@@ -110,7 +110,7 @@ class DockerEngine:
     def up(self, config: Mapping[str, Any], lab: Lab, hosts: Sequence[str], rendered: Path, say: Say) -> None:
         """Bring up `hosts` of a lab whose addresses are reserved. Raises AddressesTaken, MissingError, LabError."""
         named = images.ensure(self._api, config, hosts, say)
-        images.ensure(self._api, compose_of_agent(), ["agent"], say)
+        self._agent_image = agentimage.ensure(self._api, say)
         labels = {**self._labels(), COMPOSE: str(lab.path)}
         document = render(config, lab, hosts, self.project, labels, named)
         rendered.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -160,6 +160,7 @@ class DockerEngine:
         networks = {self._own_name(n): _subnet(n) for n in self._api.networks(filters={"label": label})}
         hosts = [self._host(container) for container in found]
         self._find_containers()
+        self._find_nurseries()
         path = Path(found[0]["Labels"][COMPOSE])
         return Lab(path, {host.name: host for host in sorted(hosts, key=lambda h: h.name)}, networks)
 
@@ -200,16 +201,30 @@ class DockerEngine:
     # -- using it ---------------------------------------------------------------------------------------------------
 
     def open_agent(self, host: str) -> DockerChannel:
+        if host in self._nurseries:
+            return ForkedChannel(self._api, self._nurseries[host])
         # With detach=False the container gets StdinOnce: the agent's stdin ends when the driver does.
         labels = {RUN: self._run, OWNER: str(Owner.me()), AGENT: host}
+        self._made_agents = True
         return self._agent(host, labels, detach=False)
+
+    def start_nursery(self, host: str) -> None:
+        """On a lab that stands: a process beside the host that gives birth to agents at once; see `labctl.agent.nursery`."""
+        container = self._beside(host, {**self._labels(), NURSERY: host}, ["-m", "agent.nursery"], detach=True)
+        self._api.start(container)
+
+    def _find_nurseries(self) -> None:
+        """Those of this lab that have this driver's code; an agent of another version would not understand it."""
+        image = self._image_of_agents()
+        found = self._api.containers(filters={"label": [f"{STANDING}={self._standing}", NURSERY]})
+        self._nurseries = {c["Labels"][NURSERY]: c["Id"] for c in found if c["Image"] == image}
 
     def resident_agent(self, host: str) -> DockerChannel:
         """The agent that holds what is broken by hand on a standing lab: it outlives the command that speaks to it."""
         wanted = [f"{STANDING}={self._standing}", f"{RESIDENT}={host}"]
         found = self._api.containers(filters={"label": wanted})
         if found:
-            return DockerChannel(self._api, found[0]["Id"])
+            return AttachedChannel(self._api, found[0]["Id"])
         return self._agent(host, {**self._labels(), RESIDENT: host}, detach=True)
 
     def has_resident(self, host: str) -> bool:
@@ -218,6 +233,16 @@ class DockerEngine:
         return bool(self._api.containers(filters={"label": wanted}))
 
     def _agent(self, host: str, labels: dict[str, str], detach: bool) -> DockerChannel:
+        container = self._beside(host, labels, ["-m", "agent"], detach)
+        try:
+            channel = AttachedChannel(self._api, container)
+            self._api.start(container)
+        except docker.errors.APIError as error:
+            raise self._no_agent(host, error) from None
+        return channel
+
+    def _beside(self, host: str, labels: dict[str, str], python: list[str], detach: bool) -> str:
+        """A container, made but not started, that shares the host's network namespace and may change it. Raises LabError."""
         config = self._api.create_host_config(
             network_mode=f"container:{self._containers[host]}",
             cap_drop=["ALL"],
@@ -227,24 +252,29 @@ class DockerEngine:
             auto_remove=True,  # it ends by itself, and nobody has to wait until Docker has tidied up behind it
         )
         try:
-            created = self._api.create_container(
-                images.image_name(compose_of_agent(), "agent"),
-                ["python3", "-u", "-m", "agent"],
+            made = self._api.create_container(
+                self._image_of_agents(),
+                ["python3", "-u", *python],
                 stdin_open=True,
                 detach=detach,
-                working_dir="/opt/labctl",
+                working_dir=agentimage.DIRECTORY,
                 labels=labels,
                 host_config=config,
-            )["Id"]
-            self._api.put_archive(created, "/", _agent_archive())
-            channel = DockerChannel(self._api, created)
-            self._api.start(created)
+            )
         except docker.errors.APIError as error:
-            state = self._api.inspect_container(self._containers[host])["State"]
-            if not state["Running"]:
-                raise self._did_not_stay(host, state) from None
-            raise LabError(f"no agent could be started for {host}: {error.explanation or error}") from None
-        return channel
+            raise self._no_agent(host, error) from None
+        return str(made["Id"])
+
+    def _image_of_agents(self) -> str:
+        if self._agent_image is None:
+            self._agent_image = agentimage.ensure(self._api, lambda _: None)
+        return self._agent_image
+
+    def _no_agent(self, host: str, error: docker.errors.APIError) -> LabError:
+        state = self._api.inspect_container(self._containers[host])["State"]
+        if not state["Running"]:
+            return self._did_not_stay(host, state)
+        return LabError(f"no agent could be started for {host}: {error.explanation or error}")
 
     def start(self, host: str, argv: Sequence[str], env: Mapping[str, str]) -> DockerProcess:
         return DockerProcess(self._api, host, self._containers[host], tuple(argv), dict(env))
@@ -281,7 +311,8 @@ class DockerEngine:
     def down(self) -> None:
         self._closing = True
         if self._standing:
-            remove(self._api, [f"{AGENT}", f"{RUN}={self._run}"])
+            if self._made_agents:
+                remove(self._api, [AGENT, f"{RUN}={self._run}"])
         else:
             self._remove()
 
@@ -345,23 +376,6 @@ def dead_runs(api: APIClient) -> dict[str, str]:
         if labels.get(STANDING) is None and (owner is None or not owner.is_alive()):
             found[labels[RUN]] = labels.get(OWNER, "")
     return found
-
-
-def compose_of_agent() -> dict[str, Any]:
-    """The agent's own service: the image with the tools, built from images/agent."""
-    return {
-        "name": "labctl",
-        "services": {"agent": {"image": "labctl/agent", "build": {"context": str(ROOT / "images/agent")}}},
-    }
-
-
-def _agent_archive() -> bytes:
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode="w") as archive:
-        for path in sorted(Path(labctl.agent.__file__).parent.glob("*.py")):
-            archive.add(path, f"opt/labctl/agent/{path.name}")
-        archive.add(DISSECTOR, "opt/labctl/labapp.lua")
-    return data.getvalue()
 
 
 def _subnet(network: Mapping[str, Any]) -> Subnet:

@@ -21,6 +21,8 @@ from labctl.errors import LabError
 STDOUT, STDERR = 1, 2
 # What a program's output may grow to in the driver's memory; more is counted, not kept.
 OUTPUT_LIMIT_BYTES = 16 * 2**20
+CLOSE_TIMEOUT_S = 10.0
+ASK_NURSERY = ["python3", "-S", "-E", "/opt/labctl/agent/nursery.py", "ask"]
 
 
 def raw_socket(stream: Any) -> socket.socket:
@@ -30,33 +32,33 @@ def raw_socket(stream: Any) -> socket.socket:
 
 
 class DockerChannel:
-    """An agent's standard streams over Docker's attach.
+    """An agent's standard streams as Docker multiplexes them; `fetch` copies from the container it lives in."""
 
-    The container is created with StdinOnce, so that when this end goes away, however it goes, the agent reads its end
-    of file within milliseconds.
-    """
-
-    def __init__(self, api: APIClient, container: str) -> None:
+    def __init__(self, api: APIClient, container: str, stream: Any) -> None:
         self._api = api
         self._container = container
-        self._stream = api.attach_socket(
-            container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
-        )
-        self._socket = raw_socket(self._stream)
+        self._socket = raw_socket(stream)
         self._socket.settimeout(None)
-        self._frames: Iterator[tuple[int, bytes]] = frames_iter(self._stream, tty=False)  # type: ignore[no-untyped-call]
+        self._stream = stream
+        self._frames: Iterator[tuple[int, bytes]] = frames_iter(stream, tty=False)  # type: ignore[no-untyped-call]
         self._errors = bytearray()
         self._sending = threading.Lock()
+        self._ended = threading.Event()
 
     def send(self, data: bytes) -> None:
         with self._sending:
             self._socket.sendall(data)
 
     def receive(self) -> bytes:
-        for kind, data in self._frames:
-            if kind == STDOUT:
-                return data
-            self._errors += data[: max(0, 65536 - len(self._errors))]
+        try:
+            for kind, data in self._frames:
+                if kind == STDOUT:
+                    return data
+                self._errors += data[: max(0, 65536 - len(self._errors))]
+        except BaseException:
+            self._ended.set()
+            raise
+        self._ended.set()
         return b""
 
     def errors(self) -> str:
@@ -66,10 +68,38 @@ class DockerChannel:
         fetch(self._api, self._container, remote, local)
 
     def close(self) -> None:
+        # Whoever reads hears the end of the agent's output when it has undone everything and exited.
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
-        with contextlib.suppress(docker.errors.APIError, OSError):
-            self._api.wait(self._container, timeout=10)
+        self._ended.wait(CLOSE_TIMEOUT_S)
+
+
+class AttachedChannel(DockerChannel):
+    """An agent that is a container of its own, over Docker's attach.
+
+    The container is created with StdinOnce, so that when this end goes away, however it goes, the agent reads its end
+    of file within milliseconds.
+    """
+
+    def __init__(self, api: APIClient, container: str) -> None:
+        stream = api.attach_socket(container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
+        super().__init__(api, container, stream)
+
+
+class ForkedChannel(DockerChannel):
+    """An agent forked in a nursery's container, over the streams of a `docker exec`.
+
+    The standard input of an exec ends when the one who asked for it goes away, so the agent reads its end of file as
+    quickly as an attached one. Raises LabError when the exec cannot be made.
+    """
+
+    def __init__(self, api: APIClient, nursery: str) -> None:
+        try:
+            created = api.exec_create(nursery, ASK_NURSERY, stdin=True)
+            stream = api.exec_start(created["Id"], socket=True)
+        except docker.errors.APIError as error:
+            raise LabError(f"no agent could be started: {error.explanation or error}") from None
+        super().__init__(api, nursery, stream)
 
 
 def fetch(api: APIClient, container: str, remote: str, local: Path) -> None:

@@ -41,14 +41,14 @@ def ensure(api: APIClient, config: Mapping[str, Any], services: Sequence[str], s
             continue
         spec = raw.get("build")
         if spec is None:
-            if not _is_here(api, image):
+            if not is_here(api, image):
                 _pull(api, image, say)
         elif (inputs := fingerprint(spec)) is None or _label(api, image) != inputs:
             note = from_label_list(raw.get("labels")).get(NOTE)
             say(f"building image {image}" + (f" ({note})" if note else ""))
             todo[service] = {"image": image, "build": {**spec, "labels": {INPUTS: inputs or ""}}}
     if todo:
-        with tempfile.TemporaryDirectory() as scratch, _one_builder():
+        with tempfile.TemporaryDirectory() as scratch, one_builder():
             compose.build(todo, Path(scratch) / "build.json", BUILD_TIMEOUT_S)
     return names
 
@@ -90,7 +90,8 @@ def _read_by(dockerfile: Path, context: Path) -> list[Path]:
     return [p for p in files if p.is_file() and "__pycache__" not in p.parts]
 
 
-def _is_here(api: APIClient, image: str) -> bool:
+def is_here(api: APIClient, image: str) -> bool:
+    """Whether the engine has the image."""
     try:
         api.inspect_image(image)  # type: ignore[no-untyped-call]
     except docker.errors.ImageNotFound:
@@ -114,11 +115,11 @@ def _pull(api: APIClient, image: str, say: Say) -> None:
         said = api.pull(repository, tag=tag or "latest")
     except docker.errors.APIError as error:
         raise MissingError(f"{why}: {error.explanation or error}") from None
-    if not _is_here(api, image):  # what goes wrong after the first byte is only in what the daemon said
+    if not is_here(api, image):  # what goes wrong after the first byte is only in what the daemon said
         raise MissingError(f"{why}: {str(said).strip()[-300:]}")
 
 
-class _one_builder:
+class one_builder:
     """Two runs that need the same image build it one after the other, and the second finds it done by the cache."""
 
     def __enter__(self) -> None:

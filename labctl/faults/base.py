@@ -119,7 +119,7 @@ class Impossible(ValueError):
 class Fault(BaseModel):
     """Base of every fault. `kind` is its one word: file name, registry key and key in a scenario."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True)
 
     kind: ClassVar[str]
     summary: ClassVar[str]

@@ -48,7 +48,7 @@ OUTCOME_KEYS = frozenset({"errno", "sent", "received", "outcome", "timed_out", "
 class Strict(BaseModel):
     """Base of every part of a scenario: frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True)
 
 
 def _argv(value: object) -> object:

@@ -68,16 +68,22 @@ class Captures:
     def _start_capture(self, host: str, started: list[str]) -> None:
         capture = self.plan.scenario.capture
         comment = f"labctl run {self.run}, scenario {self.plan.scenario.scenario}, host {host}"
+        path = self._remote(host)
         try:
+            # First, as starting tshark takes longest of all; then it is there when the shortest scenario ends.
+            self.agents[host].call("dissect_start", argv=dissect_argv(self.plan.filters[host]), capture=path)
             answer = self.agents[host].call(
-                "capture_start", path=f"/tmp/labctl/{host}.pcapng", token=secrets.token_hex(4), comment=comment,
+                "capture_start", path=path, token=secrets.token_hex(4), comment=comment,
                 snaplen=capture.snaplen, max_bytes=capture.max,
             )  # fmt: skip
         except AgentRefused as error:
             raise LabError(f"the capture of {host} did not start: {error}") from None
         started.append(host)
-        self.agents[host].call("dissect_start", argv=dissect_argv(self.plan.filters[host]))
         self.record.event("capture-start", host=host, **answer)
+
+    def _remote(self, host: str) -> str:
+        """Where the agent keeps it: apart from other runs', whose agents may live in the same container."""
+        return f"/tmp/labctl/{self.run}/{host}.pcapng"
 
     def _finish_capture(self, host: str) -> Any:
         return self.agents[host].call("capture_finish")
@@ -94,7 +100,7 @@ class Captures:
                 break
             refused.append(bad)
             asked.remove(bad)
-            agent.call("dissect_start", argv=dissect_argv(asked))
+            agent.call("dissect_start", argv=dissect_argv(asked), capture=self._remote(host))
         answer = agent.result(stopping, "capture_stop", CAPTURE_TIMEOUT_S)
         file = f"pcap/{host}.pcapng"
         agent.channel.fetch(answer["file"], self.record.path / file)

@@ -50,9 +50,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     assert done.code == 0, done.out + done.err
     assert done.out == f"lab {NAME} is up: client, router, server\n"
     yield NAME
+    all_of_it = len(containers(f"labctl.lab={NAME}"))  # three hosts, and what stands beside them
     down = labctl("down", NAME)
-    assert down.code == 0, down.err
-    assert re.fullmatch(rf"lab {NAME} is down: 3 containers and 3 networks removed\n", down.out)
+    assert (down.code, down.out) == (0, f"lab {NAME} is down: {all_of_it} containers and 3 networks removed\n"), down.err
     assert containers(f"labctl.lab={NAME}") == []
     assert docker("network", "ls", "--quiet", "--filter", f"label=labctl.lab={NAME}") == ""
 
@@ -175,6 +175,25 @@ def test_a_driver_killed_on_a_standing_lab_leaves_it_byte_for_byte(
     assert labctl("gc").code == 0
     assert containers(f"labctl.lab={lab}", "labctl.host") == hosts
     assert left_of(live.run) == []
+
+
+def test_agents_of_a_standing_lab_are_born_in_their_nursery(lab: str, start: Start, short: Path) -> None:
+    """A run on a standing lab makes no container at all; when a nursery is gone, its host's agent is a container again."""
+    short.write_text(short.read_text(encoding="utf-8") + "  - {wait: 60s}\n", encoding="utf-8")
+    label = f"labctl.lab={lab}"
+    for nursery_there in (True, False):
+        if not nursery_there:
+            docker("rm", "--force", *containers(label, "labctl.nursery=client"))
+        live = start(short, "--lab", lab)
+        live.wait_for("step-start", kind="wait")
+        assert len(containers(f"labctl.run={live.run}")) == (0 if nursery_there else 1)
+        agents = [docker("top", c, "-eo", "args").count("agent.nursery") for c in containers(label, "labctl.nursery")]
+        assert sum(agents) == (6 if nursery_there else 4)  # each nursery, and the agent it was forked into
+        live.process.kill()
+        live.process.wait()
+        killed = time.monotonic()
+        while any(docker("top", c, "-eo", "args").count("agent.nursery") > 1 for c in containers(label, "labctl.nursery")):
+            assert time.monotonic() - killed < 10
 
 
 def test_a_scenario_for_other_hosts_is_a_clear_error(lab: str, tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ class FakeDissector:
     """Stands in for tshark: it reads no packet."""
 
     def __init__(self, argv: list[str], target: Path) -> None:
-        self.argv, self._target = argv, target
+        self.argv, self._target = argv, _here.world.root / target.name
 
     def read(self, *_: object) -> dict[str, Any]:
         self._target.write_text("", encoding="utf-8")
@@ -209,7 +209,7 @@ class FakeCapture:
             "said": "",
         }
 
-    def kill(self) -> None:
+    def discard(self) -> None:
         pass
 
 

@@ -1,0 +1,106 @@
+"""The image that agents run from: the tools of images/agent with the agent's own code in it, compiled.
+
+The tools change seldom and are built once. The code is this driver's own, so it is laid over them in an image of its own,
+named by a digest of both: whoever runs another version runs from another image, and nobody waits for a copy or a
+compilation at every start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import docker.errors
+from docker import APIClient
+
+import labctl.agent
+from labctl.engines import images
+from labctl.engines.base import Say
+from labctl.engines.owner import Owner
+from labctl.errors import LabError
+
+ROOT = Path(__file__).resolve().parents[2]
+DISSECTOR = ROOT / "images/wireshark/labapp.lua"
+REPOSITORY = "labctl/agent"
+CODE = "labctl.agent.code"
+DIRECTORY = "/opt/labctl"
+
+
+def service() -> dict[str, Any]:
+    """The agent as a service of its own: the image with the tools, built from images/agent."""
+    return {
+        "name": "labctl",
+        "services": {"agent": {"image": REPOSITORY, "build": {"context": str(ROOT / "images/agent")}}},
+    }
+
+
+def ensure(api: APIClient, say: Say) -> str:
+    """Make sure the image with the tools and this driver's code is there; its name. Raises MissingError, LabError."""
+    images.ensure(api, service(), ["agent"], say)
+    name = _name(api)
+    if not images.is_here(api, name):
+        with images.one_builder():
+            if not images.is_here(api, name):
+                _make(api, name)
+    return name
+
+
+def stale(api: APIClient) -> list[str]:
+    """Images with the code of another version, which any driver that needs them makes again within seconds."""
+    mine = _name(api) if images.is_here(api, REPOSITORY) else None
+    tags = [t for image in api.images(filters={"label": CODE}) for t in image["RepoTags"] or []]
+    return [tag for tag in tags if tag != mine]
+
+
+def _name(api: APIClient) -> str:
+    tools = api.inspect_image(REPOSITORY)["Id"]  # type: ignore[no-untyped-call]
+    digest = hashlib.sha256(tools.encode())
+    for path in _sources():
+        digest.update(f"\0{path.name}\0".encode() + path.read_bytes())
+    return f"{REPOSITORY}:code-{digest.hexdigest()[:16]}"
+
+
+def _make(api: APIClient, name: str) -> None:
+    repository, tag = name.split(":")
+    labels = {"labctl.run": "agent-image", "labctl.owner": str(Owner.me())}
+    compile_all = ["python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", DIRECTORY]
+    try:
+        container = api.create_container(REPOSITORY, compile_all, labels=labels)["Id"]
+        try:
+            api.put_archive(container, "/", _archive())
+            api.start(container)
+            if status := api.wait(container, timeout=60)["StatusCode"]:
+                raise LabError(f"compiling the agent ended with {status}: {api.logs(container, tail=5)!r}")
+            labelled = [f"LABEL {CODE}={tag} labctl.run= labctl.owner="]  # a container's labels are its image's otherwise
+            api.commit(container, repository, tag, changes=labelled)
+        finally:
+            api.remove_container(container, force=True)
+    except docker.errors.APIError as error:
+        raise LabError(f"the image {name} could not be made: {error.explanation or error}") from None
+
+
+def _archive() -> bytes:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        for path in _sources():
+            folder = "" if path == DISSECTOR else "agent/"
+            archive.add(path, f"{DIRECTORY.strip('/')}/{folder}{path.name}")
+    return data.getvalue()
+
+
+def _sources() -> list[Path]:
+    return [*sorted(Path(labctl.agent.__file__).parent.glob("*.py")), DISSECTOR]
+
+
+def remove_stale(api: APIClient) -> int:
+    """Remove them, but for those that something still runs from; how many went."""
+    gone = 0
+    for tag in stale(api):
+        with contextlib.suppress(docker.errors.APIError):  # in use: it stays
+            api.remove_image(tag)
+            gone += 1
+    return gone
