@@ -187,12 +187,12 @@ def test_agents_of_a_standing_lab_are_born_in_their_nursery(lab: str, start: Sta
         live = start(short, "--lab", lab)
         live.wait_for("step-start", kind="wait")
         assert len(containers(f"labctl.run={live.run}")) == (0 if nursery_there else 1)
-        agents = [docker("top", c, "-eo", "args").count("agent.nursery") for c in containers(label, "labctl.nursery")]
+        agents = [docker("top", c, "-eo", "pid,args").count("agent.nursery") for c in containers(label, "labctl.nursery")]
         assert sum(agents) == (6 if nursery_there else 4)  # each nursery, and the agent it was forked into
         live.process.kill()
         live.process.wait()
         killed = time.monotonic()
-        while any(docker("top", c, "-eo", "args").count("agent.nursery") > 1 for c in containers(label, "labctl.nursery")):
+        while any(docker("top", c, "-eo", "pid,args").count("agent.nursery") > 1 for c in containers(label, "labctl.nursery")):
             assert time.monotonic() - killed < 10
 
 
