@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,17 @@ GOOD_ONES = [
 ]
 
 
+@cache
+def validator() -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(module.schema())
+
+
 def accepts(text: str) -> bool:
     try:
         value: Any = yaml.load(text, CoreLoader)
     except yaml.YAMLError:
         return False
-    return jsonschema.Draft202012Validator(module.schema()).is_valid(value)
+    return validator().is_valid(value)
 
 
 def test_it_is_a_schema() -> None:
