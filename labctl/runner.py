@@ -69,6 +69,8 @@ def execute(request: Request, engine: Engine, record: RunDirectory, run: str) ->
                 overrides=dict(request.overrides), steps=len(scenario.steps), labctl=__version__,
             )  # fmt: skip
             record.write("scenario.yaml", request.loaded.text)
+            if request.loaded.included is not None:
+                record.write("include.yaml", request.loaded.included)
         try:
             session = _bring_up(request, engine, record, run, lab_stack)
             with session.captures.running(), session.programs_and_faults():

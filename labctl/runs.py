@@ -154,8 +154,10 @@ def judge_run(path: Path) -> RunVerdict:
 
 def _scenario_of(path: Path, evidence: Evidence) -> Loaded:
     try:
-        return load(path / "scenario.yaml", evidence.overrides)
-    except LabctlError as error:
+        included = path / "include.yaml"
+        text = included.read_text(encoding="utf-8") if included.exists() else None
+        return load(path / "scenario.yaml", evidence.overrides, text)
+    except (LabctlError, OSError, UnicodeDecodeError) as error:
         raise EvidenceError(f"the run's own scenario cannot be read: {error}") from None
 
 

@@ -18,8 +18,9 @@ from pydantic import ValidationError
 
 from labctl.errors import Problem, ScenarioError
 from labctl.faults import FAULTS
+from labctl.scenario.include import included_by, put_below
 from labctl.scenario.messages import empties, explain
-from labctl.scenario.model import STEPS, Expectation, FaultStep, RunStep, Scenario, Step
+from labctl.scenario.model import STEPS, Expectation, FaultStep, Included, RunStep, Scenario, Step
 from labctl.scenario.tree import Loc, Mark, Tree, grow
 from labctl.scenario.which import which_step
 from labctl.scenario.yamltext import Source, compose, read
@@ -29,13 +30,17 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class Loaded:
-    """A scenario with its file: `text` as it was read, `marks` the position of every value in it."""
+    """A scenario with its file: `text` as it was read, `marks` the position of every value in it.
+
+    `included` is the text of the file it includes, if it does.
+    """
 
     path: Path
     text: str
     scenario: Scenario
     marks: Mapping[Loc, Mark] = field(repr=False)
     file: str = ""
+    included: str | None = field(default=None, repr=False)
 
     def problem(self, loc: Loc, message: str) -> Problem:
         """A problem at a location of the model, like ("steps", 3, "drop", "to").
@@ -46,22 +51,32 @@ class Loaded:
         return Problem(self.file or str(self.path), *nearest_mark(self.marks, loc).place, message)
 
 
-def load(path: str | os.PathLike[str], overrides: Mapping[str, str] = MappingProxyType({})) -> Loaded:
+def load(
+    path: str | os.PathLike[str],
+    overrides: Mapping[str, str] = MappingProxyType({}),
+    included: str | None = None,
+) -> Loaded:
     """The scenario in a file, with `overrides` (name -> YAML scalar) in the place of its params.
 
-    Raises ScenarioError with every problem found, by line, and UsageError for an override of an unknown
-    parameter.
+    `included` is the text of the file it includes, where that is known already (a run keeps it). Raises ScenarioError with
+    every problem found, by line, and UsageError for an override of an unknown parameter.
     """
-    return from_source(read(path), overrides)
+    return from_source(read(path), overrides, included)
 
 
-def from_source(source: Source, overrides: Mapping[str, str] = MappingProxyType({})) -> Loaded:
+def from_source(
+    source: Source, overrides: Mapping[str, str] = MappingProxyType({}), included: str | None = None
+) -> Loaded:
     """As `load`, from text that has been read already."""
-    tree = grow(source, compose(source), overrides)
+    root = compose(source)
+    lower = included_by(source, root, included)
+    tree = grow(source, root, overrides, (lower, compose(lower)) if lower else None)
     scenario = _validate(tree)
-    if tree.problems or scenario is None:
-        raise collected(tree.problems)
-    return Loaded(Path(source.file), source.text, scenario, MappingProxyType(tree.marks), source.file)
+    problems = [*tree.problems, *(tree.below.problems if tree.below else ())]
+    if problems or scenario is None:
+        raise collected(problems)
+    text = lower.text if lower else None
+    return Loaded(Path(source.file), source.text, scenario, MappingProxyType(tree.marks), source.file, text)
 
 
 def nearest_mark(marks: Mapping[Loc, Mark], loc: Loc) -> Mark:
@@ -100,12 +115,27 @@ def _validate(tree: Tree) -> Scenario | None:
     tree.problems += empties(
         tree, Scenario, {k: v for k, v in values.items() if k != "steps" or v is None}, (), ()
     )
+    if tree.below is not None and not put_below(tree, values, _below(tree.below)):
+        return None
     try:
         scenario = Scenario.model_validate(values)
     except ValidationError as error:
         tree.problems += explain(tree, Scenario, error, ())
         return None
     return scenario if steps is not None else None
+
+
+def _below(tree: Tree) -> dict[str, object] | None:
+    """What an included file gives, checked by itself; None when it has problems."""
+    values = dict(tree.value)
+    raw = values.get("steps")
+    if isinstance(raw, list) and raw:
+        values["steps"] = _steps(tree, raw)
+    try:
+        Included.model_validate({k: v for k, v in values.items() if v is not None})
+    except ValidationError as error:
+        tree.problems += explain(tree, Included, error, ())
+    return None if tree.problems else values
 
 
 def _steps(tree: Tree, raw: list[object]) -> tuple[Step, ...] | None:

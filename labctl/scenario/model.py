@@ -502,6 +502,12 @@ class Scenario(Strict):
     scenario: str = Field(
         pattern=r"^[a-z0-9][a-z0-9-]{0,39}$", description="Its name: lower case, digits and dashes."
     )
+    include: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A file, relative to this one, with what several scenarios share: any of these keys but scenario and "
+        "include. What is given here wins; its steps come before the steps here.",
+    )
     lab: str | None = Field(
         default=None, description="A compose file, relative to this file; labctl's own lab when not given."
     )
@@ -523,3 +529,16 @@ class Scenario(Strict):
                 "no step expects anything, so this scenario could never fail; give a run step an expect"
             )
         return self
+
+
+# A file that scenarios include: the same keys, and none of them has to be there.
+Included: type[Strict] = create_model(
+    "Included",
+    __base__=Strict,
+    steps=(tuple[AnyStep, ...], Field(default=())),
+    **{
+        name: (field.annotation, field)
+        for name, field in Scenario.model_fields.items()
+        if name not in ("scenario", "include", "steps")
+    },
+)  # type: ignore[call-overload]

@@ -54,7 +54,7 @@ class Param:
 
 @dataclass
 class Tree:
-    """Plain values, their marks, and what was wrong while they were made."""
+    """Plain values, their marks, and what was wrong while they were made; `below` is the file it includes."""
 
     source: Source
     value: dict[str, object] = field(default_factory=dict)
@@ -64,28 +64,52 @@ class Tree:
     used: set[str] = field(default_factory=set)
     empty: set[Loc] = field(default_factory=set)
     written: int = 0
+    below: Tree | None = None
 
 
-def grow(source: Source, root: yaml.MappingNode, overrides: Mapping[str, str]) -> Tree:
-    """The file's values. Problems are collected, not raised; a wrong override raises UsageError."""
+def grow(
+    source: Source,
+    root: yaml.MappingNode,
+    overrides: Mapping[str, str],
+    included: tuple[Source, yaml.MappingNode] | None = None,
+) -> Tree:
+    """The file's values. Problems are collected, not raised; a wrong override raises UsageError.
+
+    The parameters of a file it includes are its own as well, with the value it gives them where it names them again.
+    """
     tree = Tree(source)
     pairs = _pairs(tree, root)
     if "params" in pairs:
         _params(tree, *pairs["params"])
+    declared = set(tree.params)
+    if included is not None:
+        tree.below = Tree(included[0])
+        lower = _pairs(tree.below, included[1])
+        if "params" in lower:
+            _params(tree.below, *lower["params"])
+        declared -= set(tree.below.params)
+        tree.params = tree.below.params | tree.params
     _override(tree, overrides)
+    if tree.below is not None:
+        tree.below.params = tree.params
+        _values(tree.below, lower)
+        tree.used |= tree.below.used
+    _values(tree, pairs)
+    for name in sorted(declared - tree.used) if tree.written <= MAX_BYTES else ():
+        line, column = tree.marks["params", name].key or (1, 1)
+        _problem(
+            tree, line, column, f"the parameter {name} is used nowhere; write ${{{name}}} where it belongs"
+        )
+    return tree
+
+
+def _values(tree: Tree, pairs: Mapping[str, tuple[yaml.Node, yaml.Node]]) -> None:
     tree.marks[()] = Mark(1, 1, None, "mapping")
     for name, (key, node) in pairs.items():
         if name == "params":
             tree.value[name] = {known: param.value for known, param in tree.params.items()}
         else:
             tree.value[name] = _value(tree, node, (name,), key)
-    unused = [name for name in tree.params if name not in tree.used]
-    for name in unused if tree.written <= MAX_BYTES else ():
-        line, column = tree.marks["params", name].key or (1, 1)
-        _problem(
-            tree, line, column, f"the parameter {name} is used nowhere; write ${{{name}}} where it belongs"
-        )
-    return tree
 
 
 def _scalar(tag: str, text: str) -> Scalar | None:
