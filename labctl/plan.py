@@ -21,12 +21,16 @@ from labctl.scenario.model import (
     WaitStep,
 )
 
+# Where the bundled programs are in the image that brings them to hosts which have none.
+BUNDLED = "/opt/labctl/programs"
+
 
 @dataclass(frozen=True)
 class PlannedStep:
     """One step, resolved. `index` counts from 1, as people do.
 
-    `argv` is what runs (start and run steps), `faults` what is put where (fault steps), `handles` the programs or
+    `argv` is what runs (start and run steps), `beside` that it is a bundled program on a host whose image has none: it runs in
+    a container of its own in the host's network namespace. `faults` what is put where (fault steps), `handles` the programs or
     faults it refers to (finish, stop, heal steps), `timeout_s` when waiting for it ends.
     """
 
@@ -36,6 +40,7 @@ class PlannedStep:
     step: AnyStep
     host: str | None = None
     argv: tuple[str, ...] = ()
+    beside: bool = False
     env: tuple[tuple[str, str], ...] = ()
     faults: tuple[FaultPlan, ...] = ()
     timeline: Mapping[str, float | int] | None = None
@@ -76,6 +81,7 @@ class Plan:
                     "title": step.title,
                     "host": step.host,
                     "argv": list(step.argv),
+                    "beside": step.beside,
                     "handles": list(step.handles),
                     "timeout_s": step.timeout_s,
                     "faults": [asdict(fault) for fault in step.faults],
@@ -113,11 +119,13 @@ def _resolve(index: int, step: AnyStep, scenario: Scenario, lab: Lab, active: di
     title = step.name or default_title(step)
     if isinstance(step, StartStep | RunStep):
         words = step.start if isinstance(step, StartStep) else step.run
-        argv = command(words, lab.hosts[step.on].programs)
+        programs = lab.hosts[step.on].programs
+        argv = command(words, programs or BUNDLED)
+        beside = words[0] in PROGRAMS and programs is None
         env = tuple(step.env.items())
         handles = (step.handle,) if isinstance(step, StartStep) else ()
         return PlannedStep(
-            index, step.kind, title, step, step.on, argv, env, handles=handles, timeout_s=timeout_s
+            index, step.kind, title, step, step.on, argv, beside, env, handles=handles, timeout_s=timeout_s
         )
     if isinstance(step, FinishStep | StopStep):
         handle = step.finish if isinstance(step, FinishStep) else step.stop

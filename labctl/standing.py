@@ -30,8 +30,9 @@ from labctl.engines.images import ensure
 from labctl.engines.owner import Owner
 from labctl.errors import LabError, UsageError
 from labctl.evidence.rundir import new_run_name
-from labctl.lab import from_compose
-from labctl.plan import command
+from labctl.lab import PROGRAMS, from_compose
+from labctl.plan import BUNDLED, command
+from labctl.scenario.model import PROGRAMS as BUNDLED_PROGRAMS
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
@@ -104,8 +105,14 @@ def listing() -> list[dict[str, Any]]:
 def exec_argv(name: str | None, host: str, words: tuple[str, ...], interactive: bool) -> list[str]:
     """The docker command that runs `words` on a host of a standing lab. Raises UsageError, LabError."""
     container = _host(name, host)
-    argv = command(words, container["Labels"].get("labctl.programs"))
-    return ["docker", "exec", "-i", *(["-t"] if interactive else []), container["Id"], *argv]
+    programs = container["Labels"].get(PROGRAMS)
+    argv = command(words, programs or BUNDLED)
+    streams = ["-i", *(["-t"] if interactive else [])]
+    if words[0] in BUNDLED_PROGRAMS and programs is None:
+        labels = ["--label", f"{RUN}=exec", "--label", f"{OWNER}={Owner.me()}"]
+        beside = ["--network", f"container:{container['Id']}", "--cap-drop", "ALL"]
+        return ["docker", "run", "--rm", *streams, *beside, *labels, "labctl/host", *argv]
+    return ["docker", "exec", *streams, container["Id"], *argv]
 
 
 def _host(name: str | None, host: str) -> dict[str, Any]:

@@ -74,8 +74,8 @@ class Engine(Protocol):
     def open_agent(self, host: str) -> Channel:
         """Start an agent in the host's network namespace. Raises LabError."""
 
-    def start(self, host: str, argv: Sequence[str], env: Mapping[str, str]) -> Process:
-        """Start a program on a host. Raises LabError."""
+    def start(self, host: str, argv: Sequence[str], env: Mapping[str, str], beside: bool = False) -> Process:
+        """Start a program on a host; `beside`: a bundled one, in its network namespace only. Raises LabError."""
 
     def disturb(self, host: str, what: str, on: bool) -> None:
         """Begin (on) or end something that only an engine can do with a whole host: `pause`. Raises LabError."""

@@ -34,6 +34,7 @@ HOST = "labctl.host"
 AGENT = "labctl.agent"
 RESIDENT = "labctl.resident"
 NURSERY = "labctl.nursery"
+COMPANION = "labctl.companion"
 COMPOSE = "labctl.compose"
 ROOT = Path(__file__).resolve().parents[2]
 UP_TIMEOUT_S = 120.0
@@ -81,6 +82,8 @@ class DockerEngine:
         self._agent_image: str | None = None
         self._nurseries: dict[str, str] = {}
         self._made_agents = False
+        self._companions: dict[str, str] = {}
+        self._lock = threading.Lock()
 
     # -- making the lab ---------------------------------------------------------------------------------------------
 
@@ -276,8 +279,30 @@ class DockerEngine:
             return self._did_not_stay(host, state)
         return LabError(f"no agent could be started for {host}: {error.explanation or error}")
 
-    def start(self, host: str, argv: Sequence[str], env: Mapping[str, str]) -> DockerProcess:
-        return DockerProcess(self._api, host, self._containers[host], tuple(argv), dict(env))
+    def start(self, host: str, argv: Sequence[str], env: Mapping[str, str], beside: bool = False) -> DockerProcess:
+        container = self._companion(host) if beside else self._containers[host]
+        return DockerProcess(self._api, host, container, tuple(argv), dict(env))
+
+    def _companion(self, host: str) -> str:
+        """A container with the bundled programs for a host that has none: its network namespace and names, no privilege."""
+        with self._lock:
+            if host not in self._companions:
+                own = images.ensure(self._api, compose.read_config(OWN_COMPOSE), ["server"], lambda _: None)
+                config = self._api.create_host_config(
+                    network_mode=f"container:{self._containers[host]}",
+                    cap_drop=["ALL"],
+                    security_opt=["no-new-privileges:true"],
+                    log_config=LogConfig(type="none"),
+                    auto_remove=True,
+                )
+                labels = {RUN: self._run, OWNER: str(Owner.me()), COMPANION: host}
+                try:
+                    made = self._api.create_container(own["server"], labels=labels, host_config=config)["Id"]
+                    self._api.start(made)
+                except docker.errors.APIError as error:
+                    raise LabError(f"nothing could be started beside {host}: {error.explanation or error}") from None
+                self._companions[host] = made
+            return self._companions[host]
 
     def disturb(self, host: str, what: str, on: bool) -> None:
         assert what == "pause", what
@@ -313,6 +338,8 @@ class DockerEngine:
         if self._standing:
             if self._made_agents:
                 remove(self._api, [AGENT, f"{RUN}={self._run}"])
+            if self._companions:
+                remove(self._api, [COMPANION, f"{RUN}={self._run}"])
         else:
             self._remove()
 

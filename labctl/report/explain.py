@@ -41,7 +41,8 @@ def _lines(plan: Plan) -> Iterator[str]:
 
 def _step(step: PlannedStep) -> Iterator[str]:
     if step.argv:
-        yield f"{step.host}$ {shlex.join(step.argv)}"
+        where = "   (beside it: its image has no bundled programs)" if step.beside else ""
+        yield f"{step.host}$ {shlex.join(step.argv)}{where}"
     for fault in step.faults:
         for change in fault.changes:
             yield f"{fault.host}# {shlex.join(change.do)}"

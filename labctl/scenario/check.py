@@ -95,11 +95,7 @@ def _command(words: tuple[str, ...], key: str, host: str, now: _Now) -> Iterator
         return
     has_programs = now.lab.hosts[host].programs is not None
     word = words[0]
-    if word in PROGRAMS and not has_programs:
-        able = [name for name, other in now.lab.hosts.items() if other.programs is not None]
-        where = f"run it on {listing(able)}, or" if able else "run"
-        yield (key, 0), f"{host} has no bundled programs, so no {word}; {where} a command that its image has"
-    elif word not in PROGRAMS and has_programs and (near := nearest(word, PROGRAMS, cutoff=_MISSPELT)):
+    if word not in PROGRAMS and has_programs and (near := nearest(word, PROGRAMS, cutoff=_MISSPELT)):
         yield (key, 0), f"there is no bundled program {word!r}; did you mean {near}?"
 
 

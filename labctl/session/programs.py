@@ -58,7 +58,7 @@ class Programs:
         assert step.host is not None
         handle = step.handles[0] if step.handles else step.argv[0]
         running_id = f"{step.index}"
-        process = self.engine.start(step.host, step.argv, dict(step.env))
+        process = self.engine.start(step.host, step.argv, dict(step.env), step.beside)
         running = Running(running_id, handle, step.host, step.index, process, f"{step.index:02d}-{step.host}")
         self.programs[running_id] = running
         self.record.event(

@@ -351,7 +351,9 @@ class FakeEngine:
         self.channels[host] = FakeChannel(host, self.world)
         return self.channels[host]
 
-    def start(self, host: str, argv: Sequence[str], env: Mapping[str, str]) -> FakeProcess:  # noqa: ARG002
+    def start(
+        self, host: str, argv: Sequence[str], env: Mapping[str, str], beside: bool = False  # noqa: ARG002
+    ) -> FakeProcess:
         self._point(f"start.{argv[0]}")
         self.processes.append(FakeProcess(argv, self._point))
         return self.processes[-1]

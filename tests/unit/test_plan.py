@@ -42,6 +42,18 @@ def test_hosts_that_are_only_spoken_of_come_up_too() -> None:
     assert planned(fault).hosts == ("server", "client", "powerpc", "router")
 
 
+def test_bundled_programs_run_on_any_host(tmp_path: Path) -> None:
+    """On a host whose image has none they run beside it; its own commands run on it."""
+    (tmp_path / "c.yml").write_text("services: {web: {image: some/image}}\n", encoding="utf-8")
+    text = "scenario: x\nsteps:\n  - {run: [probe, bind, '1'], on: web, expect: {errno: null}}\n"
+    text += "  - {run: [ls, /], on: web, expect: {exit: 0}}\n"
+    bundled, own = plan(from_source(Source("x.yaml", text)).scenario, read_lab(tmp_path / "c.yml")).steps
+    assert (bundled.beside, bundled.argv) == (True, ("python3", "/opt/labctl/programs/probe.py", "bind", "1"))
+    assert (own.beside, own.argv) == (False, ("ls", "/"))
+    (here,) = planned(RUN).steps
+    assert not here.beside
+
+
 def test_a_bundled_program_is_python_and_its_path_and_all_else_is_as_written() -> None:
     """A program's word becomes its path on that host; a command of the image's own stays."""
     (step,) = planned(RUN).steps

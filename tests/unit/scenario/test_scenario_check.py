@@ -51,12 +51,6 @@ def test_a_good_scenario_has_no_problem() -> None:
         ),
         ("  - {start: app-server, on: moon}\n", [f"6:29: the lab has no host 'moon'; {HAS}"]),
         (
-            "  - {start: probe, on: db}\n",
-            [
-                "6:13: db has no bundled programs, so no probe; run it on server or client, or a command that its image has"
-            ],
-        ),
-        (
             "  - {start: app-sever, on: server}\n",
             ["6:13: there is no bundled program 'app-sever'; did you mean app-server?"],
         ),
