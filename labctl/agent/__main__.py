@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import PROTOCOL, nftables
+from . import PROTOCOL, death, nftables
 from .action import Action, ActionFailed, Commands, failed
 from .capture import Capture, CaptureFailed
 from .command import run
@@ -31,7 +31,7 @@ from .dns import Responder
 from .expire import Expire
 from .interface import Interface
 from .journal import Journal
-from .link import LinkAction, Links
+from .link import LOSE, LinkAction, Links
 from .linksweep import sweep
 from .offload import Offloads
 from .probes import capabilities, netem
@@ -81,7 +81,7 @@ class Agent:
         self.tables = nftables.tables()
         self.ops: dict[str, Callable[..., Any]] = {
             "hello": self.hello, "arrived": self.arrived, "run": self.run, "apply": self.apply, "schedule": self.schedule,
-            "faults": self.faults, "undo": self.undo,
+            "faults": self.faults, "undo": self.undo, "die": self.die,
             "wait_bound": self.wait_bound, "sockets": self.sockets,
             "sample": self.sample, "capture_start": self.capture_start,
             "capture_finish": self.capture_finish, "capture_stop": self.capture_stop,
@@ -202,6 +202,38 @@ class Agent:
             "packets": packets,
             "time": ran[0].ended if ran else time.time(),
         }
+
+    def die(self) -> dict[str, Any]:
+        """Make ready for the host's death: it falls silent now, its faults are counted and taken back, its capture ends.
+
+        Answers when it fell silent (`time`), by which commands, which sockets were open then, what each fault had touched
+        (as `undo` answers), how many packets came or wanted to leave since, and what capture_finish answers (null where
+        nothing is captured). The silence is a fault like any other, LABCTL-DEAD, should the host live on after all.
+        """
+        silence = death.silence(run)
+        self.journal.stage(death.CHAIN, silence)
+        ran = self.journal.apply(death.CHAIN, silence)
+        silent = time.time()
+        open_ = death.alive(self.sockets()["sockets"])
+        self.sampling.set()
+        for schedule in self.schedules.values():
+            schedule.cancel()
+        self.schedules.clear()
+        self.links.drain_s = LOSE
+        faults = []
+        for name in reversed(self.journal.names()):
+            if name != death.CHAIN:
+                undone, packets = self.journal.undo(name)  # what fails goes with the namespace
+                taken = [r.as_json() for r in undone]
+                faults.append({"name": name, "ran": taken, "packets": packets, "time": silent})
+        missing = None
+        if self.capture is not None:
+            missing = self.capture.finish()
+            self.capture.stop(missing)  # before the interfaces go away under it
+        return {
+            "time": silent, "ran": [r.as_json() for r in ran], "open": open_, "faults": faults, "packets": silence.count(),
+            "missing": missing,
+        }  # fmt: skip
 
     def capabilities(self) -> dict[str, Any]:
         """What this kernel can do for link faults, tried on devices made for that; see `labctl.agent.probes`."""

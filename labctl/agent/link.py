@@ -23,6 +23,7 @@ from .linkspec import Contradiction, Spec
 from .probes import Support, netem
 
 DRAIN_S = 1.0
+LOSE = -1.0  # in the place of seconds to drain: what is held is lost, as the host that holds it dies
 
 
 @dataclass

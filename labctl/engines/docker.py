@@ -9,6 +9,7 @@ import platform
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -38,6 +39,7 @@ COMPOSE = "labctl.compose"
 ROOT = Path(__file__).resolve().parents[2]
 UP_TIMEOUT_S = 120.0
 REMOVE_TIMEOUT_S = 30.0
+KILL_TIMEOUT_S = 30
 OWN_COMPOSE = ROOT / "docker-compose.yml"
 
 
@@ -76,6 +78,7 @@ class DockerEngine:
         self.project = f"labctl-lab-{standing}" if standing else f"labctl-{run.lower()}"
         self._containers: dict[str, str] = {}
         self._dead: dict[str, str] = {}
+        self._expected: Counter[str] = Counter()  # deaths that were asked for and not heard of yet
         self._closing = False
         self._compose_version: str | None = None
         self._agent_image: str | None = None
@@ -194,7 +197,9 @@ class DockerEngine:
         with contextlib.suppress(Exception):
             for event in self._api.events(decode=True, filters={"event": "die", "container": list(ids)}):
                 host = ids.get(event["id"])
-                if host and not self._closing:
+                if host and self._expected[host]:
+                    self._expected[host] -= 1
+                elif host and not self._closing:
                     code = event["Actor"]["Attributes"].get("exitCode")
                     self._dead[host] = f"the host {host} ended by itself with exit status {code}"
 
@@ -280,12 +285,19 @@ class DockerEngine:
         return DockerProcess(self._api, host, self._containers[host], tuple(argv), dict(env))
 
     def disturb(self, host: str, what: str, on: bool) -> None:
-        assert what == "pause", what
+        verbs = {"pause": ("set going again", "frozen"), "kill": ("started again", "killed")}[what]
         try:
-            (self._api.pause if on else self._api.unpause)(self._containers[host])
-        except docker.errors.APIError as error:
-            wanted = "frozen" if on else "set going again"
-            raise LabError(f"{host} could not be {wanted}: {error.explanation or error}") from None
+            if what == "pause":
+                (self._api.pause if on else self._api.unpause)(self._containers[host])
+            elif on:
+                self._expected[host] += 1
+                self._api.kill(self._containers[host], "KILL")
+                self._api.wait(self._containers[host], timeout=KILL_TIMEOUT_S)
+            else:
+                self._api.start(self._containers[host])
+                self._wait_running([host])
+        except (docker.errors.APIError, requests.exceptions.RequestException) as error:
+            raise LabError(f"{host} could not be {verbs[on]}: {getattr(error, 'explanation', None) or error}") from None
 
     def dead(self) -> str | None:
         return next(iter(self._dead.values()), None)

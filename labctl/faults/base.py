@@ -83,7 +83,7 @@ class FaultPlan:
     A fault that is more than commands has an `action` instead: a request that the agent's table of actions understands
     ({"type": ..., ...}, JSON all through, `{dev:NETWORK}` allowed in any string); its `changes` then say for people what it
     amounts to, and `alternatives` what it does instead by another backend ({"nfqueue": commands}). One that no agent can make
-    names in `engine` what the engine is to do with the whole host.
+    names in `engine` what is to be done with the whole host, or with a program on it, and in `action` what else it takes.
     """
 
     name: str
@@ -102,7 +102,7 @@ class FaultPlan:
     def request(self) -> dict[str, Any]:
         """What the agent is asked to do."""
         if self.engine is not None:
-            return {"type": "engine", "what": self.engine}
+            return {"type": "engine", "what": self.engine, "name": self.name, **(self.action or {})}
         return self.action or {
             "type": "commands",
             "changes": [{"do": list(c.do), "undo": list(c.undo)} for c in self.changes],

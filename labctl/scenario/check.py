@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from labctl.errors import Problem
 from labctl.faults.base import Fault, Impossible
+from labctl.faults.kill import Kill
 from labctl.lab import Lab
 from labctl.scenario.expectations import cannot_hold
 from labctl.scenario.loader import Loaded
@@ -47,13 +48,19 @@ def check(loaded: Loaded, lab: Lab) -> list[Problem]:
 
 @dataclass
 class _Now:
-    """What is so at one point of the scenario: programs that run, those that have ended, faults in place."""
+    """What is so at one point of the scenario: programs that run, those that have ended, faults in place.
+
+    `killed` are programs that run unless a fault has ended them (they can be waited for, and be started anew), `down` the
+    hosts that a fault keeps dead, with its name and line.
+    """
 
     loaded: Loaded
     lab: Lab
     running: dict[str, tuple[StartStep, int]] = field(default_factory=dict)
     ended: dict[str, int] = field(default_factory=dict)
     faults: dict[str, int] = field(default_factory=dict)
+    killed: set[str] = field(default_factory=set)
+    down: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     def line(self, loc: Loc) -> int:
         """The line of the file where a step or key stands."""
@@ -85,6 +92,8 @@ def _step(step: object, at: Loc, now: _Now) -> Iterator[Finding]:
             yield from _expected(step.expect, program, timeout, now)
     elif isinstance(step, FaultStep):
         yield from _fault(step.fault, step.at, step.spec, line, now)
+        if isinstance(step.spec, Kill):
+            yield from _kill(step, step.spec, line, now)
     elif isinstance(step, HealStep):
         yield from _heal(step.heal, now)
 
@@ -93,6 +102,9 @@ def _command(words: tuple[str, ...], key: str, host: str, now: _Now) -> Iterator
     if message := now.unknown(host):
         yield ("on",), message
         return
+    if host in now.down:
+        fault, line = now.down[host]
+        yield ("on",), f"{host} is dead since line {line}, by the fault {fault}; write heal: {fault} first"
     has_programs = now.lab.hosts[host].programs is not None
     word = words[0]
     if word in PROGRAMS and not has_programs:
@@ -105,10 +117,11 @@ def _command(words: tuple[str, ...], key: str, host: str, now: _Now) -> Iterator
 
 def _started(step: StartStep, line: int, now: _Now) -> Iterator[Finding]:
     handle = step.handle
-    if handle in now.running:
+    if handle in now.running and handle not in now.killed:
         since = now.running[handle][1]
         place: Loc = ("as",) if step.label else ("start",)
         yield place, f"{handle} has been running since line {since}; stop it first, or name this one with as:"
+    now.killed.discard(handle)
     now.running[handle] = (step, line)
     now.ended.pop(handle, None)
 
@@ -118,6 +131,7 @@ def _ended(kind: str, handle: str, line: int, now: _Now) -> Generator[Finding, N
     if handle in now.running:
         step, _ = now.running.pop(handle)
         now.ended[handle] = line
+        now.killed.discard(handle)
         return step.start[0]
     if handle in now.ended:
         yield (
@@ -166,6 +180,26 @@ def _fault(name: str, hosts: tuple[str, ...], spec: Fault, line: int, now: _Now)
             yield (spec.kind,), str(error)
 
 
+def _kill(step: FaultStep, spec: Kill, line: int, now: _Now) -> Iterator[Finding]:
+    """What ends with a host that is killed, or the one program that is."""
+    if spec.program is None:
+        now.killed |= {handle for handle, (started, _) in now.running.items() if started.on in step.at}
+        if step.timeline is None:
+            now.down |= dict.fromkeys(step.at, (step.fault, line))
+        return
+    if step.for_ is not None:
+        yield ("for",), "a program that was killed does not come back by itself; leave for: out, and start it again in a step"
+    where = now.running[spec.program][0].on if spec.program in now.running else None
+    if where is None or spec.program in now.killed:
+        known = [handle for handle in now.running if handle not in now.killed]
+        runs = f"running here: {listing(known, 'and')}" if known else "nothing runs here; start it first"
+        hint = did_you_mean(spec.program, known, runs)
+        yield (spec.kind, "program"), f"no program {spec.program!r} runs at this point{hint}"
+    elif step.at != (where,):
+        yield ("at",), f"{spec.program} runs on {where}; write at: {where}"
+    now.killed.add(spec.program)
+
+
 def _mention(spec: Fault, host: str) -> Loc:
     """Where in a fault a host is named."""
     for key, info in type(spec).model_fields.items():
@@ -182,12 +216,14 @@ def _heal(names: tuple[str, ...], now: _Now) -> Iterator[Finding]:
         if not now.faults:
             yield ("heal",), "no fault is in place here, so there is nothing to heal"
         now.faults.clear()
+        now.down.clear()
         return
     for index, name in enumerate(names):
         if name == ALL:
             yield ("heal", index), "all stands alone: write heal: all, or the names"
         elif name in now.faults:
             del now.faults[name]
+            now.down = {host: by for host, by in now.down.items() if by[0] != name}
         elif name in names[:index]:
             yield ("heal", index), f"{name} stands here twice; name each fault once"
         else:

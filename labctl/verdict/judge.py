@@ -80,6 +80,8 @@ def _problems(scenario: Scenario, evidence: Evidence) -> list[str]:
         elif fault.packets is None and not found:
             found.append(f"nobody read what the fault {fault.name} on {fault.host} touched")
     if not found:
+        found += _never_began(scenario, evidence)
+    if not found:
         found += [
             f"the capture of {c.host} is incomplete: {c.reason}"
             for c in evidence.captures.values()
@@ -90,6 +92,18 @@ def _problems(scenario: Scenario, evidence: Evidence) -> list[str]:
     if not found and len(evidence.steps) < len(scenario.steps):
         found.append(f"only {len(evidence.steps)} of {len(scenario.steps)} steps were taken")
     return found
+
+
+def _never_began(scenario: Scenario, evidence: Evidence) -> list[str]:
+    """Faults whose step was taken and whose time did not come while the run went on."""
+    began = {(fault.step, fault.host) for fault in evidence.faults}
+    return [
+        f"the fault {step.fault} on {host} never began, so this run proves nothing about it"
+        for index, step in enumerate(scenario.steps, 1)
+        if isinstance(step, FaultStep) and index in evidence.steps and evidence.steps[index].error is None
+        for host in step.at
+        if (index, host) not in began
+    ]
 
 
 def _passed(steps: tuple[StepVerdict, ...], evidence: Evidence) -> str:
