@@ -102,7 +102,10 @@ class Hosts:
         return list(self.agents[host].devices.values())
 
     def _greet(self, host: str) -> dict[str, Any]:
-        return self.agents[host].greet(dict(self.plan.lab.hosts[host].addresses or {}))
+        hello = self.agents[host].greet(dict(self.plan.lab.hosts[host].addresses or {}))
+        if hello["swept"]:
+            self.record.event("swept", host=host, ran=hello["swept"])
+        return hello
 
     def _set_routes(self, host: str) -> None:
         self.agents[host].call(

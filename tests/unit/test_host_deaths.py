@@ -15,6 +15,8 @@ from labctl.lab import addressed, read_lab
 
 __all__ = ["run"]  # the fixture
 
+SERVE = "  - {start: [serve], on: server, ready: {listen: 80}}\n"
+HEAL = "  - {heal: cut}\n"
 KILLED = """\
 scenario: killed
 lab: compose.yml
@@ -85,8 +87,7 @@ def test_the_capture_goes_on_in_a_second_part(run: Runner) -> None:
 
 def test_a_host_that_nobody_heals_stays_dead(run: Runner) -> None:
     """At the end of the run it is not started again: the lab goes anyway. What it was is counted all the same."""
-    text = KILLED.replace("  - {heal: cut}\n", "").replace("  - {start: [serve], on: server, ready: {listen: 80}}\n  - {run", "  - {run")
-    ran = run(text=text)
+    ran = run(text=KILLED.replace(HEAL + SERVE, ""))
     assert ran.value["verdict"] == "pass", ran.value["reason"]
     assert "kill off" not in at_server(ran)
     assert ran.value["faults"][1]["packets"] == 6
@@ -99,15 +100,14 @@ def test_on_a_lab_that_stays_a_dead_host_is_started_again(run: Runner, tmp_path:
     def stand(engine: FakeEngine) -> None:
         engine.standing = addressed(read_lab(tmp_path / "compose.yml"), 9)
 
-    ran = run(text=KILLED.replace("  - {heal: cut}\n  - {start: [serve], on: server, ready: {listen: 80}}\n", ""),
-              prepare=stand, standing=True)  # fmt: skip
+    ran = run(text=KILLED.replace(HEAL + SERVE, ""), prepare=stand, standing=True)
     assert ran.value["verdict"] == "pass", ran.value["reason"]
     assert at_server(ran).count("kill off") == 1
 
 
 def test_a_host_can_be_away_for_a_while(run: Runner) -> None:
     """With for: it is dead so long and comes back by itself, while the scenario goes on."""
-    text = KILLED.replace("kill: {}}", "kill: {}, for: 20ms}").replace("  - {heal: cut}\n", "  - {wait: 300ms}\n")
+    text = KILLED.replace("kill: {}}", "kill: {}, for: 20ms}").replace(HEAL, "  - {wait: 300ms}\n")
     ran = run(text=text)
     assert ran.value["verdict"] == "pass", ran.value["reason"]
     (span,) = ran.value["faults"][1]["spans"]
@@ -140,9 +140,12 @@ def left(ran: Ran) -> None:
     assert sum("-N" in argv for argv in rules) == sum("-X" in argv for argv in rules)
 
 
-@pytest.mark.parametrize("point", ["agent.server.die", "engine.kill.server", "engine.unkill.server", "engine.open_agent.server#2",
-    "agent.server.hello#2", "agent.server.routes#2", "agent.server.capture_start#2", "agent.server.sample#2", "agent.server.apply#2",
-    "fetch.server.life2.pcapng", "fetch.server.life2.tsv"])  # fmt: skip
+AGAIN = ("hello", "routes", "capture_start", "sample", "apply")
+POINTS = ["agent.server.die", "engine.kill.server", "engine.unkill.server", "engine.open_agent.server#2",
+          *(f"agent.server.{op}#2" for op in AGAIN), "fetch.server.life2.pcapng", "fetch.server.life2.tsv"]  # fmt: skip
+
+
+@pytest.mark.parametrize("point", POINTS)
 def test_whatever_fails_while_a_host_dies_or_comes_back_nothing_is_left(run: Runner, point: str) -> None:
     """The run is an error with the reason of what failed, and everything that was done is undone."""
 
@@ -199,8 +202,7 @@ def test_a_program_that_has_ended_already_cannot_be_killed(run: Runner) -> None:
 
 def test_a_fault_whose_time_never_came_makes_the_run_an_error(run: Runner) -> None:
     """A fault that would have begun after the end of the run has shown nothing."""
-    text = KILLED.replace("kill: {}}", "kill: {}, after: 60s}").replace("  - {heal: cut}\n", "")
-    ran = run(text=text.replace("  - {start: [serve], on: server, ready: {listen: 80}}\n  - {run", "  - {run"))
+    ran = run(text=KILLED.replace("kill: {}}", "kill: {}, after: 60s}").replace(HEAL + SERVE, ""))
     assert ran.value["verdict"] == "error"
     assert "the fault cut on server never began" in ran.value["reason"]
 
