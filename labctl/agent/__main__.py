@@ -363,6 +363,7 @@ class Agent:
             schedule.cancel()
         self.links.close()
         self.journal.close()
+        self.claims.close()
         for offloads in self.quiet.values():
             offloads.restore()
         with contextlib.suppress(OSError):

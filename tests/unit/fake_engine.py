@@ -306,6 +306,7 @@ class FakeChannel:
         """What SIGKILL does: nothing is undone, the stream just ends."""
         self.is_dead, self.said = True, said
         self.agent.sampling.set()
+        self.agent.claims.close()
         self._out.put(b"")
 
 
