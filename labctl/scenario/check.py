@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from labctl.errors import Problem
 from labctl.faults.base import Fault, Impossible
 from labctl.faults.kill import Kill
+from labctl.faults.link import Link
 from labctl.lab import Lab
 from labctl.scenario.expectations import cannot_hold
 from labctl.scenario.loader import Loaded
@@ -25,6 +26,7 @@ from labctl.scenario.model import (
     StartStep,
     StopStep,
 )
+from labctl.scenario.together import LinksInPlace
 from labctl.scenario.tree import Loc
 from labctl.scenario.words import did_you_mean, listing, nearest, shorten
 
@@ -62,6 +64,9 @@ class _Now:
     killed: set[str] = field(default_factory=set)
     down: dict[str, tuple[str, int]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.links = LinksInPlace(self.lab)
+
     def line(self, loc: Loc) -> int:
         """The line of the file where a step or key stands."""
         return self.loaded.problem(loc, "").line
@@ -91,7 +96,7 @@ def _step(step: object, at: Loc, now: _Now) -> Iterator[Finding]:
             timeout = step.timeout if isinstance(step, FinishStep) else None
             yield from _expected(step.expect, program, timeout, now)
     elif isinstance(step, FaultStep):
-        yield from _fault(step.fault, step.at, step.spec, line, now)
+        yield from _fault(step, line, now)
         if isinstance(step.spec, Kill):
             yield from _kill(step, step.spec, line, now)
     elif isinstance(step, HealStep):
@@ -146,7 +151,8 @@ def _ended(kind: str, handle: str, line: int, now: _Now) -> Generator[Finding, N
     return None
 
 
-def _fault(name: str, hosts: tuple[str, ...], spec: Fault, line: int, now: _Now) -> Iterator[Finding]:
+def _fault(step: FaultStep, line: int, now: _Now) -> Iterator[Finding]:
+    name, hosts, spec = step.fault, step.at, step.spec
     if name == ALL:
         yield ("fault",), "no fault can be called all: heal: all removes every fault; choose another name"
     elif name in now.faults:
@@ -170,9 +176,13 @@ def _fault(name: str, hosts: tuple[str, ...], spec: Fault, line: int, now: _Now)
             yield _mention(spec, host), message
     for host in dict.fromkeys(hosts) if known else ():
         try:
-            spec.plan(now.lab.site(host), name)
+            plan = spec.plan(now.lab.site(host), name)
         except Impossible as error:
             yield (spec.kind,), str(error)
+            continue
+        # On a timeline it may be there when the other is not.
+        if isinstance(spec, Link) and not step.timeline and (said := now.links.put(plan)):
+            yield (spec.kind,), f"at {host}: {said}"
     if known:
         try:
             spec.check_places([now.lab.site(host) for host in dict.fromkeys(hosts)])
@@ -215,6 +225,8 @@ def _heal(names: tuple[str, ...], now: _Now) -> Iterator[Finding]:
     if names == (ALL,):
         if not now.faults:
             yield ("heal",), "no fault is in place here, so there is nothing to heal"
+        for name in now.faults:
+            now.links.take(name)
         now.faults.clear()
         now.down.clear()
         return
@@ -223,6 +235,7 @@ def _heal(names: tuple[str, ...], now: _Now) -> Iterator[Finding]:
             yield ("heal", index), "all stands alone: write heal: all, or the names"
         elif name in now.faults:
             del now.faults[name]
+            now.links.take(name)
             now.down = {host: by for host, by in now.down.items() if by[0] != name}
         elif name in names[:index]:
             yield ("heal", index), f"{name} stands here twice; name each fault once"
