@@ -83,6 +83,7 @@ class DockerEngine:
         self._compose_version: str | None = None
         self._agent_image: str | None = None
         self._nurseries: dict[str, str] = {}
+        self._childless: dict[str, str] = {}
         self._made_agents = False
 
     # -- making the lab ---------------------------------------------------------------------------------------------
@@ -293,11 +294,23 @@ class DockerEngine:
                 self._expected[host] += 1
                 self._api.kill(self._containers[host], "KILL")
                 self._api.wait(self._containers[host], timeout=KILL_TIMEOUT_S)
+                self._bereave(host)
             else:
                 self._api.start(self._containers[host])
                 self._wait_running([host])
         except (docker.errors.APIError, requests.exceptions.RequestException) as error:
             raise LabError(f"{host} could not be {verbs[on]}: {getattr(error, 'explanation', None) or error}") from None
+
+    def _bereave(self, host: str) -> None:
+        """On a lab that stands: what lived beside a host that was killed is in a network namespace that is no more.
+
+        A nursery is replaced when the run ends: the agent of the dead host, which has its capture, still lives in it.
+        """
+        if host in self._nurseries:
+            self._childless[host] = self._nurseries.pop(host)
+        if self._standing:
+            residents = self._api.containers(filters={"label": [f"{STANDING}={self._standing}", f"{RESIDENT}={host}"]})
+            _each(lambda c: self._api.remove_container(c["Id"], force=True), residents)
 
     def dead(self) -> str | None:
         return next(iter(self._dead.values()), None)
@@ -325,6 +338,10 @@ class DockerEngine:
         if self._standing:
             if self._made_agents:
                 remove(self._api, [AGENT, f"{RUN}={self._run}"])
+            for host, nursery in self._childless.items():
+                _each(lambda c: self._api.remove_container(c, force=True), [nursery])
+                self.start_nursery(host)
+            self._childless.clear()
         else:
             self._remove()
 
