@@ -6,9 +6,10 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from labctl.errors import MissingError
 from labctl.linkbed import BedAgent, bed
 
 PORT = 7
@@ -150,6 +151,9 @@ class Row:
     def ok(self) -> bool:
         return self.low <= self.got <= self.high
 
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "ok": self.ok}
+
 
 def binomial(count: int, percent: float, sigmas: float = 2.576) -> tuple[float, float]:
     """Between which percentages 99 of 100 counts of a fair chance lie (normal approximation)."""
@@ -159,9 +163,16 @@ def binomial(count: int, percent: float, sigmas: float = 2.576) -> tuple[float, 
 
 
 def calibrate(backend: str = "auto", packets: int = 20_000) -> Iterator[Row]:
-    """Asked against got for every kind of link fault, one row after the other. Raises LabError when there is no Docker."""
+    """Asked against got for every kind of link fault, one row after the other.
+
+    Raises MissingError when this kernel has not the backend, LabError when there is no Docker.
+    """
     with bed() as (client, server):
-        client.ask("capabilities")
+        can = client.ask("capabilities")
+        wanted = ("netem", "nfqueue") if backend == "auto" else (backend,)
+        if not any(can[name] for name in wanted):
+            why = "; ".join(can["reasons"].get(name, f"no {name}") for name in wanted)
+            raise MissingError(f"link faults cannot be calibrated with {' or '.join(wanted)} here: {why}")
         time.sleep(0.3)  # the spare emulator is on its way
         base = sorted(measure_delays(client, server, 500, 0.002))
 

@@ -475,10 +475,17 @@ def diff(first: Path, second: Path) -> None:
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True)
-def doctor(as_json: bool) -> None:
+@click.option("--calibrate", is_flag=True, help="Measure what link faults do here against what they are asked.")
+@click.option(
+    "--link-backend", type=click.Choice(["auto", "netem", "nfqueue"]), default="auto", show_default=True,
+    help="With --calibrate: what makes the link faults.",
+)  # fmt: skip
+def doctor(as_json: bool, calibrate: bool, link_backend: str) -> None:
     """What this machine can do, what is missing, and how to get it."""
     from labctl.doctor import examine
 
+    if calibrate:
+        sys.exit(0 if calibration(link_backend, as_json) else 1)
     found = examine()
     if as_json:
         click.echo(json.dumps([f.as_json() for f in found], indent=2))
@@ -490,13 +497,36 @@ def doctor(as_json: bool) -> None:
     sys.exit(0 if all(f.ok or not f.needed for f in found) else 3)
 
 
+def calibration(backend: str, as_json: bool) -> bool:
+    """Print asked against got for each kind of link fault, as it is measured; whether all lie in their bounds."""
+    from labctl.calibrate import calibrate
+    from labctl.standing import build_images
+
+    build_images(("agent",), lambda line: click.echo(line, err=True))
+    rows = []
+    if not as_json:
+        click.echo(f"  {'link fault':38} {'asked':>10} {'got':>10}   bounds")
+    for row in calibrate(backend):
+        rows.append(row)
+        if not as_json:
+            mark = "✓" if row.ok else "✗"
+            click.echo(f"{mark} {row.what:38} {row.asked:10.3f} {row.got:10.3f}   {row.low:.3f} to {row.high:.3f} {row.unit}")
+    if as_json:
+        click.echo(json.dumps([row.as_json() for row in rows], indent=2))
+    return all(row.ok for row in rows)
+
+
 @main.command()
 def gc() -> None:
-    """Remove what dead runs left behind. Runs that go on and standing labs are not touched."""
-    from labctl.standing import collect_garbage
+    """Remove what dead runs left behind, and what dead agents left on standing labs. What lives is not touched."""
+    from labctl.standing import collect_garbage, sweep_standing
 
     runs, containers, networks = collect_garbage()
     click.echo(f"{runs} dead run{'s' * (runs != 1)}: {containers} containers and {networks} networks removed")
+    for host, commands in sweep_standing().items():
+        click.echo(f"{host}: the faults of an agent that is gone are taken back")
+        for argv in commands:
+            click.echo(f"    {shlex.join(argv)}")
 
 
 @main.command("images")

@@ -86,7 +86,36 @@ class Lab:
     def site(self, name: str) -> Site:
         """The named host as a place for faults. Raises KeyError when there is none."""
         host = self.hosts[name]
-        return Site(name, host.is_router, host.networks, self.addresses, self.families)
+        return Site(name, host.is_router, host.networks, self.addresses, self.families, self)
+
+    def between(self, source: str, destination: str) -> tuple[str, ...] | None:
+        """The routers that a packet between two hosts passes, in order, as `routes` sets them; None when there is no path."""
+        first, last = self.hosts[source], self.hosts[destination]
+        if set(first.networks) & set(last.networks):
+            return ()
+        routers = [h for h in self.hosts.values() if h.is_router and h.name not in (source, destination)]
+        near = [r for r in routers if set(r.networks) & set(first.networks)]
+        queue: deque[tuple[Host, tuple[str, ...]]] = deque(
+            (r, (r.name,)) for r in (near if first.is_router else near[:1])
+        )
+        seen = {router.name for router, _ in queue}
+        while queue:
+            router, path = queue.popleft()
+            if set(router.networks) & set(last.networks):
+                return path
+            for other in routers:
+                if other.name not in seen and set(other.networks) & set(router.networks):
+                    seen.add(other.name)
+                    queue.append((other, (*path, other.name)))
+        return None
+
+    def way(self, host: str, peer: str) -> str | None:
+        """The network of a host by which it reaches a peer; None when there is no path."""
+        path = self.between(host, peer)
+        if path is None:
+            return None
+        first = self.hosts[path[0] if path else peer]
+        return next((n for n in self.hosts[host].networks if n in first.networks), None)
 
     def needed(self, named: Iterable[str]) -> tuple[str, ...]:
         """The hosts that must be up for the named ones to work: they, what they depend on, and the routers between."""

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import labctl.agent
+from labctl.engines.docker import OWNER, RUN
+from labctl.engines.owner import Owner
 from labctl.errors import LabError
 
 AGENT_FOLDER = Path(labctl.agent.__file__).parent
@@ -108,15 +110,16 @@ def _docker(*argv: str) -> str:
 def bed(image: str = "labctl/agent") -> Iterator[tuple[BedAgent, BedAgent]]:
     """Two hosts that reach each other, with an agent in each; all of it is gone afterwards. Raises LabError."""
     tag = f"labctl-bed-{secrets.token_hex(3)}"
+    labels = ("--label", f"{RUN}={tag}", "--label", f"{OWNER}={Owner.me()}")  # so that gc finds what a killed driver leaves
     with contextlib.ExitStack() as stack:
-        base = _network(tag)
+        base = _network(tag, labels)
         stack.callback(_docker, "network", "rm", tag)
         agents = []
         for number in (2, 3):
             name, address = f"{tag}-{number}", f"{base}.{number}"
             _docker(
                 "run", "-d", "--name", name, "--network", tag, "--ip", address, "--cap-drop", "ALL", "--cap-add", "NET_ADMIN",
-                "--cap-add", "NET_RAW", "-v", f"{AGENT_FOLDER}:/opt/labctl/agent:ro", "--init", image, "sleep", "1800",
+                "--cap-add", "NET_RAW", "-v", f"{AGENT_FOLDER}:/opt/labctl/agent:ro", "--init", *labels, image, "sleep", "1800",
             )  # fmt: skip
             stack.callback(_docker, "rm", "-f", name)
             agents.append(BedAgent(name, address))
@@ -126,12 +129,12 @@ def bed(image: str = "labctl/agent") -> Iterator[tuple[BedAgent, BedAgent]]:
         yield agents[0], agents[1]
 
 
-def _network(name: str) -> str:
+def _network(name: str, labels: tuple[str, ...]) -> str:
     """A network on a subnet that nobody has; the first three numbers of its addresses. Raises LabError when all are taken."""
     error: LabError | None = None
     for subnet in SUBNETS:
         try:
-            _docker("network", "create", "--subnet", subnet, name)
+            _docker("network", "create", "--subnet", subnet, *labels, name)
             return subnet.rpartition(".")[0]
         except LabError as taken:
             error = taken

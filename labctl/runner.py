@@ -119,7 +119,8 @@ def _bring_up(request: Request, engine: Engine, record: RunDirectory, run: str, 
     stays = request.standing or request.keep
     hosts = Hosts(planned, engine, record, request.link_backend)
     captures = Captures(hosts, run) if stays else Captures(hosts, run, engine.release)
-    session = Session(hosts, captures, Programs(hosts), Faults(hosts, request.seed))
+    programs = Programs(hosts)
+    session = Session(hosts, captures, programs, Faults(hosts, captures, programs, request.seed), stays)
     hosts.open(stack)
     record.event(
         "environment", environment={**engine.environment(), **hosts.environment, "labctl": __version__}
@@ -166,6 +167,7 @@ class Session:
     captures: Captures
     programs: Programs
     faults: Faults
+    stays: bool = False
 
     @property
     def plan(self) -> Plan:
@@ -178,6 +180,7 @@ class Session:
             yield
         finally:
             with uninterrupted():
+                self.faults.lives.leaves = not self.stays
                 self.programs.stop_all()
                 recorded(self.hosts.record, self.faults.heal)(list(reversed(self.faults.applied)))
 

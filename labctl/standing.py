@@ -33,6 +33,7 @@ from labctl.evidence.rundir import new_run_name
 from labctl.lab import PROGRAMS, from_compose
 from labctl.plan import BUNDLED, command
 from labctl.scenario.model import PROGRAMS as BUNDLED_PROGRAMS
+from labctl.session.together import everywhere
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
@@ -185,6 +186,30 @@ def collect_garbage() -> tuple[int, int, int]:
     counts = [remove(api, [f"{RUN}={run}"]) for run in runs]
     agentimage.remove_stale(api)
     return len(runs), sum(c for c, _ in counts), sum(n for _, n in counts)
+
+
+def sweep_standing() -> dict[str, list[list[str]]]:
+    """Take back what killed agents left on the hosts of standing labs: by `LAB/HOST`, the commands that did it.
+
+    An agent that starts sweeps (`labctl.agent.sweep`); here one starts at every host, and that is all it does. Raises LabError.
+    """
+    api = connect()
+    labs: set[str] = {c["Labels"][STANDING] for c in api.containers(filters={"label": [STANDING, HOST]})}
+    swept: dict[str, list[list[str]]] = {}
+    for name in sorted(labs):
+        engine = DockerEngine(api, new_run_name("gc"), name)
+
+        def at(host: str, engine: DockerEngine = engine, name: str = name) -> None:
+            client = AgentClient(host, engine.open_agent(host), lambda *_: None)
+            if commands := [ran["argv"] for ran in client.call("hello")["swept"]]:
+                swept[f"{name}/{host}"] = commands
+            client.close()
+
+        with ExitStack() as agents:
+            hosts = list(engine.attach().hosts)
+            agents.callback(engine.down)
+            everywhere(at, hosts)
+    return dict(sorted(swept.items()))
 
 
 def build_images(services: tuple[str, ...], say: Callable[[str], None]) -> list[str]:

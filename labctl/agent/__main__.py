@@ -22,21 +22,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import PROTOCOL, nftables
+from . import PROTOCOL, death, nftables
 from .action import Action, ActionFailed, Commands, failed
 from .capture import Capture, CaptureFailed
-from .command import run
+from .claims import Claims
+from .command import Ran, run
 from .dissect import Dissector
 from .dns import Responder
 from .expire import Expire
 from .interface import Interface
 from .journal import Journal
-from .link import LinkAction, Links
-from .linksweep import sweep
+from .link import LOSE, LinkAction, Links
 from .offload import Offloads
-from .probes import capabilities, netem
+from .probes import PROBE_CHAIN, capabilities, netem
 from .reset import Reset
 from .sockets import is_bound, sockets
+from .sweep import PREFIX, sweep
 from .timeline import Schedule, Timeline
 
 POLL_S = 0.003
@@ -76,12 +77,14 @@ class Agent:
         self.sampling = threading.Event()
         self.schedules: dict[str, Schedule] = {}
         self.notes: dict[str, object] = {}
-        self.links = Links()
+        self.claims = Claims()
+        self.links = Links(claims=self.claims)
+        self.swept: list[Ran] = []
         self.quiet: dict[str, Offloads] = {}
         self.tables = nftables.tables()
         self.ops: dict[str, Callable[..., Any]] = {
             "hello": self.hello, "arrived": self.arrived, "run": self.run, "apply": self.apply, "schedule": self.schedule,
-            "faults": self.faults, "undo": self.undo,
+            "faults": self.faults, "undo": self.undo, "die": self.die,
             "wait_bound": self.wait_bound, "sockets": self.sockets,
             "sample": self.sample, "capture_start": self.capture_start,
             "capture_finish": self.capture_finish, "capture_stop": self.capture_stop,
@@ -107,7 +110,7 @@ class Agent:
         self.write(answer)
 
     def hello(self) -> dict[str, Any]:
-        """Who this is and where: protocol, clock, interfaces with their addresses, memory."""
+        """Who this is and where: protocol, clock, interfaces with their addresses, memory, what it swept when it began."""
         listing = run(("ip", "-json", "address", "show"))
         if not listing.ok:
             raise Refused(str(listing))
@@ -126,6 +129,7 @@ class Agent:
             "pid": os.getpid(),
             "interfaces": interfaces,
             "rss_kib": _rss_kib(),
+            "swept": [ran.as_json() for ran in self.swept],
         }
 
     def run(self, commands: list[list[str]]) -> list[dict[str, Any]]:
@@ -162,6 +166,7 @@ class Agent:
         """
         self.notes[name] = note
         made = self.make(action)
+        self.claims.hold(f"{PREFIX}{name}")
         ran = self.journal.apply(name, made)
         return {"ran": [r.as_json() for r in ran], "time": time.time(), **about(made)}
 
@@ -174,6 +179,7 @@ class Agent:
         if name in self.schedules or name in self.journal.names():
             raise Refused(f"{name} is applied already")
         self.make(action)  # what is wrong with it is said now, not when its time comes
+        self.claims.hold(f"{PREFIX}{name}")
         schedule = Schedule(name, lambda: self.make(action), Timeline(**timeline), self.journal, self.write)
         self.schedules[name] = schedule
         schedule.start()
@@ -196,6 +202,7 @@ class Agent:
         ran, packets = self.journal.undo(name)
         if failed(ran):
             raise Refused(f"could not undo: {failed(ran)[0]}", {"ran": [r.as_json() for r in ran]})
+        self.claims.release(f"{PREFIX}{name}")
         self.journal.when_empty(lambda: nftables.remove_new(self.tables))
         return {
             "ran": [r.as_json() for r in ran],
@@ -203,9 +210,43 @@ class Agent:
             "time": ran[0].ended if ran else time.time(),
         }
 
+    def die(self) -> dict[str, Any]:
+        """Make ready for the host's death: it falls silent now, its faults are counted and taken back, its capture ends.
+
+        Answers when it fell silent (`time`), by which commands, which sockets were open then, what each fault had touched
+        (as `undo` answers), how many packets came or wanted to leave since, and what capture_finish answers (null where
+        nothing is captured). The silence is a fault like any other, LABCTL-DEAD, should the host live on after all.
+        """
+        silence = death.silence(run)
+        self.claims.hold(death.CHAIN)
+        self.journal.stage(death.CHAIN, silence)
+        ran = self.journal.apply(death.CHAIN, silence)
+        silent = time.time()
+        open_ = death.alive(self.sockets()["sockets"])
+        self.sampling.set()
+        for schedule in self.schedules.values():
+            schedule.cancel()
+        self.schedules.clear()
+        self.links.drain_s = LOSE
+        faults = []
+        for name in reversed(self.journal.names()):
+            if name != death.CHAIN:
+                undone, packets = self.journal.undo(name)  # what fails goes with the namespace
+                taken = [r.as_json() for r in undone]
+                faults.append({"name": name, "ran": taken, "packets": packets, "time": silent})
+        missing = None
+        if self.capture is not None:
+            missing = self.capture.finish()
+            self.capture.stop(missing)  # before the interfaces go away under it
+        return {
+            "time": silent, "ran": [r.as_json() for r in ran], "open": open_, "faults": faults, "packets": silence.count(),
+            "missing": missing,
+        }  # fmt: skip
+
     def capabilities(self) -> dict[str, Any]:
         """What this kernel can do for link faults, tried on devices made for that; see `labctl.agent.probes`."""
-        found = capabilities()
+        with self.claims.held(PROBE_CHAIN):
+            found = capabilities()
         self.links.learn(found)
         if not found["netem"] and found["nfqueue"]:
             self.links.spares.warm()
@@ -216,7 +257,7 @@ class Agent:
         return netem() != "none"
 
     def sweep(self) -> list[dict[str, Any]]:
-        """Remove what link faults of an agent that was killed left here; see `labctl.agent.linksweep`."""
+        """Remove what agents that were killed left here, as this one did when it began; see `labctl.agent.sweep`."""
         return [ran.as_json() for ran in sweep()]
 
     def offloads(self, devices: list[str]) -> list[dict[str, Any]]:
@@ -322,6 +363,7 @@ class Agent:
             schedule.cancel()
         self.links.close()
         self.journal.close()
+        self.claims.close()
         for offloads in self.quiet.values():
             offloads.restore()
         with contextlib.suppress(OSError):
@@ -357,7 +399,12 @@ def main() -> None:
             sys.stdout.write(json.dumps(message) + "\n")
             sys.stdout.flush()
 
+    try:
+        swept = sweep()
+    except OSError as error:  # whoever starts this agent needs it all the same, and is told
+        swept = [Ran(("sweep",), None, "", str(error), 0.0, time.time())]
     agent = Agent(write)
+    agent.swept = swept
 
     def end(*_: object) -> None:
         agent.close()

@@ -120,13 +120,15 @@ class Commands:
                 raise ActionFailed(self._done)
 
     def quench(self) -> list[Ran]:
-        done = [self.runner(change.do) for change in self.quenching]
+        done = []
         for change in self.quenching:
             # Taken back right after the hooks into its own chain: not before, or the fault would be in force again until
-            # they are gone.
+            # they are gone. A chain that is not hooked yet has no effect that could be ended.
             tool, chain = change.undo[0], change.undo[change.undo.index("-D") + 1]
             hooks = [i for i, undo in enumerate(self._undos) if undo[0] == tool and undo[-2:] == ("-j", chain)]
-            self._undos.insert(min(hooks), change.undo)
+            if hooks:
+                done.append(self.runner(change.do))
+                self._undos.insert(min(hooks), change.undo)
         return done
 
     def undo(self) -> list[Ran]:

@@ -14,15 +14,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from . import netlink
+from .claims import Claims
 from .command import Ran
 from .linkclass import LinkClass, LinkFault, classes
 from .linknetem import NetemPort
 from .linkport import BACKENDS, Direction, Effect, LinkRefused, Port, Where
-from .linkqueue import QueuePort, Spares
+from .linkqueue import QueuePort, Spares, chain
 from .linkspec import Contradiction, Spec
 from .probes import Support, netem
 
 DRAIN_S = 1.0
+LOSE = -1.0  # in the place of seconds to drain: what is held is lost, as the host that holds it dies
 
 
 @dataclass
@@ -32,6 +34,7 @@ class Links:
     probe: Callable[[], Support] = netem
     spares: Spares = field(default_factory=Spares)
     drain_s: float = DRAIN_S
+    claims: Claims = field(default_factory=Claims)
     _ports: dict[Where, Port] = field(default_factory=dict)
     _faults: dict[Where, dict[object, LinkFault]] = field(default_factory=dict)
     _read: dict[Where, dict[str, Effect]] = field(default_factory=dict)
@@ -101,6 +104,7 @@ class Links:
         ran = port.close(self.drain_s)
         del self._ports[where], self._faults[where]
         self._read.pop(where, None)
+        self.claims.release(chain(where))
         return ran
 
     def _classes(self, faults: dict[object, LinkFault]) -> tuple[LinkClass, ...]:
@@ -123,6 +127,7 @@ class Links:
             port = NetemPort(where, index, seed if self._netem() == "seed" else None)
         else:
             port = QueuePort(where, families, seed, index, self.spares)
+        self.claims.hold(chain(where))
         self._ports[where] = port
         return port
 

@@ -166,7 +166,7 @@ class NetemPort:
                 self._tc(commands(self._tree, neutral), ran)
                 ran += batch.tc(self._undo_divert)
                 self._undo_divert = []
-                if drain_s:
+                if drain_s > 0:
                     self._drain({leaf.handle for leaf in neutral.leaves}, drain_s)
         except (LinkRefused, Contradiction):  # it is in `ran`; what is there must go all the same
             ran += batch.tc(self._undo_divert)

@@ -120,6 +120,11 @@ class EmulatorProcess:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
+    def kill(self) -> None:
+        """End it at once; the kernel drops what it holds (net/netfilter/nfnetlink_queue.c, instance_destroy_rcu)."""
+        self._process.kill()
+        self.stop()
+
     def stop(self) -> None:
         """Close its input; it lets everything pass and ends."""
         assert self._process.stdin is not None
@@ -294,9 +299,14 @@ class QueuePort:
             self._past |= {key: found[key] for key in gone if key in found}
 
     def close(self, drain_s: float) -> list[Ran]:
-        """First nothing more is done to packets; then the rules go; then, when what is held has gone on, the process."""
+        """First nothing more is done to packets; then the rules go; then, when what is held has gone on, the process.
+
+        With a negative drain_s what is held is lost.
+        """
         ran: list[Ran] = []
         process = self._process
+        if process is not None and drain_s < 0:
+            process.kill()
         # One that has died needs no order: packets pass without it, and the rules go all the same.
         is_alive = process is not None and process.is_alive
         try:

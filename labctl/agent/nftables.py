@@ -49,6 +49,18 @@ def tables() -> frozenset[Table]:
     return frozenset(found)
 
 
+def chains() -> list[tuple[int, str, str]]:
+    """(family, table, chain) of every chain in the iptables-nft tables of this network namespace."""
+    found = []
+    for family in {family for family, _ in tables()}:
+        for body in _dump(GET_CHAIN, family):
+            chain = attributes(body, 4)
+            table, name = (chain[key].rstrip(b"\0").decode() for key in (CHAIN_TABLE, CHAIN_NAME))
+            if table in XTABLES:
+                found.append((family, table, name))
+    return found
+
+
 def remove_new(before: frozenset[Table]) -> list[Table]:
     """Remove every iptables table that was not there `before` and in which nothing is left; answers with those removed."""
     removed = []

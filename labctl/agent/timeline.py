@@ -21,23 +21,28 @@ class Timeline:
     """When a fault is in place, in seconds from when it was asked for.
 
     It begins `after_s`, lasts `for_s` (None: until it is healed), and begins anew `every_s` after it began, `times` in all
-    (None: until it is healed).
+    (None: until it is healed). `since_s` is how much of it is over when it is taken up (again): times that ended are passed
+    over, one that should be in place begins at once.
     """
 
     after_s: float = 0.0
     for_s: float | None = None
     every_s: float | None = None
     times: int | None = None
+    since_s: float = 0.0
 
     def moments(self) -> Iterator[tuple[float, bool]]:
         """Each change in order: (seconds from the start, whether it is in place from then on)."""
         number = 0
         while True:
             begin = self.after_s + number * (self.every_s or 0.0)
-            yield begin, True
+            is_over = self.for_s is not None and begin + self.for_s <= self.since_s
+            if not is_over:
+                yield begin, True
             if self.for_s is None:
                 return
-            yield begin + self.for_s, False
+            if not is_over:
+                yield begin + self.for_s, False
             number += 1
             if self.every_s is None or (self.times is not None and number >= self.times):
                 return
@@ -66,8 +71,8 @@ class Schedule:
 
     def start(self) -> None:
         """Begin counting."""
-        self._start = time.monotonic()
-        self._wall = time.time()
+        self._start = time.monotonic() - self._timeline.since_s
+        self._wall = time.time() - self._timeline.since_s
         self._thread.start()
 
     def cancel(self) -> None:

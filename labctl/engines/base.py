@@ -78,7 +78,11 @@ class Engine(Protocol):
         """Start a program on a host; `beside`: a bundled one, in its network namespace only. Raises LabError."""
 
     def disturb(self, host: str, what: str, on: bool) -> None:
-        """Begin (on) or end something that only an engine can do with a whole host: `pause`. Raises LabError."""
+        """Begin (on) or end something that only an engine can do with a whole host. Raises LabError.
+
+        `pause` freezes its processes; `kill` ends them and its network namespace, and then starts it in a new one, with the
+        same addresses. Such a death is none that `dead` tells of.
+        """
 
     def dead(self) -> str | None:
         """The name of a host that ended though nobody asked it to, or None."""

@@ -9,6 +9,7 @@ import platform
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,6 +40,7 @@ COMPOSE = "labctl.compose"
 ROOT = Path(__file__).resolve().parents[2]
 UP_TIMEOUT_S = 120.0
 REMOVE_TIMEOUT_S = 30.0
+KILL_TIMEOUT_S = 30
 OWN_COMPOSE = ROOT / "docker-compose.yml"
 
 
@@ -77,10 +79,12 @@ class DockerEngine:
         self.project = f"labctl-lab-{standing}" if standing else f"labctl-{run.lower()}"
         self._containers: dict[str, str] = {}
         self._dead: dict[str, str] = {}
+        self._expected: Counter[str] = Counter()  # deaths that were asked for and not heard of yet
         self._closing = False
         self._compose_version: str | None = None
         self._agent_image: str | None = None
         self._nurseries: dict[str, str] = {}
+        self._childless: dict[str, str] = {}
         self._made_agents = False
         self._companions: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -197,7 +201,9 @@ class DockerEngine:
         with contextlib.suppress(Exception):
             for event in self._api.events(decode=True, filters={"event": "die", "container": list(ids)}):
                 host = ids.get(event["id"])
-                if host and not self._closing:
+                if host and self._expected[host]:
+                    self._expected[host] -= 1
+                elif host and not self._closing:
                     code = event["Actor"]["Attributes"].get("exitCode")
                     self._dead[host] = f"the host {host} ended by itself with exit status {code}"
 
@@ -305,12 +311,33 @@ class DockerEngine:
             return self._companions[host]
 
     def disturb(self, host: str, what: str, on: bool) -> None:
-        assert what == "pause", what
+        verbs = {"pause": ("set going again", "frozen"), "kill": ("started again", "killed")}[what]
         try:
-            (self._api.pause if on else self._api.unpause)(self._containers[host])
-        except docker.errors.APIError as error:
-            wanted = "frozen" if on else "set going again"
-            raise LabError(f"{host} could not be {wanted}: {error.explanation or error}") from None
+            if what == "pause":
+                (self._api.pause if on else self._api.unpause)(self._containers[host])
+            elif on:
+                self._expected[host] += 1
+                self._api.kill(self._containers[host], "KILL")
+                self._api.wait(self._containers[host], timeout=KILL_TIMEOUT_S)
+                self._bereave(host)
+            else:
+                self._api.start(self._containers[host])
+                self._wait_running([host])
+        except (docker.errors.APIError, requests.exceptions.RequestException) as error:
+            raise LabError(f"{host} could not be {verbs[on]}: {getattr(error, 'explanation', None) or error}") from None
+
+    def _bereave(self, host: str) -> None:
+        """On a lab that stands: what lived beside a host that was killed is in a network namespace that is no more.
+
+        A nursery is replaced when the run ends: the agent of the dead host, which has its capture, still lives in it.
+        """
+        if host in self._nurseries:
+            self._childless[host] = self._nurseries.pop(host)
+        if host in self._companions:  # its programs die with their host, as those inside it do
+            _each(lambda c: self._api.remove_container(c, force=True), [self._companions.pop(host)])
+        if self._standing:
+            residents = self._api.containers(filters={"label": [f"{STANDING}={self._standing}", f"{RESIDENT}={host}"]})
+            _each(lambda c: self._api.remove_container(c["Id"], force=True), residents)
 
     def dead(self) -> str | None:
         return next(iter(self._dead.values()), None)
@@ -340,6 +367,10 @@ class DockerEngine:
                 remove(self._api, [AGENT, f"{RUN}={self._run}"])
             if self._companions:
                 remove(self._api, [COMPANION, f"{RUN}={self._run}"])
+            for host, nursery in self._childless.items():
+                _each(lambda c: self._api.remove_container(c, force=True), [nursery])
+                self.start_nursery(host)
+            self._childless.clear()
         else:
             self._remove()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from labctl.agent.action import ActionFailed, failed
+from labctl.agent.action import Action, ActionFailed, failed
 from labctl.agent.command import Ran
 from labctl.agent.journal import Journal
 from labctl.agent.timeline import Schedule, Timeline
@@ -19,7 +19,7 @@ from labctl.errors import LabctlError
 
 @dataclass
 class HostAction:
-    """One host frozen (or whatever else the engine can do with it) and set going again.
+    """One host frozen and set going again.
 
     What it touched is what arrived at the host's interfaces meanwhile, counted by its agent.
     """
@@ -27,7 +27,7 @@ class HostAction:
     engine: Engine
     agent: AgentClient
     host: str
-    what: str
+    what: str = "pause"
     _arrived: int = 0
     _done: bool = False
 
@@ -61,13 +61,13 @@ class HostAction:
 
 @dataclass
 class HostFaults:
-    """The faults of one host that its engine makes; answers `apply`, `schedule` and `undo` as an agent does.
+    """The faults of one host that no agent can make; answers `apply`, `schedule` and `undo` as an agent does.
 
-    `tell` gets the events of a timeline.
+    `make` makes the action of a request, `tell` gets the events of a timeline.
     """
 
-    engine: Engine
-    agent: AgentClient
+    host: str
+    make: Callable[[str, Mapping[str, Any]], Action]
     tell: Callable[[str, dict[str, Any]], None]
     _journal: Journal = field(default_factory=Journal)
     _schedules: dict[str, Schedule] = field(default_factory=dict)
@@ -77,16 +77,16 @@ class HostFaults:
         try:
             if op == "undo":
                 return self._undo(name)
-            make = partial(HostAction, self.engine, self.agent, self.agent.host, str((action or {})["what"]))
+            make = partial(self.make, self.host, action or {})
             if op == "schedule":
-                journal, tell = self._journal, partial(self.tell, self.agent.host)
+                journal, tell = self._journal, partial(self.tell, self.host)
                 self._schedules[name] = Schedule(name, make, Timeline(**timeline), journal, tell)
                 self._schedules[name].start()
                 return {"time": time.time()}
             ran = self._journal.apply(name, make())
             return {"ran": [r.as_json() for r in ran], "time": ran[-1].ended}
         except (ActionFailed, ValueError) as error:
-            raise AgentRefused(f"{self.agent.host}: {error}", {}) from None
+            raise AgentRefused(f"{self.host}: {error}", {}) from None
 
     def _undo(self, name: str) -> dict[str, Any]:
         if name in self._schedules:

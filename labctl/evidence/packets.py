@@ -73,6 +73,33 @@ def filter_expression(filter_: str) -> str:
     return f"({filter_}) && frame"
 
 
+def join_tables(parts: Sequence[Path], target: Path) -> None:
+    """Dissections of captures that were joined, as the dissection of the whole: packets and streams are numbered on.
+
+    `target` may be one of the parts. Raises EvidenceError, OSError.
+    """
+    number, stream = list(FIELDS).index("number"), list(FIELDS).index("tcp_stream")
+    packets = streams = 0
+    lines: list[str] = []
+    for part in parts:
+        last = streams
+        with part.open(encoding="utf-8", errors="replace", newline="\n") as file:
+            before = packets
+            for line in file:
+                cells = line.rstrip("\n").split("\t")
+                try:
+                    packets = before + int(cells[number])
+                    cells[number] = str(packets)
+                    if cells[stream]:
+                        cells[stream] = str(streams + int(cells[stream]))
+                        last = max(last, int(cells[stream]) + 1)
+                except (ValueError, IndexError):
+                    raise EvidenceError(f"{part} is no dissection: {line[:80]!r}") from None
+                lines.append("\t".join(cells) + "\n")
+        streams = last
+    target.write_text("".join(lines), encoding="utf-8", newline="\n")
+
+
 def refused_filter(said: str, filters: Sequence[str]) -> str | None:
     """Which filter tshark refused, from what it said, or None when it said something else."""
     if _REFUSED not in said:

@@ -6,14 +6,14 @@ The format is draft-ietf-opsawg-pcapng (sections 4.1 to 4.6). dumpcap writes it 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from labctl.errors import EvidenceError
 
-SECTION, INTERFACE, ENHANCED_PACKET = 0x0A0D0D0A, 0x00000001, 0x00000006
+SECTION, INTERFACE, STATISTICS, ENHANCED_PACKET = 0x0A0D0D0A, 0x00000001, 0x00000005, 0x00000006
 MAGIC = 0x1A2B3C4D
 OPT_END, OPT_COMMENT, IF_NAME, IF_TSRESOL, IF_TSOFFSET = 0, 1, 2, 9, 14
 SENTINEL_ETHERTYPE = b"\x88\xb5"
@@ -179,6 +179,33 @@ def _commented(body: bytes, notes: list[str]) -> bytes:
 
 def _with_end(existing: bytes) -> bytes:
     return existing if existing else struct.pack("=HH", OPT_END, 0)
+
+
+def join(parts: Sequence[Path], target: Path) -> None:
+    """Captures of one host, one after the other in time, as one file that may be one of them. Sentinels stay.
+
+    The interfaces of a later part come after those of the earlier ones, in the file and in number (4.2: an interface is
+    described anywhere before its first packet). Raises EvidenceError, OSError.
+    """
+    scratch = target.with_name(target.name + ".part")
+    base = 0
+    with scratch.open("wb") as out:
+        for number, path in enumerate(parts):
+            described = 0
+            with path.open("rb") as source:
+                for found in blocks(source, str(path)):
+                    body = found.body
+                    if found.kind == SECTION:
+                        if number:
+                            continue
+                        body = body[:8] + struct.pack("=q", -1) + body[16:]  # no longer as long as it may have said
+                    elif found.kind == INTERFACE:
+                        described += 1
+                    elif found.kind in (ENHANCED_PACKET, STATISTICS):
+                        body = struct.pack("=I", struct.unpack_from("=I", body)[0] + base) + body[4:]
+                    out.write(block(found.kind, body))
+            base += described
+    scratch.replace(target)
 
 
 def merge(paths: Mapping[str, Path], target: Path, comment: str) -> int:

@@ -129,6 +129,7 @@ class Evidence:
     environment: Mapping[str, Any] = field(default_factory=dict)
     addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     offsets: Mapping[str, float] = field(default_factory=dict)
+    devices: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     steps: dict[int, StepRecord] = field(default_factory=dict)
     programs: dict[str, ProgramRecord] = field(default_factory=dict)
     faults: list[FaultRecord] = field(default_factory=list)
@@ -211,6 +212,7 @@ def _take(evidence: Evidence, line: dict[str, Any]) -> None:
     if kind == "lab-up":
         evidence.addresses = {h["name"]: tuple(h["addresses"]) for h in line["hosts"]}
         evidence.offsets = {h["name"]: h["clock_offset_s"] for h in line["hosts"]}
+        evidence.devices = {h["name"]: h["devices"] for h in line["hosts"] if isinstance(h.get("devices"), dict)}
     elif kind == "environment":
         evidence.environment = line["environment"]
     elif kind == "step-start":

@@ -7,6 +7,7 @@ from labctl.faults.blackhole import Blackhole
 from labctl.faults.down import Down
 from labctl.faults.drop import Drop
 from labctl.faults.expire import Expire
+from labctl.faults.kill import Kill
 from labctl.faults.link import Link
 from labctl.faults.masquerade import Masquerade
 from labctl.faults.mtu import Mtu
@@ -33,5 +34,6 @@ FAULTS: dict[str, type[Fault]] = {
         Masquerade,
         Resolve,
         Pause,
+        Kill,
     )
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -39,6 +39,16 @@ class Counter:
     chain: str
 
 
+class Topology(Protocol):
+    """Who is reached by which way, in a lab with its routes set."""
+
+    def between(self, source: str, destination: str) -> tuple[str, ...] | None:
+        """The routers between two hosts, in order; None when there is no path."""
+
+    def way(self, host: str, peer: str) -> str | None:
+        """The network by which packets from a host to a peer leave; None when there is no path."""
+
+
 @dataclass(frozen=True)
 class Site:
     """Where a fault is put, as far as planning needs to know.
@@ -51,6 +61,7 @@ class Site:
     networks: tuple[str, ...]
     addresses: dict[str, tuple[str, ...]]
     families: tuple[Family, ...] = (4,)
+    topology: Topology | None = field(default=None, compare=False)
 
     def peers(self, names: tuple[str, ...], family: Family) -> tuple[str, ...]:
         """All addresses of the named hosts in one family; empty when they have none there."""
@@ -61,6 +72,50 @@ class Site:
             if (":" in address) == (family == 6)
         )
 
+    def sees(self, sources: Sequence[str], destinations: Sequence[str]) -> bool:
+        """Whether packets from one of the sources to one of the destinations come by here; empty is any host.
+
+        They do where the site's host is an end of a path, or a router on it. Without a topology nobody knows, so they may.
+        """
+        if self.topology is None:
+            return True
+        pairs = (
+            (a, b) for a in sources or self.addresses for b in destinations or self.addresses if a != b
+        )
+        return any(
+            (path := self.topology.between(a, b)) is not None and self.host in (a, *path, b) for a, b in pairs
+        )
+
+    def check_seen(self, sources: Sequence[str], destinations: Sequence[str]) -> None:
+        """Raises Impossible when no such packet comes by here, and says where it goes instead."""
+        if self.sees(sources, destinations):
+            return
+        ends = f"from {', '.join(sources) or 'any host'} to {', '.join(destinations) or 'any host'}"
+        raise Impossible(f"no packet {ends} comes by {self.host}: {self._instead(sources, destinations)}")
+
+    def _instead(self, sources: Sequence[str], destinations: Sequence[str]) -> str:
+        assert self.topology is not None
+        paths = {
+            (a, b): self.topology.between(a, b)
+            for a in sources or self.addresses
+            for b in destinations or self.addresses
+            if a != b
+        }
+        if all(path is None for path in paths.values()):
+            return f"there is no path between {'the two' if len(paths) == 1 else 'them'}"
+        if len(paths) != 1:
+            return "put the fault at one of them"
+        (a, b), path = paths.popitem()
+        way = f"they pass {', '.join(path)}" if path else "the two are on one network"
+        return f"{way}; put the fault at {', '.join(dict.fromkeys((a, *(path or ()), b)))}"
+
+    def check_leads(self, network: str, peers: Sequence[str]) -> None:
+        """Whether the interface on a network leads to one of these peers. Raises Impossible."""
+        ways = {peer: self.topology.way(self.host, peer) for peer in peers} if self.topology else {}
+        if ways and network not in ways.values():
+            peer, way = next(iter(ways.items()))
+            right = f"write network: {way}, or leave it out" if way else f"no interface of {self.host} does"
+            raise Impossible(f"the interface on {network} does not lead to {peer}; {right}")
 
     def device(self, network: str | None) -> str:
         """What stands for the interface on one of the host's networks; its only one when None. Raises Impossible."""
@@ -83,7 +138,7 @@ class FaultPlan:
     A fault that is more than commands has an `action` instead: a request that the agent's table of actions understands
     ({"type": ..., ...}, JSON all through, `{dev:NETWORK}` allowed in any string); its `changes` then say for people what it
     amounts to, and `alternatives` what it does instead by another backend ({"nfqueue": commands}). One that no agent can make
-    names in `engine` what the engine is to do with the whole host.
+    names in `engine` what is to be done with the whole host, or with a program on it, and in `action` what else it takes.
     """
 
     name: str
@@ -102,7 +157,7 @@ class FaultPlan:
     def request(self) -> dict[str, Any]:
         """What the agent is asked to do."""
         if self.engine is not None:
-            return {"type": "engine", "what": self.engine}
+            return {"type": "engine", "what": self.engine, "name": self.name, **(self.action or {})}
         return self.action or {
             "type": "commands",
             "changes": [{"do": list(c.do), "undo": list(c.undo)} for c in self.changes],

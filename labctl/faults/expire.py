@@ -44,6 +44,7 @@ class Expire(Packets):
         """The entries of each pair of addresses are deleted by a command of its own; from and to are as the opener saw them."""
         if not site.is_router:
             raise Impossible(f"{site.host} keeps nobody's connections; put expire at a router")
+        site.check_seen(self.source, self.destination)
         deletes: list[list[str]] = []
         for family in self.families(site):
             ends = [site.peers(names, family) if names else ("",) for names in (self.source, self.destination)]

@@ -90,6 +90,8 @@ class Firewall(Selection):
         }[direction]
         if wrong:
             raise Impossible(_no_such_packets(direction, site, *wrong))
+        here_only = {"in": (self.source, here), "out": (here, self.destination)}
+        site.check_seen(*here_only.get(direction, (self.source, self.destination)))
         return direction
 
 

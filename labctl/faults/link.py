@@ -299,17 +299,33 @@ class Link(Fault):
             if self.network not in site.networks:
                 known = ", ".join(site.networks)
                 raise Impossible(f"{site.host} is on no network {self.network!r}; it is on {known}")
+            peers = tuple(name for name in self.source + self.destination if name != site.host)
+            site.check_leads(self.network, peers)
             return [{"device": f"{{dev:{self.network}}}"}]
         far = self.source if direction == "ingress" and self.direction != "both" else self.destination
         peers = self.toward or far
         if site.host in peers:
             raise Impossible(f"no interface of {site.host} leads to {site.host} itself; name the other end")
+        for peer in peers:
+            if not site.sees((peer,), (site.host,)):
+                raise Impossible(f"no interface of {site.host} leads to {peer}: there is no path between the two")
+        self._pass_here(site, direction)
         if not peers or len(site.networks) == 1:
             return [{"device": f"{{dev:{network}}}"} for network in site.networks]
         return [
             {"device": None, "peer": peer, "toward": [a for f in site.families for a in site.peers((peer,), f)]}
             for peer in peers
         ]
+
+    def _pass_here(self, site: Site, direction: str) -> None:
+        """Whether packets between the ends that are named come by. Raises Impossible."""
+        if not site.is_router and direction == "egress":
+            site.check_seen(self.source or (site.host,), self.destination)
+        elif not site.is_router:
+            ends = (self.destination, self.source) if self.direction == "both" else (self.source, self.destination)
+            site.check_seen(ends[0], ends[1] or (site.host,))
+        else:
+            site.check_seen(self.source, self.destination)
 
     def _target(self, site: Site, direction: str) -> tuple[Match, ...]:
         """Which packets; for the ingress half of `both` the other way round."""

@@ -94,6 +94,8 @@ class Partition(Fault):
         else:
             right = f"{', '.join(deaf)}, or a router"
             raise Impossible(f"this partition takes nothing from {site.host}; leave it out of at: (it can be {right})")
+        if not any(site.sees(peers, (host,)) for host, peers in deaf.items() if peers):
+            raise Impossible(f"none of these hosts reaches another by way of {site.host}, so nothing is there to be cut")
         hook = "FORWARD" if site.is_router else "INPUT"
         rules = {family: self._rules(site, family, deaf) for family in site.families}
         wanted = [Chain(family, found, ((hook, ()),)) for family, found in rules.items() if found]

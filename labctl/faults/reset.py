@@ -36,6 +36,7 @@ class Reset(Fault):
         if not site.is_router and self.source and self.destination and site.host not in ends:
             raise Impossible(f"no connection of {' and '.join(sorted(ends))} passes {site.host}; put the fault at one of them "
                              "or at a router")  # fmt: skip
+        site.check_seen(self.source, self.destination)
         action: dict[str, Any] = {
             "type": "reset",
             "port": self.port,

@@ -41,6 +41,7 @@ class Ttl(Packets):
         if self.destination == here:
             raise Impossible(f"what {site.host} gets has arrived, whatever its time to live; put the fault at the sender "
                              "or at a router on the way")  # fmt: skip
+        site.check_seen(self.source if site.is_router else here, self.destination)
         hook = "PREROUTING" if site.is_router else "OUTPUT"
         wanted = [
             Chain(family, (self._target(family),), ((hook, match),), "mangle")

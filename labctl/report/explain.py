@@ -49,6 +49,9 @@ def _step(step: PlannedStep) -> Iterator[str]:
         for change in reversed(fault.changes):
             if change.undo:
                 yield f"{fault.host}# {shlex.join(change.undo)}   (when healed)"
+        for backend, commands in fault.alternatives.items():
+            yield f"or, with the link backend {backend}:"
+            yield from (f"{fault.host}# {shlex.join(argv)}" for argv in commands)
         for counter in fault.counters:
             yield f"proof: packets counted in {counter.tool} chain {counter.chain}"
     if isinstance(step.step, StartStep) and step.step.ready is not None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 from labctl.errors import Problem
 from labctl.faults.base import Fault, Impossible
+from labctl.faults.kill import Kill
+from labctl.faults.link import Link
 from labctl.lab import Lab
 from labctl.scenario.expectations import cannot_hold
 from labctl.scenario.loader import Loaded
@@ -24,6 +26,7 @@ from labctl.scenario.model import (
     StartStep,
     StopStep,
 )
+from labctl.scenario.together import LinksInPlace
 from labctl.scenario.tree import Loc
 from labctl.scenario.words import did_you_mean, listing, nearest, shorten
 
@@ -47,13 +50,22 @@ def check(loaded: Loaded, lab: Lab) -> list[Problem]:
 
 @dataclass
 class _Now:
-    """What is so at one point of the scenario: programs that run, those that have ended, faults in place."""
+    """What is so at one point of the scenario: programs that run, those that have ended, faults in place.
+
+    `killed` are programs that run unless a fault has ended them (they can be waited for, and be started anew), `down` the
+    hosts that a fault keeps dead, with its name and line.
+    """
 
     loaded: Loaded
     lab: Lab
     running: dict[str, tuple[StartStep, int]] = field(default_factory=dict)
     ended: dict[str, int] = field(default_factory=dict)
     faults: dict[str, int] = field(default_factory=dict)
+    killed: set[str] = field(default_factory=set)
+    down: dict[str, tuple[str, int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.links = LinksInPlace(self.lab)
 
     def line(self, loc: Loc) -> int:
         """The line of the file where a step or key stands."""
@@ -84,7 +96,9 @@ def _step(step: object, at: Loc, now: _Now) -> Iterator[Finding]:
             timeout = step.timeout if isinstance(step, FinishStep) else None
             yield from _expected(step.expect, program, timeout, now)
     elif isinstance(step, FaultStep):
-        yield from _fault(step.fault, step.at, step.spec, line, now)
+        yield from _fault(step, line, now)
+        if isinstance(step.spec, Kill):
+            yield from _kill(step, step.spec, line, now)
     elif isinstance(step, HealStep):
         yield from _heal(step.heal, now)
 
@@ -93,6 +107,9 @@ def _command(words: tuple[str, ...], key: str, host: str, now: _Now) -> Iterator
     if message := now.unknown(host):
         yield ("on",), message
         return
+    if host in now.down:
+        fault, line = now.down[host]
+        yield ("on",), f"{host} is dead since line {line}, by the fault {fault}; write heal: {fault} first"
     has_programs = now.lab.hosts[host].programs is not None
     word = words[0]
     if word not in PROGRAMS and has_programs and (near := nearest(word, PROGRAMS, cutoff=_MISSPELT)):
@@ -101,10 +118,11 @@ def _command(words: tuple[str, ...], key: str, host: str, now: _Now) -> Iterator
 
 def _started(step: StartStep, line: int, now: _Now) -> Iterator[Finding]:
     handle = step.handle
-    if handle in now.running:
+    if handle in now.running and handle not in now.killed:
         since = now.running[handle][1]
         place: Loc = ("as",) if step.label else ("start",)
         yield place, f"{handle} has been running since line {since}; stop it first, or name this one with as:"
+    now.killed.discard(handle)
     now.running[handle] = (step, line)
     now.ended.pop(handle, None)
 
@@ -114,6 +132,7 @@ def _ended(kind: str, handle: str, line: int, now: _Now) -> Generator[Finding, N
     if handle in now.running:
         step, _ = now.running.pop(handle)
         now.ended[handle] = line
+        now.killed.discard(handle)
         return step.start[0]
     if handle in now.ended:
         yield (
@@ -128,7 +147,8 @@ def _ended(kind: str, handle: str, line: int, now: _Now) -> Generator[Finding, N
     return None
 
 
-def _fault(name: str, hosts: tuple[str, ...], spec: Fault, line: int, now: _Now) -> Iterator[Finding]:
+def _fault(step: FaultStep, line: int, now: _Now) -> Iterator[Finding]:
+    name, hosts, spec = step.fault, step.at, step.spec
     if name == ALL:
         yield ("fault",), "no fault can be called all: heal: all removes every fault; choose another name"
     elif name in now.faults:
@@ -152,14 +172,38 @@ def _fault(name: str, hosts: tuple[str, ...], spec: Fault, line: int, now: _Now)
             yield _mention(spec, host), message
     for host in dict.fromkeys(hosts) if known else ():
         try:
-            spec.plan(now.lab.site(host), name)
+            plan = spec.plan(now.lab.site(host), name)
         except Impossible as error:
             yield (spec.kind,), str(error)
+            continue
+        # On a timeline it may be there when the other is not.
+        if isinstance(spec, Link) and not step.timeline and (said := now.links.put(plan)):
+            yield (spec.kind,), f"at {host}: {said}"
     if known:
         try:
             spec.check_places([now.lab.site(host) for host in dict.fromkeys(hosts)])
         except Impossible as error:
             yield (spec.kind,), str(error)
+
+
+def _kill(step: FaultStep, spec: Kill, line: int, now: _Now) -> Iterator[Finding]:
+    """What ends with a host that is killed, or the one program that is."""
+    if spec.program is None:
+        now.killed |= {handle for handle, (started, _) in now.running.items() if started.on in step.at}
+        if step.timeline is None:
+            now.down |= dict.fromkeys(step.at, (step.fault, line))
+        return
+    if step.for_ is not None:
+        yield ("for",), "a program that was killed does not come back by itself; leave for: out, and start it again in a step"
+    where = now.running[spec.program][0].on if spec.program in now.running else None
+    if where is None or spec.program in now.killed:
+        known = [handle for handle in now.running if handle not in now.killed]
+        runs = f"running here: {listing(known, 'and')}" if known else "nothing runs here; start it first"
+        hint = did_you_mean(spec.program, known, runs)
+        yield (spec.kind, "program"), f"no program {spec.program!r} runs at this point{hint}"
+    elif step.at != (where,):
+        yield ("at",), f"{spec.program} runs on {where}; write at: {where}"
+    now.killed.add(spec.program)
 
 
 def _mention(spec: Fault, host: str) -> Loc:
@@ -177,13 +221,18 @@ def _heal(names: tuple[str, ...], now: _Now) -> Iterator[Finding]:
     if names == (ALL,):
         if not now.faults:
             yield ("heal",), "no fault is in place here, so there is nothing to heal"
+        for name in now.faults:
+            now.links.take(name)
         now.faults.clear()
+        now.down.clear()
         return
     for index, name in enumerate(names):
         if name == ALL:
             yield ("heal", index), "all stands alone: write heal: all, or the names"
         elif name in now.faults:
             del now.faults[name]
+            now.links.take(name)
+            now.down = {host: by for host, by in now.down.items() if by[0] != name}
         elif name in names[:index]:
             yield ("heal", index), f"{name} stands here twice; name each fault once"
         else:

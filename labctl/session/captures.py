@@ -5,18 +5,35 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from labctl.engines.agents import AgentRefused
+from labctl.engines.agents import AgentClient, AgentRefused
 from labctl.errors import LabError
-from labctl.evidence.packets import dissect_argv, refused_filter
+from labctl.evidence.packets import dissect_argv, join_tables, refused_filter
+from labctl.evidence.pcapng import join, merge
 from labctl.interrupts import uninterrupted
 from labctl.session.hosts import Hosts
 from labctl.session.together import everywhere, recorded
 
 CAPTURE_TIMEOUT_S = 60.0
+
+
+@dataclass
+class Part:
+    """The capture of one life of a host. `missing` are sentinels that its file lacks, known when it has ended."""
+
+    host: str
+    agent: AgentClient
+    number: int
+    missing: list[str] | None = None
+
+    @property
+    def stem(self) -> str:
+        """What its files are called: those of a first life are the host's own."""
+        return self.host if self.number == 1 else f"{self.host}.life{self.number}"
 
 
 @dataclass
@@ -26,6 +43,7 @@ class Captures:
     hosts: Hosts
     run: str
     release: Callable[[], None] = lambda: None
+    parts: list[Part] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.plan, self.agents, self.record = self.hosts.plan, self.hosts.agents, self.hosts.record
@@ -34,65 +52,99 @@ class Captures:
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Capture and sample on every host while the block runs; fetch and dissect at its end, however it ends."""
-        started: list[str] = []
         try:
-            if self.plan.scenario.capture.enabled:
-                everywhere(lambda host: self._start_capture(host, started), self.plan.hosts)
-            everywhere(
-                lambda host: self.agents[host].call("sample", interval_s=self.plan.scenario.sample),
-                self.plan.hosts,
-            )
+            everywhere(self._start_capture, self.plan.hosts)
+            everywhere(self._start_samples, self.plan.hosts)
             yield
         finally:
             with uninterrupted():
-                self._end_captures(started)
+                self._end_captures()
 
-    def _end_captures(self, started: Sequence[str]) -> None:
+    def resume(self, host: str) -> None:
+        """Go on at a host that was started again, with another part of its capture."""
+        self._start_capture(host)
+        self._start_samples(host)
+
+    def ended(self, host: str, t: float, missing: list[str] | None) -> None:
+        """The host was killed at `t`; its agent has ended the part of this life, which lacks the sentinels in `missing`."""
+        for part in self.parts:
+            if part.host == host and part.missing is None:
+                part.missing = missing
+        self.record.sample(host, t, [])
+
+    def _end_captures(self) -> None:
         """End, fetch and dissect them. What fails at one host is recorded and keeps no other from being saved."""
         everywhere(
             recorded(self.record, lambda host: self.agents[host].call("sample", interval_s=0)),
             self.plan.hosts,
         )
-        missing = dict(
-            zip(started, everywhere(recorded(self.record, self._finish_capture), started), strict=True)
-        )
+        everywhere(recorded(self.record, self._finish_capture), self.parts)
         recorded(self.record, lambda _: self.hosts.check())(None)
         # From here on nothing of the hosts is needed: they go while their captures are read.
-        ending = [
-            partial(self._end_capture, host, lacks) for host, lacks in missing.items() if lacks is not None
-        ]
+        lives = [[p for p in self.parts if p.host == host] for host in dict.fromkeys(p.host for p in self.parts)]
+        ending = [partial(self._end_capture, parts) for parts in lives if all(p.missing is not None for p in parts)]
         everywhere(recorded(self.record, lambda job: job()), [self.release, *ending])
-        if fetched := [host for host in started if (self.record.path / f"pcap/{host}.pcapng").exists()]:
+        if fetched := [parts[0].host for parts in lives if self._file(parts[0].host).exists()]:
             recorded(self.record, self._merge)(fetched)
 
-    def _start_capture(self, host: str, started: list[str]) -> None:
+    def _file(self, stem: str, suffix: str = "pcapng") -> Path:
+        return self.record.path / f"pcap/{stem}.{suffix}"
+
+    def _start_samples(self, host: str) -> None:
+        self.agents[host].call("sample", interval_s=self.plan.scenario.sample)
+
+    def _start_capture(self, host: str) -> None:
         capture = self.plan.scenario.capture
+        if not capture.enabled:
+            return
         comment = f"labctl run {self.run}, scenario {self.plan.scenario.scenario}, host {host}"
-        path = self._remote(host)
+        agent, path = self.agents[host], self._remote(host)
         try:
             # First, as starting tshark takes longest of all; then it is there when the shortest scenario ends.
-            self.agents[host].call("dissect_start", argv=dissect_argv(self.plan.filters[host]), capture=path)
-            answer = self.agents[host].call(
+            agent.call("dissect_start", argv=dissect_argv(self.plan.filters[host]), capture=path)
+            answer = agent.call(
                 "capture_start", path=path, token=secrets.token_hex(4), comment=comment,
                 snaplen=capture.snaplen, max_bytes=capture.max,
             )  # fmt: skip
         except AgentRefused as error:
             raise LabError(f"the capture of {host} did not start: {error}") from None
-        started.append(host)
+        self.parts.append(Part(host, agent, 1 + sum(p.host == host for p in self.parts)))
         self.record.event("capture-start", host=host, **answer)
 
     def _remote(self, host: str) -> str:
         """Where the agent keeps it: apart from other runs', whose agents may live in the same container."""
         return f"/tmp/labctl/{self.run}/{host}.pcapng"
 
-    def _finish_capture(self, host: str) -> Any:
-        return self.agents[host].call("capture_finish")
+    def _finish_capture(self, part: Part) -> None:
+        if part.missing is None:
+            part.missing = part.agent.call("capture_finish")
 
-    def _end_capture(self, host: str, missing: list[str]) -> None:
-        agent = self.agents[host]
+    def _end_capture(self, parts: Sequence[Part]) -> None:
+        """Fetch what was captured in all lives of one host, as one capture."""
+        host = parts[0].host
         asked = list(self.plan.filters[host])
         refused: list[str] = []
-        stopping = agent.ask("capture_stop", missing=missing)  # takes dumpcap a while, in which tshark reads
+        answers = [self._fetch(part, asked, refused) for part in parts]
+        if len(parts) > 1:
+            join([self._file(p.stem) for p in parts], self._file(host))
+            join_tables([self._file(p.stem, "tsv") for p in parts], self._file(host, "tsv"))
+            for part in parts[1:]:
+                self._file(part.stem).unlink()
+                self._file(part.stem, "tsv").unlink()
+        reasons = [a["reason"] for a in answers if a["reason"]]
+        self.record.event(
+            "capture-end", host=host, file=f"pcap/{host}.pcapng", packets=sum(a["packets"] for a in answers),
+            dropped=sum(a["dropped"] for a in answers), complete=all(a["complete"] for a in answers),
+            reason="; ".join(reasons) or None, parts=len(parts), filters=asked, refused=refused, argv=answers[-1]["argv"],
+            said="\n".join(a["said"] for a in answers),
+        )  # fmt: skip
+
+    def _fetch(self, part: Part, asked: list[str], refused: list[str]) -> dict[str, Any]:
+        """One part and its dissection into files of their own. Filters that tshark refuses go from `asked` to `refused`."""
+        agent = part.agent
+        stopping = agent.ask("capture_stop", missing=part.missing)  # takes dumpcap a while, in which tshark reads
+        if refused:  # by an earlier part: the tshark that waits was asked for them as well
+            agent.call("dissect_start", argv=dissect_argv(asked), capture=self._remote(part.host))
         while True:
             done = agent.call("dissect", timeout_s=CAPTURE_TIMEOUT_S)
             bad = refused_filter(done["err"], asked) if done["exit"] else None
@@ -100,25 +152,18 @@ class Captures:
                 break
             refused.append(bad)
             asked.remove(bad)
-            agent.call("dissect_start", argv=dissect_argv(asked), capture=self._remote(host))
+            agent.call("dissect_start", argv=dissect_argv(asked), capture=self._remote(part.host))
         answer = agent.result(stopping, "capture_stop", CAPTURE_TIMEOUT_S)
-        file = f"pcap/{host}.pcapng"
-        agent.channel.fetch(answer["file"], self.record.path / file)
+        agent.channel.fetch(answer["file"], self._file(part.stem))
         if done["exit"]:
-            raise LabError(f"tshark could not read the capture of {host}: {done['err'].strip()[-300:]}")
-        agent.channel.fetch(done["file"], self.record.path / f"pcap/{host}.tsv")
-        self.record.event(
-            "capture-end", host=host, file=file, packets=done["packets"], dropped=answer["dropped"],
-            complete=answer["complete"], reason=answer["reason"], filters=asked, refused=refused, argv=done["argv"],
-            said=answer["said"],
-        )  # fmt: skip
+            raise LabError(f"tshark could not read the capture of {part.host}: {done['err'].strip()[-300:]}")
+        agent.channel.fetch(done["file"], self._file(part.stem, "tsv"))
+        return {**answer, "packets": done["packets"], "argv": done["argv"]}
 
     def _merge(self, hosts: Sequence[str]) -> None:
-        from labctl.evidence.pcapng import merge
-
         merge(
-            {host: self.record.path / f"pcap/{host}.pcapng" for host in hosts},
-            self.record.path / "pcap/merged.pcapng",
+            {host: self._file(host) for host in hosts},
+            self._file("merged"),
             f"labctl run {self.run}, scenario {self.plan.scenario.scenario}, all hosts",
         )
 

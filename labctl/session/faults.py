@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from zlib import crc32
 
+from labctl.agent.action import Action
 from labctl.engines.agents import AgentClient, AgentRefused
-from labctl.engines.hostaction import HostFaults
+from labctl.engines.hostaction import HostAction, HostFaults
 from labctl.errors import LabctlError
 from labctl.faults.base import FaultPlan
 from labctl.plan import PlannedStep
+from labctl.session.captures import Captures
 from labctl.session.hosts import Hosts
-from labctl.session.programs import StepFailed
+from labctl.session.lives import Killed, Lives, ProgramKilled
+from labctl.session.programs import Programs, StepFailed
 from labctl.session.together import everywhere
 
 _DEVICE = re.compile(r"\{dev:([^}]+)\}")
@@ -25,19 +29,24 @@ class Faults:
     """What is broken now, by name and host."""
 
     hosts: Hosts
+    captures: Captures
+    programs: Programs
     seed: int = 0
     applied: dict[tuple[str, str], FaultPlan] = field(default_factory=dict)
-    by_engine: dict[str, HostFaults] = field(default_factory=dict)
-    steps: dict[tuple[str, str], int] = field(default_factory=dict)
+    by_driver: dict[str, HostFaults] = field(default_factory=dict)
+    steps: dict[tuple[str, str], PlannedStep] = field(default_factory=dict)
+    since: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.agents, self.record = self.hosts.agents, self.hosts.record
+        self.lives = Lives(self.hosts, self.captures, self.programs, self._counted, self._restore)
         self.hosts.heard["fault-applied"] = lambda host, message: self._applied(
             self.applied[message["name"], host], message
         )
         self.hosts.heard["fault-removed"] = lambda host, message: self._removed(
             self.applied[message["name"], host], message
         )
+        self.hosts.heard["fault-error"] = self._failed
 
     def apply(self, step: PlannedStep) -> None:
         """Put a fault step's faults in place, or on their timeline. Raises StepFailed."""
@@ -48,6 +57,19 @@ class Faults:
         return [key for key in reversed(self.applied) if key[0] in names]
 
     def _apply(self, fault: FaultPlan, step: PlannedStep) -> None:
+        key = fault.name, fault.host
+        if fault.engine is None and fault.host in self.hosts.killed:
+            raise StepFailed(f"{fault.host} was killed by the fault {self.hosts.killed[fault.host]} and is not up again")
+        self.steps[key], self.since[key] = step, time.monotonic()
+        self.applied[key] = fault  # the moment before, so that whatever happens it is undone
+        try:
+            self._put(fault, step)
+        except AgentRefused as error:
+            del self.applied[key]
+            raise StepFailed(f"the fault {fault.name} could not be applied: {error}") from None
+
+    def _put(self, fault: FaultPlan, step: PlannedStep, over_s: float = 0.0) -> None:
+        """Ask for a fault, of whose timeline over_s seconds are over. Raises AgentRefused."""
         agent = self.agents[fault.host]
         request = bind(fault.request(), agent.devices)
         if request["type"] == "link":
@@ -55,19 +77,26 @@ class Faults:
             request["seed"] = crc32(f"{self.seed}/{fault.host}/{fault.name}".encode())
         maker = self._maker(fault)
         asked = self.record.now()
-        self.steps[fault.name, fault.host] = step.index
-        self.applied[fault.name, fault.host] = (
-            fault  # the moment before, so that whatever happens it is undone
-        )
-        try:
-            if step.timeline is None:
-                answer = maker.call("apply", name=fault.name, action=request)
-                self._applied(fault, {"asked": self.record.epoch + asked + agent.clock_offset_s, **answer})
-            else:
-                maker.call("schedule", name=fault.name, action=request, timeline=dict(step.timeline))
-        except AgentRefused as error:
-            del self.applied[fault.name, fault.host]
-            raise StepFailed(f"the fault {fault.name} could not be applied: {error}") from None
+        if step.timeline is None:
+            answer = maker.call("apply", name=fault.name, action=request)
+            self._applied(fault, {"asked": self.record.epoch + asked + agent.clock_offset_s, **answer})
+        else:
+            maker.call("schedule", name=fault.name, action=request, timeline={**step.timeline, "since_s": over_s})
+
+    def _counted(self, host: str, answers: list[dict[str, Any]]) -> None:
+        """A host died, and with it the faults that were in place there."""
+        for answer in answers:
+            self._removed(self.applied[answer["name"], host], answer)
+
+    def _restore(self, host: str) -> None:
+        """A host is up again, and so are the faults that nobody has healed meanwhile. Raises AgentRefused."""
+        for (name, at), fault in list(self.applied.items()):
+            if at == host and fault.engine is None:
+                self._put(fault, self.steps[name, at], time.monotonic() - self.since[name, at])
+
+    def _failed(self, host: str, message: Mapping[str, Any]) -> None:
+        """A fault could not do what its timeline says: the scenario is not what it claims to be."""
+        self.record.event("error", message=f"the fault {message['name']} at {host}: {message['error']}")
 
     def heal(self, keys: Sequence[tuple[str, str]]) -> None:
         """Take faults back, each after what it touched was counted. Raises the first error after trying all."""
@@ -84,18 +113,24 @@ class Faults:
             raise errors[0]
 
     def _maker(self, fault: FaultPlan) -> AgentClient | HostFaults:
-        """Who makes a fault and takes it back: the host's agent, or the engine for what only an engine can do."""
+        """Who makes a fault and takes it back: the host's agent, or the driver what no agent can do."""
         if fault.engine is None:
             return self.agents[fault.host]
-        if fault.host not in self.by_engine:
-            self.by_engine[fault.host] = HostFaults(
-                self.hosts.engine, self.agents[fault.host], self.hosts.hear
-            )
-        return self.by_engine[fault.host]
+        if fault.host not in self.by_driver:
+            self.by_driver[fault.host] = HostFaults(fault.host, self._action, self.hosts.hear)
+        return self.by_driver[fault.host]
+
+    def _action(self, host: str, request: Mapping[str, Any]) -> Action:
+        agent, fault = self.agents[host], str(request.get("name"))
+        if request["what"] == "kill":
+            return Killed(self.lives, host, fault)
+        if request["what"] == "kill-program":
+            return ProgramKilled(self.programs, agent, str(request["program"]), fault)
+        return HostAction(self.hosts.engine, agent, host)
 
     def _applied(self, fault: FaultPlan, message: Mapping[str, Any]) -> None:
         self.record.event(
-            "fault-applied", step=self.steps[fault.name, fault.host],
+            "fault-applied", step=self.steps[fault.name, fault.host].index,
             t=self.hosts.at(fault.host, message["time"]), name=fault.name, kind=fault.kind, host=fault.host,
             interface=message.get("interface", fault.interface), backend=message.get("backend", fault.backend),
             asked=self.hosts.at(fault.host, message["asked"]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +22,7 @@ class Hosts:
     """The hosts that a plan needs, up, with an agent on each.
 
     `heard` says who is told of what an agent reports by itself, by the word for it; what nobody asked for goes into the record.
+    `killed` are the hosts that are not up now, each with the fault that did it; `former` the agents of lives that are over.
     """
 
     plan: Plan
@@ -31,6 +32,8 @@ class Hosts:
     agents: dict[str, AgentClient] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
     heard: dict[str, Heard] = field(default_factory=dict)
+    killed: dict[str, str] = field(default_factory=dict)
+    former: list[AgentClient] = field(default_factory=list)
 
     def open(self, stack: ExitStack) -> None:
         """An agent on every host, all at once; closed (and with it everything it did undone) by `stack`."""
@@ -38,7 +41,7 @@ class Hosts:
         def open_one(host: str) -> None:
             self.agents[host] = AgentClient(host, self.engine.open_agent(host), self.hear)
 
-        stack.callback(lambda: everywhere(lambda client: client.close(), list(self.agents.values())))
+        stack.callback(lambda: everywhere(lambda agent: agent.close(), [*self.agents.values(), *self.former]))
         everywhere(open_one, self.plan.hosts)
         hellos = everywhere(self._greet, self.plan.hosts)
         everywhere(self._set_routes, self.plan.hosts)
@@ -57,13 +60,32 @@ class Hosts:
             ],
         )
 
+    def reopen(self, host: str) -> None:
+        """A new agent for a host that was started again, with routes and devices; the former one keeps what it recorded."""
+        channel = self.engine.open_agent(host)
+        self.former.append(self.agents[host])
+        self.agents[host] = AgentClient(host, channel, self.hear)
+        self._greet(host)
+        self._set_routes(host)
+        if host in self._link_sites():
+            self.agents[host].call("capabilities")
+        self._quiet([host])
+
+    def _link_sites(self) -> list[str]:
+        faults = [fault for step in self.plan.steps for fault in step.faults]
+        return list(dict.fromkeys(fault.host for fault in faults if fault.request()["type"] == "link"))
+
+    def _quiet(self, hosts: Sequence[str]) -> None:
+        """Switch offloads off at these hosts, where netem makes link faults."""
+        if self._link_sites() and self.environment["netem"] and self.link_backend != "nfqueue":
+            everywhere(lambda host: self.agents[host].call("offloads", devices=self._devices(host)), hosts)
+
     def _prepare_links(self) -> None:
         """Find out which backend link faults will have, before there is any, and make the hosts ready for it.
 
         Raises MissingError when the scenario has link faults and neither backend can make them here.
         """
-        faults = [fault for step in self.plan.steps for fault in step.faults]
-        sites = list(dict.fromkeys(fault.host for fault in faults if fault.request()["type"] == "link"))
+        sites = self._link_sites()
         if not sites:
             self.environment["netem"] = self.agents[self.plan.hosts[0]].call("netem")
             return
@@ -74,16 +96,16 @@ class Hosts:
             if not any(can[backend] for backend in wanted):
                 why = "; ".join(can["reasons"].get(backend, f"no {backend}") for backend in wanted)
                 raise MissingError(f"link faults at {host} need {' or '.join(wanted)}: {why}")
-        if self.environment["netem"] and self.link_backend != "nfqueue":
-            everywhere(
-                lambda host: self.agents[host].call("offloads", devices=self._devices(host)), self.plan.hosts
-            )
+        self._quiet(self.plan.hosts)
 
     def _devices(self, host: str) -> list[str]:
         return list(self.agents[host].devices.values())
 
     def _greet(self, host: str) -> dict[str, Any]:
-        return self.agents[host].greet(dict(self.plan.lab.hosts[host].addresses or {}))
+        hello = self.agents[host].greet(dict(self.plan.lab.hosts[host].addresses or {}))
+        if hello["swept"]:
+            self.record.event("swept", host=host, ran=hello["swept"])
+        return hello
 
     def _set_routes(self, host: str) -> None:
         self.agents[host].call(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import signal
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,14 +43,16 @@ class Running:
     process: Process
     file: str
     finished: bool = False
+    killed_by: str | None = None
 
 
 @dataclass
 class Programs:
-    """The programs of one run, by the step that started them."""
+    """The programs of one run, by the step that started them. A fault may kill some of them while a step runs."""
 
     hosts: Hosts
     programs: dict[str, Running] = field(default_factory=dict)
+    _ending: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.engine, self.record, self.agents = self.hosts.engine, self.hosts.record, self.hosts.agents
@@ -56,6 +60,8 @@ class Programs:
     def start(self, step: PlannedStep) -> Running:
         """Start the step's program and, where it says so, wait for the fact that it is ready."""
         assert step.host is not None
+        if step.host in self.hosts.killed:
+            raise StepFailed(f"{step.host} was killed by the fault {self.hosts.killed[step.host]} and is not up again")
         handle = step.handles[0] if step.handles else step.argv[0]
         running_id = f"{step.index}"
         process = self.engine.start(step.host, step.argv, dict(step.env), step.beside)
@@ -104,7 +110,32 @@ class Programs:
             self.hosts.check()
 
     def named(self, handle: str) -> Running:
-        return next(r for r in reversed(self.programs.values()) if r.handle == handle and not r.finished)
+        """The program that a scenario calls so; one that a fault killed is there until another takes its name."""
+        found = [r for r in self.programs.values() if r.handle == handle]
+        return next((r for r in reversed(found) if not r.finished), found[-1])
+
+    def host_dies(self, host: str, fault: str) -> list[Running]:
+        """A fault is about to kill a host: what runs there ends by that, which is no error. Which programs those are."""
+        dying = [r for r in self.programs.values() if r.host == host and not r.finished]
+        for running in dying:
+            running.killed_by = fault
+        return dying
+
+    def gone(self, dying: list[Running]) -> None:
+        """Wait until programs of a host that was killed have ended, and save what they said."""
+        for running in dying:
+            running.process.wait(STOP_GRACE_S)
+            self._ended(running)
+
+    def kill(self, handle: str, host: str, fault: str) -> None:
+        """SIGKILL a program that runs on a host. Raises LabError when it does not run or cannot be signalled."""
+        running = next(
+            (r for r in self.programs.values() if (r.handle, r.host) == (handle, host) and not r.finished), None
+        )
+        if running is None or running.process.wait(0):
+            raise LabError(f"{handle} does not run on {host} any more, so there is nothing to kill")
+        running.killed_by = fault
+        running.process.signal("KILL")
 
     def wait_end(self, running: Running, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
@@ -130,19 +161,23 @@ class Programs:
 
     def _ended(self, running: Running) -> None:
         """Save what a program said and how it ended."""
-        if running.finished:
-            return
-        running.finished = True
-        out, err = running.process.output()
-        text, outcome = split_outcome(out)
-        self.record.write(f"programs/{running.file}.out", text)
-        self.record.write(f"programs/{running.file}.err", err)
-        if outcome is not None:
-            self.record.write_json(f"programs/{running.file}.json", outcome)
-        self.record.event(
-            "program-end", id=running.id, handle=running.handle, host=running.host, step=running.step,
-            exit=running.process.exit_status(), outcome=outcome, file=running.file,
-        )  # fmt: skip
+        with self._ending:  # a step and a fault may both see it end
+            if running.finished:
+                return
+            out, err = running.process.output()
+            text, outcome = split_outcome(out)
+            self.record.write(f"programs/{running.file}.out", text)
+            self.record.write(f"programs/{running.file}.err", err)
+            if outcome is not None:
+                self.record.write_json(f"programs/{running.file}.json", outcome)
+            status = running.process.exit_status()
+            if status is None and running.killed_by is not None:
+                status = 128 + signal.SIGKILL  # the engine forgets what ran on a host that is no more
+            self.record.event(
+                "program-end", id=running.id, handle=running.handle, host=running.host, step=running.step,
+                exit=status, outcome=outcome, file=running.file, killed=running.killed_by,
+            )  # fmt: skip
+            running.finished = True
 
     def _text(self, running: Running) -> str:
         out, err = running.process.output()

@@ -73,12 +73,14 @@ def _problems(scenario: Scenario, evidence: Evidence) -> list[str]:
         found.append("interrupted before it was finished")
     found += [error for error in (evidence.error, evidence.undoing_error) if error]
     for fault in evidence.faults:
-        if fault.packets == 0:
+        if touched(fault, evidence) == 0:
             found.append(
                 f"the fault {fault.name} on {fault.host} touched no packet, so this run proves nothing about it"
             )
-        elif fault.packets is None and not found:
+        elif touched(fault, evidence) is None and not found:
             found.append(f"nobody read what the fault {fault.name} on {fault.host} touched")
+    if not found:
+        found += _never_began(scenario, evidence)
     if not found:
         found += [
             f"the capture of {c.host} is incomplete: {c.reason}"
@@ -90,6 +92,37 @@ def _problems(scenario: Scenario, evidence: Evidence) -> list[str]:
     if not found and len(evidence.steps) < len(scenario.steps):
         found.append(f"only {len(evidence.steps)} of {len(scenario.steps)} steps were taken")
     return found
+
+
+def touched(fault: FaultRecord, evidence: Evidence) -> int | None:
+    """How many packets a fault touched; None when nobody could count them.
+
+    Who has its only interface down counts what it wanted to send, and never hears of what others send to it. Where it wanted to
+    send nothing, that is counted in their captures: packets to its addresses while the interface was down.
+    """
+    if fault.packets != 0 or fault.kind != "down" or len(evidence.devices.get(fault.host, ())) != 1:
+        return fault.packets
+    own = set(evidence.addresses.get(fault.host, ()))
+    others = [c.host for c in evidence.captures.values() if c.host != fault.host and c.complete]
+    sent = {
+        (p.source, p.destination, p.ip_id, p.sport, p.dport, p.raw_seq)
+        for host in others
+        for p in evidence.packets[host]
+        if p.destination in own and fault.in_place(p.t, p.t)
+    }
+    return len(sent)
+
+
+def _never_began(scenario: Scenario, evidence: Evidence) -> list[str]:
+    """Faults whose step was taken and whose time did not come while the run went on."""
+    began = {(fault.step, fault.host) for fault in evidence.faults}
+    return [
+        f"the fault {step.fault} on {host} never began, so this run proves nothing about it"
+        for index, step in enumerate(scenario.steps, 1)
+        if isinstance(step, FaultStep) and index in evidence.steps and evidence.steps[index].error is None
+        for host in step.at
+        if (index, host) not in began
+    ]
 
 
 def _passed(steps: tuple[StepVerdict, ...], evidence: Evidence) -> str:
@@ -153,8 +186,8 @@ def _plain(program: ProgramRecord) -> str:
 def _done(step: AnyStep, evidence: Evidence) -> str:
     if isinstance(step, FaultStep | HealStep):
         names = step.heal if isinstance(step, HealStep) else (step.fault,)
-        touched = [f for f in evidence.faults if f.name in names or names == ("all",)]
-        return "; ".join(f"{f.name} on {f.host} touched {f.packets} packet{'s' * (f.packets != 1)}" for f in touched) or "done"
+        about = [(f, touched(f, evidence)) for f in evidence.faults if f.name in names or names == ("all",)]
+        return "; ".join(f"{f.name} on {f.host} touched {n} packet{'s' * (n != 1)}" for f, n in about) or "done"
     return {"start": "started", "stop": "stopped", "wait": "waited"}.get(step.kind, "done")
 
 
@@ -173,7 +206,7 @@ def result(run: RunVerdict) -> dict[str, Any]:
         "seed": evidence.seed,
         "interrupted": evidence.interrupted,
         "steps": [_step(s) for s in run.steps],
-        "faults": [_fault(f) for f in evidence.faults],
+        "faults": [_fault(f, touched(f, evidence)) for f in evidence.faults],
         "captures": [_capture(c) for c in evidence.captures.values()],
         "environment": dict(evidence.environment),
     }
@@ -197,7 +230,7 @@ def _step(step: StepVerdict) -> dict[str, Any]:
     }
 
 
-def _fault(fault: FaultRecord) -> dict[str, Any]:
+def _fault(fault: FaultRecord, packets: int | None) -> dict[str, Any]:
     return {
         "name": fault.name,
         "kind": fault.kind,
@@ -209,8 +242,8 @@ def _fault(fault: FaultRecord) -> dict[str, Any]:
         "applied": fault.applied,
         "removed": fault.removed,
         "spans": [asdict(span) for span in fault.spans],
-        "packets": fault.packets,
-        "fired": bool(fault.packets),
+        "packets": packets,
+        "fired": bool(packets),
     }
 
 

@@ -197,9 +197,9 @@ def test_the_next_agent_sweeps_up_after_one_that_was_killed() -> None:
             "for p in pathlib.Path('/proc').glob('[0-9]*'):\n"
             "    if b'-m\\0agent' in (p / 'cmdline').read_bytes(): os.kill(int(p.name), signal.SIGKILL)"
         )
+        assert "LABCTL-E-eth0" in client.shell("iptables-save")
         late = BedAgent(client.name, client.address)
-        assert "LABCTL-E-eth0" in late.ask("rulesets")["iptables-save"]
-        assert late.ask("sweep")
+        assert late.ask("hello")["swept"]
         left = late.ask("rulesets")
         assert "LABCTL" not in left["iptables-save"]
         assert left["tc qdisc show"] == before["tc qdisc show"]

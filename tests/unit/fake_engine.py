@@ -142,8 +142,8 @@ class World:
 class FakeProcess:
     """A program: `serve` runs until a signal, `hang` until SIGKILL, all else ends at once and says ANSWER."""
 
-    def __init__(self, argv: Sequence[str], point: Callable[[str], None]) -> None:
-        self.argv, self._point = tuple(argv), point
+    def __init__(self, argv: Sequence[str], point: Callable[[str], None], host: str = "") -> None:
+        self.argv, self._point, self.host = tuple(argv), point, host
         self._exit: int | None = None
         self._ended = threading.Event()
         if argv[0] not in ("serve", "hang"):
@@ -151,6 +151,10 @@ class FakeProcess:
 
     def _end(self, status: int) -> None:
         self._exit = status
+        self._ended.set()
+
+    def host_is_gone(self) -> None:
+        """Its host was killed: the engine knows no exit status of what ran there."""
         self._ended.set()
 
     def wait(self, timeout_s: float) -> bool:
@@ -234,6 +238,7 @@ class _HostAgent(agent_main.Agent):
 
     def __init__(self, host: str, world: World, write: Callable[[dict[str, Any]], None]) -> None:
         super().__init__(write)
+        self._where = host, world
         self.ops["netem"] = lambda: False  # the real one asks the kernel of the machine that the tests run on
         self.ops = {name: self._fused(host, name, op, world) for name, op in self.ops.items()}
 
@@ -251,6 +256,10 @@ class _HostAgent(agent_main.Agent):
 
     def sockets(self) -> dict[str, Any]:
         return {"time": time.time(), "sockets": []}
+
+    def close(self) -> None:
+        _here.host, _here.world = self._where
+        super().close()
 
 
 _here = threading.local()
@@ -297,6 +306,7 @@ class FakeChannel:
         """What SIGKILL does: nothing is undone, the stream just ends."""
         self.is_dead, self.said = True, said
         self.agent.sampling.set()
+        self.agent.claims.close()
         self._out.put(b"")
 
 
@@ -312,6 +322,7 @@ class FakeEngine:
     def __init__(self, world: World) -> None:
         self.world = world
         self.channels: dict[str, FakeChannel] = {}
+        self.opened: list[FakeChannel] = []
         self.processes: list[FakeProcess] = []
         self.downs = 0
         self.taken = 0
@@ -349,14 +360,23 @@ class FakeEngine:
     def open_agent(self, host: str) -> FakeChannel:
         self._point(f"open_agent.{host}")
         self.channels[host] = FakeChannel(host, self.world)
+        self.opened.append(self.channels[host])
         return self.channels[host]
 
     def start(
         self, host: str, argv: Sequence[str], env: Mapping[str, str], beside: bool = False  # noqa: ARG002
     ) -> FakeProcess:
         self._point(f"start.{argv[0]}")
-        self.processes.append(FakeProcess(argv, self._point))
+        self.processes.append(FakeProcess(argv, self._point, host))
         return self.processes[-1]
+
+    def disturb(self, host: str, what: str, on: bool) -> None:
+        self._point(f"{what if on else f'un{what}'}.{host}")
+        if what == "kill":
+            self.world.log.append((host, (what, "on" if on else "off")))
+            for process in self.processes:
+                if on and process.host == host and not process.wait(0):
+                    process.host_is_gone()
 
     def dead(self) -> str | None:
         return self.deaths[0] if self.deaths else None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
+import re
 import shutil
 import signal
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from fake_engine import COMPOSE, SCENARIO, FakeEngine, Fuse, World, in_memory
 
 import labctl.runs
 from labctl import __version__
+from labctl.calibrate import Row
 from labctl.cli import main
 from labctl.errors import LabError, MissingError
 
@@ -343,3 +347,34 @@ def test_control_characters_in_a_message_are_shown_and_not_obeyed(tmp_path: Path
     result = call("check", tmp_path / "\x1b[31mred.yaml")
     assert result.exit_code == 2
     assert "\x1b" not in result.stderr
+
+
+def test_doctor_calibrates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table has what was asked and got; one row out of its bounds makes the exit status 1; the backend is passed on."""
+    asked = []
+
+    def calibrate(backend: str) -> list[Row]:
+        asked.append(backend)
+        return [Row("loss", "%", 5.0, got, 4.6, 5.4) for got in gots]
+
+    monkeypatch.setattr("labctl.standing.build_images", lambda *_: [])
+    monkeypatch.setattr("labctl.calibrate.calibrate", calibrate)
+    gots = [5.1]
+    result = call("doctor", "--calibrate", "--link-backend", "nfqueue")
+    assert (result.exit_code, asked) == (0, ["nfqueue"])
+    assert re.search(r"✓ loss +5\.000 +5\.100 +4\.600 to 5\.400 %", result.output)
+    gots = [5.1, 9.0]
+    result = call("doctor", "--calibrate", "--json")
+    assert result.exit_code == 1
+    assert [(row["got"], row["ok"]) for row in json.loads(result.stdout)] == [(5.1, True), (9.0, False)]
+
+
+def test_doctor_cannot_calibrate_what_the_kernel_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backend that this kernel has not is missing, exit 3, with the kernel's own words."""
+    can = {"netem": False, "nfqueue": True, "reasons": {"netem": "Specified qdisc kind is unknown"}}
+    client = types.SimpleNamespace(ask=lambda _: can)
+    monkeypatch.setattr("labctl.standing.build_images", lambda *_: [])
+    monkeypatch.setattr("labctl.calibrate.bed", lambda: contextlib.nullcontext((client, client)))
+    result = call("doctor", "--calibrate", "--link-backend", "netem")
+    assert result.exit_code == 3
+    assert "Specified qdisc kind is unknown" in result.output

@@ -365,3 +365,17 @@ def test_a_dependency_that_does_not_come_up_is_dropped() -> None:
 def test_a_host_is_mentioned_by_whole_words(word: str, found: list[str]) -> None:
     """A host named in a command's argument comes up; a word that only contains its name does not count."""
     assert list(mentioned(word, ["server", "client"])) == found
+
+
+def test_the_way_between_two_hosts_is_that_of_their_routes() -> None:
+    """Through each router once, in order; none on one network, and no way at all where no router leads."""
+    services = {
+        "a": {"networks": ["one"]}, "b": {"networks": ["one"]}, "c": {"networks": ["three"]}, "lost": {"networks": ["four"]},
+        "r": {"networks": ["one", "two"], "labels": {"labctl.role": "router"}},
+        "s": {"networks": ["two", "three"], "labels": {"labctl.role": "router"}},
+    }  # fmt: skip
+    lab = from_compose({"services": services}, Path("compose.yml"))
+    ways = {("a", "b"): (), ("a", "c"): ("r", "s"), ("c", "a"): ("s", "r"), ("a", "lost"): None, ("r", "c"): ("s",)}
+    assert {pair: lab.between(*pair) for pair in ways} == ways
+    assert [lab.way("r", peer) for peer in ("a", "c", "lost")] == ["one", "two", None]
+    assert lab.way("a", "c") == "one"

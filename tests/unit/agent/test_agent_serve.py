@@ -22,7 +22,7 @@ from labctl.agent.timeline import Timeline
 
 
 @pytest.fixture
-def ask(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+def ask(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., dict[str, Any]]]:
     """An agent whose commands answer what a test says (success when it says nothing); ask(op, …) is its answer."""
     said: list[dict[str, Any]] = []
     agent = main.Agent(said.append)
@@ -43,7 +43,8 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
     ask_it.fails = {}  # type: ignore[attr-defined]
     ask_it.log = log  # type: ignore[attr-defined]
     ask_it.serve = lambda line: (agent.serve(line), said.pop())[1]  # type: ignore[attr-defined]
-    return ask_it
+    yield ask_it
+    agent.claims.close()
 
 
 @pytest.mark.parametrize(

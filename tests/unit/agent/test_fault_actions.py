@@ -71,6 +71,23 @@ def test_a_quench_goes_after_all_hooks_into_its_chain() -> None:
     assert [argv[4] for argv in kernel.log] == ["OUTPUT", "INPUT", "LABCTL-x", "LABCTL-x"]
 
 
+def test_a_fault_that_is_healed_before_its_time_is_taken_back() -> None:
+    """What was only made ready (a chain, filled and not hooked) needs no quenching, and goes."""
+    words = ["iptables", "-w", "5"]
+    changes = [
+        {"do": [*words, "-N", "LABCTL-x"], "undo": [*words, "-X", "LABCTL-x"]},
+        {"do": [*words, "-I", "INPUT", "-j", "LABCTL-x"], "undo": [*words, "-D", "INPUT", "-j", "LABCTL-x"]},
+    ]
+    quench = [{"do": [*words, "-I", "LABCTL-x", "1", "-j", "RETURN"], "undo": [*words, "-D", "LABCTL-x", "-j", "RETURN"]}]
+    kernel = Kernel()
+    action = Commands.parse({"changes": changes, "quench": quench})
+    action.runner = kernel
+    action.stage()
+    assert action.quench() == []
+    action.undo()
+    assert [argv[3:] for argv in kernel.log] == [("-N", "LABCTL-x"), ("-X", "LABCTL-x")]
+
+
 # -- an interface -----------------------------------------------------------------------------------------------------
 
 CONNECTED = "10.0.2.0/24 dev lo proto kernel scope link src 10.0.2.3\n"

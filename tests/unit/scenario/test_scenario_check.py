@@ -208,3 +208,101 @@ def test_packets_need_the_capture() -> None:
 def test_a_problem_in_a_parameter_is_shown_where_it_is_used() -> None:
     text = "params: {peer: sever}\n" + HEAD + RUN + '  - {fault: w, at: router, drop: {to: "${peer}"}}\n'
     assert problems(text) == [f"f.yaml:7:39: the lab has no host 'sever'; did you mean server? {HAS_ALSO}"]
+
+
+START = "  - {start: app-server, on: server}\n"
+SECOND = "  - {start: app-server, on: server, as: second}\n"
+KILL = "  - {fault: cut, at: server, kill: {}}\n"
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        (START + KILL + SECOND, ["8:29: server is dead since line 7, by the fault cut; write heal: cut first"]),
+        (START + KILL + "  - heal: cut\n" + START, []),
+        (START + KILL + "  - {finish: app-server, expect: {exit: 137}}\n", []),
+        (START + KILL.replace("{}}", "{}, for: 1s}") + SECOND, []),
+        (START + "  - {fault: oom, at: server, kill: {program: app-server}}\n" + START, []),
+        (START + "  - {fault: oom, at: client, kill: {program: app-server}}\n", ["7:22: app-server runs on server; write at: server"]),
+        (START + "  - {fault: oom, at: server, kill: {program: app-sever}}\n",
+         ["7:46: no program 'app-sever' runs at this point; did you mean app-server? Running here: app-server"]),
+        (START + "  - {fault: oom, at: server, for: 1s, kill: {program: app-server}}\n",
+         ["7:35: a program that was killed does not come back by itself; leave for: out, and start it again in a step"]),
+        (START + "  - {fault: oom, at: server, kill: {program: app-server}}\n  - {fault: more, at: server, kill: {program: app-server}}\n",
+         ["8:47: no program 'app-server' runs at this point; nothing runs here; start it first"]),
+    ],
+)  # fmt: skip
+def test_what_a_kill_ends(steps: str, expected: list[str]) -> None:
+    """Nothing is started on a host that a fault keeps dead; a program that was killed can be waited for and started anew."""
+    assert problems(HEAD + RUN + steps) == [f"f.yaml:{message}" for message in expected]
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ("link: {rate: 1mbit}", None),
+        ("link: {delay: 9ms, distribution: normal, jitter: 1ms}", None),
+        ("link: {rate: 2mbit, toward: server}", None),
+        ("link: {rate: 2mbit, direction: ingress}", None),
+        ("link: {rate: 2mbit}, for: 1s", None),
+        ("link: {rate: 2mbit, delay: 1ms}", "f.yaml:7:30: at client: one and two: two rates on one link have no joint meaning"),
+    ],
+)
+def test_link_faults_that_contradict_each_other_are_refused_where_the_second_stands(steps: str, expected: str | None) -> None:
+    """Two rates on one interface and direction, and the like, are found before the run; one that is healed first is not."""
+    one = "  - {fault: one, at: client, link: {delay: 1ms, rate: 1mbit}}\n"
+    two = f"  - {{fault: two, at: client, {steps}}}\n"
+    found = problems(HEAD + RUN + one + two)
+    is_same = "rate" in steps and "ingress" not in steps and "for" not in steps
+    assert bool(found) == is_same, found
+    if expected:
+        assert found[0].startswith(expected)
+    assert problems(HEAD + RUN + one + "  - heal: one\n" + two) == []
+    assert problems(HEAD + RUN + one + "  - heal: all\n" + two) == []
+
+
+FAR: Lab = from_compose(
+    {
+        "services": {
+            "server": {**PROGRAMS, "networks": ["near"]},
+            "db": {**PROGRAMS, "networks": ["near"]},
+            "client": {**PROGRAMS, "networks": ["far"]},
+            "lost": {**PROGRAMS, "networks": ["island"]},
+            "router": {"labels": {"labctl.role": "router"}, "networks": ["near", "far"]},
+        }
+    },
+    Path("compose.yml"),
+)
+
+
+@pytest.mark.parametrize(
+    ("at", "fault", "expected"),
+    [
+        ("router", "drop: {from: server, to: db}", "no packet from server to db comes by router: the two are on one network; put the fault at server, db"),
+        ("router", "drop: {from: client, to: server}", None),
+        ("router", "reject: {to: lost}", "no packet from any host to lost comes by router: there is no path between them"),
+        ("client", "drop: {from: lost}", "no packet from lost to client comes by client: there is no path between the two"),
+        ("client", "drop: {to: lost}", "no packet from client to lost comes by client: there is no path between the two"),
+        ("router", "ttl: {set: 1, from: server, to: db}", "no packet from server to db comes by router"),
+        ("client", "ttl: {set: 1, to: lost}", "no packet from client to lost comes by client"),
+        ("router", "expire: {protocol: tcp, from: server, to: db}", "no packet from server to db comes by router"),
+        ("router", "reset: {port: 80, from: server, to: db}", "no packet from server to db comes by router"),
+        ("router", "partition: {between: [server, db]}", "none of these hosts reaches another by way of router"),
+        ("router", "partition: {between: [[server, client], db]}", None),
+        ("client", "link: {delay: 1ms, to: lost}", "no interface of client leads to lost: there is no path between the two"),
+        ("router", "link: {delay: 1ms, toward: lost}", "no interface of router leads to lost: there is no path between the two"),
+        ("router", "link: {delay: 1ms, network: far, to: server}", "the interface on far does not lead to server; write network: near, or leave it out"),
+        ("router", "link: {delay: 1ms, network: near, to: server}", None),
+        ("router", "link: {delay: 1ms, from: server, to: db}", "no packet from server to db comes by router"),
+        ("client", "link: {delay: 1ms, direction: both, to: server}", None),
+        ("client", "link: {delay: 1ms, from: server, direction: ingress}", None),
+    ],
+)  # fmt: skip
+def test_a_peer_on_no_path_is_refused_with_its_place(at: str, fault: str, expected: str | None) -> None:
+    """A fault about packets that never come by its host is refused before the run, and told where they go instead."""
+    text = HEAD + RUN + f"  - {{fault: x, at: {at}, {fault}}}\n"
+    found = [str(p) for p in check(from_source(Source("f.yaml", text)), FAR)]
+    assert len(found) == (expected is not None), found
+    if expected:
+        assert found[0].startswith(f"f.yaml:6:{text.splitlines()[5].index(fault) + 1}: ")
+        assert expected in found[0]

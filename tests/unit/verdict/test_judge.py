@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from made_up import evidence, packet
 
 from labctl.errors import EvidenceError
+from labctl.evidence.packets import Packet
+from labctl.evidence.record import FaultRecord, Span
 from labctl.runs import exit_code, judge_run
-from labctl.verdict.judge import result
+from labctl.verdict.judge import result, touched
 
 RUNS = Path(__file__).resolve().parents[2] / "data" / "runs"
 
@@ -205,3 +209,33 @@ def test_a_run_whose_scenario_is_gone_cannot_be_judged(tmp_path: Path) -> None:
     (tmp_path / "run/scenario.yaml").unlink()
     with pytest.raises(EvidenceError, match="the run's own scenario cannot be read"):
         judge_run(tmp_path / "run")
+
+
+DOWN = FaultRecord("unplugged", "down", "server", "eth0", "iproute2", [], 1, [Span(1.1, 1.1, 8.0, 0)])
+ONE = {"server": {"net": "eth0"}, "client": {"net": "eth0"}}
+
+
+@pytest.mark.parametrize(
+    ("devices", "packets", "expected"),
+    [
+        (ONE, [packet(1, 2.0), packet(2, 3.0, raw_seq=8)], 2),
+        (ONE, [packet(1, 1.0), packet(2, 9.0)], 0),  # before and after
+        (ONE, [packet(1, 2.0, back=True)], 0),  # from it, not to it
+        (ONE, [packet(1, 2.0), packet(2, 2.1)], 1),  # one packet, seen on two interfaces of a router
+        ({"server": {"net": "eth0", "other": "eth1"}}, [packet(1, 2.0)], 0),  # it may have come by the other interface
+        ({}, [packet(1, 2.0)], 0),
+    ],
+)
+def test_what_others_sent_to_a_silent_host_proves_that_its_interface_was_down(
+    devices: dict[str, dict[str, str]], packets: list[Packet], expected: int
+) -> None:
+    """A host that wants to send nothing counts nothing; what others sent to it meanwhile is in their captures."""
+    assert touched(DOWN, evidence({"client": packets}, devices=devices)) == expected
+
+
+def test_what_a_host_counted_itself_needs_no_captures() -> None:
+    """The fault's own count holds whenever there is one, and other kinds have no other proof."""
+    other = replace(DOWN, kind="drop")
+    assert touched(replace(DOWN, spans=[Span(1.1, 1.1, 8.0, 3)]), evidence({"client": [packet(1, 2.0)]}, devices=ONE)) == 3
+    assert touched(replace(DOWN, spans=[Span(1.1, 1.1)]), evidence({"client": [packet(1, 2.0)]}, devices=ONE)) is None
+    assert touched(other, evidence({"client": [packet(1, 2.0)]}, devices=ONE)) == 0
