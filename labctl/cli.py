@@ -248,6 +248,18 @@ def explain(path: Path, sets: tuple[str, ...], as_json: bool) -> None:
     click.echo(json.dumps(planned.as_json(), indent=2, ensure_ascii=False) if as_json else words(planned))
 
 
+@main.command()
+@click.argument("compose", required=False, type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where; scenarios/first.yaml beside it when not given.")
+def init(compose: Path | None, output: Path | None) -> None:
+    """Write a first scenario for your own compose file, with its hosts and ports filled in."""
+    from labctl.first import find_compose, write_first
+
+    compose = compose or find_compose(Path())
+    target, schema_file = write_first(compose, output or compose.parent / "scenarios" / "first.yaml")
+    click.echo(f"{target} is there, and {schema_file} for your editor; now: labctl run {target}")
+
+
 @main.command("list")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--errno", help="Only scenarios that produce this error.")

@@ -32,7 +32,11 @@ PROGRAMS = "labctl.programs"
 
 @dataclass(frozen=True)
 class Host:
-    """One service of the lab. `networks` are in the compose file's order; `addresses` maps each to its addresses."""
+    """One service of the lab.
+
+    `networks` are in the compose file's order; `addresses` maps each to its addresses; `ports` are the TCP ports that the file
+    says it serves (`expose:` and the container's side of `ports:`).
+    """
 
     name: str
     networks: tuple[str, ...]
@@ -40,6 +44,7 @@ class Host:
     programs: str | None = None
     depends_on: tuple[str, ...] = ()
     addresses: Mapping[str, tuple[str, ...]] | None = None
+    ports: tuple[int, ...] = ()
 
     @property
     def all_addresses(self) -> tuple[str, ...]:
@@ -237,6 +242,7 @@ def from_compose(config: Mapping[str, Any], path: Path) -> Lab:
             is_router=labels.get(ROLE) == "router",
             programs=labels.get(PROGRAMS),
             depends_on=_words(service.get("depends_on"), path, f"depends_on: of the service {name}"),
+            ports=tuple(dict.fromkeys(_ports(service.get("expose")) + _ports(service.get("ports")))),
         )
     if not hosts:
         raise _unusable(path, "every service here has a network_mode or a profile, so the lab would have no hosts")
@@ -251,6 +257,18 @@ def from_compose(config: Mapping[str, Any], path: Path) -> Lab:
         return addressed(Lab(path, hosts, networks), 0)
     except ValueError as error:
         raise _unusable(path, str(error)) from None
+
+
+def _ports(value: object) -> tuple[int, ...]:
+    """The TCP ports inside the container, of compose's short ("8080:80/tcp", 80) and long ({target: 80}) forms."""
+    found = []
+    for item in value if isinstance(value, list) else ():
+        long = item if isinstance(item, Mapping) else {}
+        text = str(long.get("target", "") if long else item)
+        port, _, protocol = text.rpartition(":")[2].partition("/")
+        if port.isdecimal() and (long.get("protocol") or protocol or "tcp") == "tcp":
+            found.append(int(port))
+    return tuple(found)
 
 
 def _unusable(path: Path, why: str) -> ScenarioError:

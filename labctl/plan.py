@@ -18,6 +18,7 @@ from labctl.scenario.model import (
     Scenario,
     StartStep,
     StopStep,
+    UntilStep,
     WaitStep,
 )
 
@@ -137,6 +138,8 @@ def _resolve(index: int, step: AnyStep, scenario: Scenario, lab: Lab, active: di
         return PlannedStep(index, step.kind, title, step, handles=names)
     if isinstance(step, WaitStep):
         return PlannedStep(index, step.kind, title, step)
+    if isinstance(step, UntilStep):
+        return PlannedStep(index, step.kind, title, step, step.on, timeout_s=step.until.timeout)
     active[step.fault] = None
     faults = tuple(step.spec.plan(lab.site(host), step.fault) for host in step.at)
     return PlannedStep(index, step.kind, title, step, step.at[0], faults=faults, timeline=step.timeline)
@@ -163,6 +166,8 @@ def default_title(step: AnyStep) -> str:
         return f"heal {', '.join(step.heal)}"
     if isinstance(step, WaitStep):
         return f"wait {step.wait:g}s"
+    if isinstance(step, UntilStep):
+        return f"wait until {step.until.fact} on {step.on}"
     return f"{step.fault}: {step.spec.kind} at {', '.join(step.at)}"
 
 
@@ -177,6 +182,8 @@ def _named(scenario: Scenario, lab: Lab) -> list[str]:
                 names += mentioned(word, lab.hosts)
         elif isinstance(step, FaultStep):
             names += [*step.at, *step.spec.hosts()]
+        elif isinstance(step, UntilStep):
+            names.append(step.on)
         expect = getattr(step, "expect", None)
         if expect:
             names += [

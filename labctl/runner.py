@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from labctl import __version__
+from labctl.engines.agents import AgentRefused
 from labctl.engines.base import AddressesTaken, Engine, Say
 from labctl.errors import LabctlError, LabError, MissingError, ScenarioError
 from labctl.evidence.record import VERSION
@@ -22,7 +23,7 @@ from labctl.lab import Lab, from_compose
 from labctl.plan import Plan, PlannedStep, plan
 from labctl.scenario.check import check
 from labctl.scenario.loader import Loaded
-from labctl.scenario.model import Scenario, StartStep, StopStep, WaitStep
+from labctl.scenario.model import Scenario, StartStep, StopStep, UntilStep, WaitStep
 from labctl.session.captures import Captures
 from labctl.session.faults import Faults
 from labctl.session.hosts import Hosts
@@ -229,6 +230,17 @@ class Session:
             time.sleep(min(left, WATCH_S))
             self.hosts.check()
 
+    def take_until(self, step: PlannedStep) -> None:
+        assert isinstance(step.step, UntilStep)
+        bound = self.programs.bound(step.step.on, step.step.until)
+        while not bound.done():
+            self.hosts.check()
+            time.sleep(WATCH_S / 10)
+        try:
+            bound.result()
+        except AgentRefused as error:
+            raise StepFailed(str(error)) from None
+
     def take_fault(self, step: PlannedStep) -> None:
         self.faults.apply(step)
 
@@ -242,6 +254,7 @@ _TAKE: dict[str, Callable[[Session, PlannedStep], str | None]] = {
     "finish": Session.take_finish,
     "stop": Session.take_stop,
     "wait": Session.take_wait,
+    "until": Session.take_until,
     "fault": Session.take_fault,
     "heal": Session.take_heal,
 }

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 
 from labctl.plan import Plan, PlannedStep
-from labctl.scenario.model import StartStep
+from labctl.scenario.model import StartStep, UntilStep
 
 
 def explain(plan: Plan) -> str:
@@ -55,11 +55,9 @@ def _step(step: PlannedStep) -> Iterator[str]:
         for counter in fault.counters:
             yield f"proof: packets counted in {counter.tool} chain {counter.chain}"
     if isinstance(step.step, StartStep) and step.step.ready is not None:
-        ready = step.step.ready
-        fact = f"output matches /{ready.output}/"
-        if ready.listen or ready.bound:
-            fact = f"TCP port {ready.listen} listens" if ready.listen else f"UDP port {ready.bound} is bound"
-        yield f"wait until {fact}, at most {ready.timeout:g}s"
+        yield f"wait until {step.step.ready.fact}, at most {step.step.ready.timeout:g}s"
+    if isinstance(step.step, UntilStep):
+        yield f"at most {step.step.until.timeout:g}s"
     if step.kind in ("finish", "stop", "heal"):
         yield f"{step.kind}: {', '.join(step.handles)}"
     expect = getattr(step.step, "expect", None)

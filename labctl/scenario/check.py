@@ -25,6 +25,7 @@ from labctl.scenario.model import (
     RunStep,
     StartStep,
     StopStep,
+    UntilStep,
 )
 from labctl.scenario.together import LinksInPlace
 from labctl.scenario.tree import Loc
@@ -99,6 +100,9 @@ def _step(step: object, at: Loc, now: _Now) -> Iterator[Finding]:
         yield from _fault(step, line, now)
         if isinstance(step.spec, Kill):
             yield from _kill(step, step.spec, line, now)
+    elif isinstance(step, UntilStep):
+        if message := now.unknown(step.on):
+            yield ("on",), message
     elif isinstance(step, HealStep):
         yield from _heal(step.heal, now)
 

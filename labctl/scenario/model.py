@@ -319,6 +319,13 @@ class Ready(Strict):
             raise ValueError("ready: waits for exactly one of listen, bound, output")
         return self
 
+    @property
+    def fact(self) -> str:
+        """What is waited for, in words."""
+        if self.output is not None:
+            return f"output matches /{self.output}/"
+        return f"TCP port {self.listen} listens" if self.listen else f"UDP port {self.bound} is bound"
+
 
 class Step(Strict):
     """Base of the steps. The first key of a step says its kind."""
@@ -408,6 +415,22 @@ class WaitStep(Step):
     wait: Duration = Field(gt=0, le=3600, description="How long.")
 
 
+class UntilStep(Step):
+    """Wait until a host's own service is there: a socket that listens or is bound, whoever opened it."""
+
+    kind: ClassVar[str] = "until"
+
+    until: Ready = Field(description="What to wait for: listen or bound.")
+    on: HostName
+
+    @field_validator("until")
+    @classmethod
+    def _is_about_a_socket(cls, value: Ready) -> Ready:
+        if value.output is not None:
+            raise ValueError("until: waits for a socket, and no program speaks here; write listen: PORT or bound: PORT")
+        return value
+
+
 class _FaultStep(Step):
     """Put one named fault at one or more hosts; it stays until a heal step or the end of the run."""
 
@@ -473,9 +496,9 @@ else:
     )
 
 STEPS: dict[str, type[Step]] = {
-    step.kind: step for step in (StartStep, RunStep, FinishStep, StopStep, FaultStep, HealStep, WaitStep)
+    step.kind: step for step in (StartStep, RunStep, FinishStep, StopStep, FaultStep, HealStep, WaitStep, UntilStep)
 }
-AnyStep = StartStep | RunStep | FinishStep | StopStep | FaultStep | HealStep | WaitStep
+AnyStep = StartStep | RunStep | FinishStep | StopStep | FaultStep | HealStep | WaitStep | UntilStep
 
 
 class Capture(Strict):

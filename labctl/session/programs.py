@@ -8,6 +8,7 @@ import re
 import signal
 import threading
 import time
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,13 +80,7 @@ class Programs:
 
     def wait_ready(self, running: Running, ready: Ready) -> None:
         deadline = time.monotonic() + ready.timeout
-        port = ready.listen or ready.bound
-        protocol = "tcp" if ready.listen else "udp"
-        future = (
-            self.agents[running.host].ask("wait_bound", port=port, protocol=protocol, timeout_s=ready.timeout)
-            if port
-            else None
-        )
+        future = self.bound(running.host, ready) if ready.listen or ready.bound else None
         while True:
             if future is not None and future.done():
                 try:
@@ -108,6 +103,11 @@ class Programs:
                     running.id,
                 )
             self.hosts.check()
+
+    def bound(self, host: str, ready: Ready) -> Future[Any]:
+        """Have a host's agent wait for a socket; refused when there is none in time."""
+        port, protocol = (ready.listen, "tcp") if ready.listen else (ready.bound, "udp")
+        return self.agents[host].ask("wait_bound", port=port, protocol=protocol, timeout_s=ready.timeout)
 
     def named(self, handle: str) -> Running:
         """The program that a scenario calls so; one that a fault killed is there until another takes its name."""

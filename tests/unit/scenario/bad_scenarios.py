@@ -230,32 +230,32 @@ NO_SCENARIO: list[tuple[str, tuple[str, ...]]] = [
     (
         HEAD + RUN + ("  - runn: [x]\n    on: y\n"),
         (
-            "f.yaml:6:5: 'runn' is no kind of step; did you mean run? A step is one of start, run, finish, stop, fault, heal or wait",
+            "f.yaml:6:5: 'runn' is no kind of step; did you mean run? A step is one of start, run, finish, stop, fault, heal, wait or until",
         ),
     ),
     (
         HEAD + RUN + "  - name: foo\n",
         (
-            "f.yaml:6:5: what kind of step is this? A step is one of start, run, finish, stop, fault, heal or wait, and has that key",
+            "f.yaml:6:5: what kind of step is this? A step is one of start, run, finish, stop, fault, heal, wait or until, and has that key",
         ),
     ),
     (
         HEAD + RUN + "  - wait\n",
         (
-            "f.yaml:6:5: 'wait' is no step; a step is one of start, run, finish, stop, fault, heal or wait, each a mapping like wait: 2s",
+            "f.yaml:6:5: 'wait' is no step; a step is one of start, run, finish, stop, fault, heal, wait or until, each a mapping like wait: 2s",
         ),
     ),
     (
         HEAD + RUN + "  -\n",
         (
-            "f.yaml:6:4: this is no step; a step is one of start, run, finish, stop, fault, heal or wait, each a mapping like wait: 2s",
+            "f.yaml:6:4: this is no step; a step is one of start, run, finish, stop, fault, heal, wait or until, each a mapping like wait: 2s",
         ),
     ),
     (
         HEAD + RUN + ("  - {}\n  - []\n"),
         (
-            "f.yaml:6:5: this step is empty; a step is one of start, run, finish, stop, fault, heal or wait",
-            "f.yaml:7:5: this is no step; a step is one of start, run, finish, stop, fault, heal or wait, each a mapping like wait: 2s",
+            "f.yaml:6:5: this step is empty; a step is one of start, run, finish, stop, fault, heal, wait or until",
+            "f.yaml:7:5: this is no step; a step is one of start, run, finish, stop, fault, heal, wait or until, each a mapping like wait: 2s",
         ),
     ),
     (
@@ -541,7 +541,7 @@ NO_SCENARIO: list[tuple[str, tuple[str, ...]]] = [
         (
             "f.yaml:2:1: unknown key 'base'; the keys here are scenario, include, lab, tags, params, timeout, capture, sample and steps",
             "f.yaml:6:10: <<: takes a mapping, like <<: *name, or a list of them",
-            "f.yaml:7:5: this step is empty; a step is one of start, run, finish, stop, fault, heal or wait",
+            "f.yaml:7:5: this step is empty; a step is one of start, run, finish, stop, fault, heal, wait or until",
             "f.yaml:7:8: a key is a word, not a list or a mapping",
         ),
     ),

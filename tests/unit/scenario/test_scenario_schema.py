@@ -35,7 +35,7 @@ GOOD_ONES = [
     + "  - wait: 100 ms\n  - {start: sh, on: a, ready: {output: x, timeout: 0.5s}, env: {A: 1, B: true}, as: b}\n",
     HEAD
     + RUN
-    + "  - {stop: a, signal: KILL}\n  - heal: [a, b]\n  - heal: all\n  - {finish: a, expect: {exit: 0}}\n",
+    + "  - {until: {listen: 80, timeout: 1m}, on: a}\n  - {stop: a, signal: KILL}\n  - heal: [a, b]\n  - heal: all\n  - {finish: a, expect: {exit: 0}}\n",
     HEAD
     + RUN
     + "  - {fault: a, at: [b, c], reject: {with: tcp-reset, protocol: tcp, dport: 80-90, sport: 5}}\n",
