@@ -49,7 +49,7 @@ def test_a_good_scenario_has_no_problem() -> None:
             "  - {start: app-server, on: sever}\n",
             [f"6:29: the lab has no host 'sever'; did you mean server? {HAS_ALSO}"],
         ),
-        ("  - {until: {listen: 80}, on: moon}\n", [f"6:33: the lab has no host 'moon'; {HAS}"]),
+        ("  - {until: {listen: 80}, on: moon}\n", [f"6:31: the lab has no host 'moon'; {HAS}"]),
         ("  - {start: app-server, on: moon}\n", [f"6:29: the lab has no host 'moon'; {HAS}"]),
         (
             "  - {start: app-sever, on: server}\n",
