@@ -109,7 +109,10 @@ def refused_filter(said: str, filters: Sequence[str]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """One captured packet. `t` is seconds since the run began; `selected` the positions of the filters that select it."""
+    """One captured packet. `t` is seconds since the run began; `selected` the positions of the filters that select it.
+
+    `quoted` are the ports, source and destination, of the packet that an ICMP error is about.
+    """
 
     number: int
     t: float
@@ -134,6 +137,7 @@ class Packet:
     ip_id: str
     info: str
     selected: frozenset[int]
+    quoted: tuple[int, int] | None = None
 
     @property
     def is_tcp(self) -> bool:
@@ -194,7 +198,8 @@ def _packet(cells: tuple[str, ...], marks: list[str], epoch: float, words: dict[
     icmpv6 = (int(icmpv6_type), int(icmpv6_code)) if icmpv6_type and icmpv6_code else None
     # An ICMP error quotes the packet it is about; the quoted header's fields are not this packet's own.
     own = icmp is None and icmpv6 is None
-    sport, dport = (tcp_sport or udp_sport, tcp_dport or udp_dport) if own else ("", "")
+    ports = tcp_sport or udp_sport, tcp_dport or udp_dport
+    sport, dport = ports if own else ("", "")
     t = round(float(at) - epoch, 6)
     if not isfinite(t):
         raise ValueError(f"{at!r} is no time")
@@ -223,6 +228,7 @@ def _packet(cells: tuple[str, ...], marks: list[str], epoch: float, words: dict[
         ip_id,
         info,
         frozenset([i for i, mark in enumerate(marks) if mark]) if marks else _NONE,
+        None if own or not all(ports) else (int(ports[0]), int(ports[1])),
     )
 
 
