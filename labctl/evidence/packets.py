@@ -57,6 +57,8 @@ def dissect_argv(filters: Sequence[str]) -> list[str]:
         "fields",
         "-E",
         "occurrence=f",
+        "-E",
+        "header=y",
         "-o",
         "tcp.relative_sequence_numbers:TRUE",
     ]
@@ -154,13 +156,14 @@ FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 def read_packets(path: Path, epoch: float, filters: int) -> Iterator[Packet]:
     """The packets of one dissection, sentinels left out. `epoch` is the run's start, `filters` how many were asked.
 
-    Raises EvidenceError when the file is missing or is no dissection.
+    Raises EvidenceError when the file is missing, is no dissection, or has the columns of another version.
     """
     width = len(FIELDS)
     words: dict[str, str] = {}
     try:
         with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
-            for line_number, line in enumerate(file, 1):
+            _check_header(path, file.readline())
+            for line_number, line in enumerate(file, 2):
                 cells = line.rstrip("\n").split("\t")
                 if len(cells) != width + filters:
                     raise EvidenceError(
@@ -173,6 +176,17 @@ def read_packets(path: Path, epoch: float, filters: int) -> Iterator[Packet]:
         raise EvidenceError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise EvidenceError(f"{path} is no dissection: {error}") from None
+
+
+def _check_header(path: Path, line: str) -> None:
+    """A dissection begins with the names of its columns: what another version recorded must not be read as if it were ours."""
+    columns, wanted = line.rstrip("\n").split("\t"), list(FIELDS.values())
+    if columns[: len(wanted)] == wanted:
+        return
+    if "frame.number" not in columns:
+        raise EvidenceError(f"{path} does not begin with the names of its columns, so another version of labctl wrote it")
+    other = [f"no {name}" for name in wanted if name not in columns] or ["another order"]
+    raise EvidenceError(f"{path} has the columns of another version of labctl: {', '.join(other[:4])}")
 
 
 # The columns a packet is made of, in the order in which `_packet` takes them, wherever FIELDS has them.
