@@ -87,6 +87,9 @@ def join_tables(parts: Sequence[Path], target: Path) -> None:
         last = streams
         with part.open(encoding="utf-8", errors="replace", newline="\n") as file:
             before = packets
+            header = file.readline()
+            _check_header(part, header)
+            lines += [] if lines else [header]
             for line in file:
                 cells = line.rstrip("\n").split("\t")
                 try:
