@@ -50,14 +50,11 @@ def cannot_hold(expect: Expectation, program: str, timeout_s: float, captured: b
             ("elapsed", "min"),
             f"this step is ended after its timeout of {limit}; write a longer timeout: at the step",
         )
-    if expect.packets and not captured:
-        yield (
-            ("packets",),
-            "capture: is false, so there will be no packets to look at; remove the one or the other",
-        )
-    for index, packet in enumerate(expect.packets):
-        if message := _broken_filter(packet.filter):
-            yield ("packets", index, "filter"), message
+    for key in expect.looks_at_packets if not captured else ():
+        yield (key,), "capture: is false, so there will be no packets to look at; remove the one or the other"
+    for loc, filter_ in dict.fromkeys((loc, text) for loc, _, text in expect.filters()):
+        if message := _broken_filter(filter_):
+            yield loc, message
     for key, text in (("stdout", expect.stdout), ("stderr", expect.stderr)):
         yield from _vacuous(key, text)
 

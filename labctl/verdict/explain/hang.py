@@ -43,7 +43,8 @@ def _stream(case: Case, flow: Flow) -> str | None:
     done = acknowledged(flow, case.talk)
     came = [p for p in case.talk if flow.heard(p) and p.payload and (done is None or p.t >= done[0].t)]
     if came:
-        if any(flow.heard(p) and p.has(FIN) for p in case.talk):
+        own_end = min((p.t for p in case.talk if flow.sent(p) and p.has(FIN)), default=case.end)
+        if any(flow.heard(p) and p.has(FIN) and p.t < own_end for p in case.talk):
             return None
         began = f"the last data from {who} was #{came[-1].number}; after that it sent neither more nor a FIN"
     elif done is not None:
@@ -51,7 +52,7 @@ def _stream(case: Case, flow: Flow) -> str | None:
         began = f"{who}'s kernel acknowledged what was sent (#{sent.number}) with #{answer.number}, and nothing more came"
     elif not any(p.payload for p in case.talk):
         last = max(case.talk, key=lambda p: p.t)
-        began = f"nobody sent anything on this connection after #{_open(flow, case.talk, last).number}"
+        began = f"nothing went and nothing came on this connection after #{_open(flow, case.talk, last).number}"
     else:
         return None
     found = [f for f in guilty(case, flow, ("pause",)) if f.host == who]
