@@ -170,7 +170,7 @@ def test_problems(steps: str, expected: list[str]) -> None:
     [
         ("tcp.port == 80", None),
         (
-            'http contains "(a=\\"" || tcp.port in {80, 81} || a === b || c ~= d || e != 1 || f[0:2] == 1:2',
+            'http contains "(a=\\"" || tcp.port in {80, 81} || ip.src === ip.dst || ip.ttl ~= 3 || udp.port != 1 || eth.src[0:2] == 1:2',
             None,
         ),
         (
