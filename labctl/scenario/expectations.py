@@ -52,7 +52,7 @@ def cannot_hold(expect: Expectation, program: str, timeout_s: float, captured: b
             f"this step is ended after its timeout of {limit}; write a longer timeout: at the step",
         )
     for key in expect.looks_at_packets if not captured else ():
-        yield (key,), "capture: is false, so there will be no packets to look at; remove the one or the other"
+        yield (key,), "capture: is off, so there will be no packets to look at; remove the one or the other"
     for loc, filter_ in dict.fromkeys((loc, text) for loc, _, text in expect.filters()):
         if message := _broken_filter(filter_):
             yield loc, message

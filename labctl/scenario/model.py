@@ -621,8 +621,10 @@ class Capture(Strict):
 
 
 def _capture(value: object) -> object:
+    if value in ("on", "off"):
+        return {"enabled": value == "on"}
     if not isinstance(value, bool | dict | Capture):
-        raise ValueError("capture: is true or false, or a mapping (enabled, max, snaplen)")
+        raise ValueError("capture: is on or off, or a mapping (enabled, max, snaplen)")
     return {"enabled": value} if isinstance(value, bool) else value
 
 
@@ -647,7 +649,7 @@ class Scenario(Strict):
     )
     timeout: Duration = Field(default=30.0, gt=0, le=3600, description="For steps that say none.")
     capture: Annotated[Capture, BeforeValidator(_capture)] = Field(
-        default=Capture(), description="How packets are recorded; false for not at all."
+        default=Capture(), description="How packets are recorded; off for not at all."
     )
     sample: Duration = Field(default=0.1, ge=0.01, le=60, description="How often sockets are sampled.")
     steps: tuple[AnyStep, ...] = Field(min_length=1, description="What happens, in this order.")

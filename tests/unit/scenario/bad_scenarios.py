@@ -472,7 +472,7 @@ NO_SCENARIO: list[tuple[str, tuple[str, ...]]] = [
         ),
         (
             "f.yaml:2:1: unknown key 'timout'; did you mean timeout? The keys here are scenario, include, lab, tags, params, timeout, capture, sample and steps",
-            "f.yaml:3:10: capture: is true or false, or a mapping (enabled, max, snaplen)",
+            "f.yaml:3:10: capture: is on or off, or a mapping (enabled, max, snaplen)",
             "f.yaml:4:9: sample: '1ms' is out of range; it must be at least 10ms",
             "f.yaml:5:6: lab: must be text, not '3'; as text it is written in quotes: \"3\"",
             "f.yaml:6:7: tags: must be a list, not 'a'",
