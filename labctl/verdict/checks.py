@@ -83,11 +83,15 @@ def _outcome_checks(expect: Expectation, program: ProgramRecord) -> Iterator[Fin
 
 
 def _signal(wanted: str, program: ProgramRecord) -> Finding:
-    """A program that a signal ended has 128 and its number as exit status, as shells and Docker report it."""
-    status = (program.exit or 0) - 128
-    ended = next((s.name.removeprefix("SIG") for s in signal.Signals if s == status), None)
+    ended = ended_by(program)
     said = ended or f"none; exit status {program.exit}"
     return Finding.of("signal", wanted, said, ended == wanted)
+
+
+def ended_by(program: ProgramRecord) -> str | None:
+    """The signal that ended a program: its exit status is then 128 and the signal's number, as shells and Docker report it."""
+    status = (program.exit or 0) - 128
+    return next((s.name.removeprefix("SIG") for s in signal.Signals if s == status), None)
 
 
 def _throughput(wanted: RateRange, program: ProgramRecord) -> Finding:

@@ -7,7 +7,7 @@ from typing import Any
 
 from labctl.evidence.record import CaptureRecord, Evidence, FaultRecord, ProgramRecord
 from labctl.scenario.model import AnyStep, Expectation, FaultStep, HealStep, Scenario
-from labctl.verdict.checks import check, symbol
+from labctl.verdict.checks import check, ended_by, symbol
 from labctl.verdict.explain import explain
 from labctl.verdict.finding import Finding, Verdict, worst
 
@@ -182,7 +182,9 @@ def _plain(program: ProgramRecord) -> str:
     """What the program saw, when nothing more is known."""
     outcome = program.outcome
     if outcome is None:
-        return f"exit status {program.exit} after {program.seconds:.2f} s"
+        killed = ended_by(program)
+        how = f"ended by SIG{killed}" if killed else f"exit status {program.exit}"
+        return f"{how} after {program.seconds:.2f} s"
     what = "no answer" if outcome.get("timed_out") else symbol(outcome.get("errno"))
     return f"{outcome['op']}: {what} after {float(outcome.get('ms', 0)):.1f} ms"
 

@@ -109,9 +109,10 @@ class Case:
 
     @cached_property
     def talk(self) -> tuple[Packet, ...]:
-        """The packets of its connection."""
-        flow = self.flow
-        return () if flow is None else tuple(p for p in self.packets if flow.has(p))
+        """The packets of its connection, until the program had ended: what came later it did not see."""
+        flow, ended = self.flow, self.program.ended
+        last = self.end if ended is None else ended
+        return () if flow is None else tuple(p for p in self.packets if flow.has(p) and p.t <= last)
 
     def samples(self, host: str) -> list[Sample]:
         """The socket samples of a host that hold while the program ran: the last before it as well."""

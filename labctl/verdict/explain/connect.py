@@ -63,7 +63,9 @@ def _no_port(case: Case) -> str | None:
     if peer is None or case.argument("--source") is not None:
         return None
     where = f"{case.name(peer[0])} port {peer[1]}"
-    return f"{case.host} has no local port left for one more connection to {where} (ip(7), ip_local_port_range)."
+    return (
+        f"{case.host} has no local port left for one more connection to {where} (ip(7), ip_local_port_range)."
+    )
 
 
 def _gave_up(case: Case) -> str:
@@ -89,7 +91,8 @@ def _nothing_listens(case: Case, host: str, flow: Flow) -> str:
         s for sample in samples for s in sample.sockets if s["state"] == "LISTEN" and s["port"] == flow.peer
     ]
     elsewhere = {str(s.get("local", flow.remote)) for s in listening}
-    if listening and not elsewhere & {*ANY_ADDRESS, flow.remote}:
+    covering = {flow.remote, *ANY_ADDRESS} - ({"0.0.0.0"} if ":" in flow.remote else set())
+    if listening and not elsewhere & covering:
         return f"there something listens on port {flow.peer}, but on {', '.join(sorted(elsewhere))} only"
     return f"nothing listens on port {flow.peer} there" if samples and not listening else ""
 

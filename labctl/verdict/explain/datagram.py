@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from labctl.evidence.packets import Packet
+from labctl.units import parse_bytes
 from labctl.verdict.explain import icmp
 from labctl.verdict.explain.case import Case, Flow, endpoint, numbers
 from labctl.verdict.explain.connect import neighbours
@@ -11,9 +12,12 @@ from labctl.verdict.explain.faults import blame, clause, guilty
 CALLS = frozenset({"send", "sendto", "recv", "recvfrom", "connect"})
 
 
+MOST = {4: 65507, 6: 65527}  # 65,535 less the headers of IPv4 (20) and UDP (8); RFC 768, RFC 791, RFC 8200
+
+
 def explain(case: Case) -> str | None:
     """Why a call on a datagram or ping socket ended in this errno."""
-    flow = _flow(case)
+    flow = flow_of(case)
     if case.op not in CALLS or case.errno is None or flow is None or any(p.is_tcp for p in case.talk):
         return None
     sent = [p for p in case.packets if _sent(case, flow, p)]
@@ -35,12 +39,23 @@ def explain(case: Case) -> str | None:
     return None
 
 
-def _flow(case: Case) -> Flow | None:
+def flow_of(case: Case) -> Flow | None:
     """The socket and its peer; without ports for a ping, whose peer is an address alone."""
     peer = case.outcome.get("peer")
+    if "--unconnected" in case.program.argv and case.flow is None:
+        return _unconnected(case)
     if endpoint(peer) is None and isinstance(peer, str) and case.outcome.get("verb") == "ping":
         return Flow(0, peer, 0)
     return case.flow
+
+
+def _unconnected(case: Case) -> Flow | None:
+    """A socket without a peer: whom its last datagram went to, by the packets and the program's arguments."""
+    ports = {word for word in case.program.argv if word.isdecimal()}
+    sent = [p for p in case.packets if p.source in case.own and not p.is_tcp and str(p.dport) in ports]
+    if not sent or sent[-1].sport is None or sent[-1].dport is None:
+        return None
+    return Flow(sent[-1].sport, sent[-1].destination, sent[-1].dport, sent[-1].source)
 
 
 def _sent(case: Case, flow: Flow, packet: Packet) -> bool:
@@ -65,11 +80,23 @@ def _too_long(case: Case, flow: Flow, told: list[Packet]) -> str | None:
         sender = case.name(told[0].source)
         said = f"{sender} answered ICMP {icmp.words(told[0])} (#{told[0].number})"
         return f"{said}, and the kernel remembers{f': {who}' if who else ''}."
+    most = MOST[6 if ":" in flow.remote else 4]
+    if (size := _size(case)) is not None and size > most:
+        return f"a datagram carries at most {most} bytes, and this one has {size}: {case.host}'s own kernel refused it."
     own = [f for f in guilty(case, flow, ("mtu",)) if f.host == case.host]
     if len(own) != 1:
         return None
     refused = f"{case.host}'s own kernel refused it, and nothing was sent"
     return f"{clause(case, own[0])}, and this datagram must not be cut; {refused}."
+
+
+def _size(case: Case) -> int | None:
+    """How many bytes the program was told to send at once."""
+    word = case.argument("--size") or ""
+    try:
+        return int(word) if word.isdecimal() else parse_bytes(word)
+    except ValueError:
+        return None
 
 
 def _told(case: Case, flow: Flow, sent: list[Packet], told: list[Packet]) -> str:
@@ -83,4 +110,3 @@ def _told(case: Case, flow: Flow, sent: list[Packet], told: list[Packet]) -> str
         why = f"nothing is bound to port {flow.peer} there"
     answer = f"{case.name(last.source)} answered ICMP {icmp.words(last)} (#{last.number})"
     return f"the {what} to {where} ({numbers(before[-1:])}) did not get there: {answer}{f': {why}' if why else ''}."
-

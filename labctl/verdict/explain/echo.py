@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labctl.verdict.explain.case import Case, Flow, count
+from labctl.verdict.explain.case import Case, Flow
 from labctl.verdict.explain.faults import SILENT, blame_all
 
 SLOW_S = 0.05
@@ -30,7 +30,7 @@ def explain(case: Case) -> str | None:
     why = blame_all(case, flow, ("delay", "loss", *SILENT))
     if not lost and not why:
         return None
-    parts = [f"{answered} of {count(asked, 'echo request')} were answered"] if lost else []
+    parts = [f"{answered} of {asked} echo requests were answered"] if lost else []
     if rtts and slow:
         parts.append(f"the answers took {min(rtts):.0f} to {max(rtts):.0f} ms")
     return ", ".join(parts) + (f": {why}." if why else ".")

@@ -6,15 +6,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from labctl.evidence.packets import RST
-from labctl.verdict.explain.case import Case
+from labctl.verdict.explain.case import Case, endpoint
 from labctl.verdict.explain.faults import blame
 
 
 def explain(case: Case) -> str | None:
     """Why a non-blocking call said EAGAIN."""
     flow = case.flow
-    if case.errno != "EAGAIN" or flow is None:
+    if case.errno != "EAGAIN":
         return None
+    if flow is None:
+        bound = endpoint(case.outcome.get("local"))
+        if bound is None or case.op not in ("recvfrom", "accept"):
+            return None
+        if any(p.dport == bound[1] and p.destination in case.own for p in case.packets):
+            return None
+        return f"nothing had come to port {bound[1]} of {case.host} yet, and a non-blocking {case.op}() does not wait."
     if case.op in ("recv", "recvfrom"):
         came = [p for p in case.talk if flow.heard(p) and p.payload]
         return (

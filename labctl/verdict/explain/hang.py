@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from labctl.evidence.packets import FIN, Packet
+from labctl.verdict.explain import icmp
 from labctl.verdict.explain.case import Case, Flow, endpoint, numbers
+from labctl.verdict.explain.datagram import flow_of
 from labctl.verdict.explain.faults import SILENT, blame, clause, guilty
 from labctl.verdict.explain.stream import acknowledged, unanswered
 
@@ -15,7 +17,7 @@ def explain(case: Case) -> str | None:
     flow = case.flow
     if case.op in ("recv", "send") and flow is not None and any(p.is_tcp for p in case.talk):
         return _stream(case, flow)
-    if case.op in ("recv", "recvfrom") and flow is not None:
+    if case.op in ("recv", "recvfrom") and (flow := flow_of(case)) is not None and flow.port:
         return _datagram(case, flow)
     if case.op == "recvfrom" and (bound := endpoint(case.outcome.get("local"))) is not None:
         came = [p for p in case.packets if p.dport == bound[1] and p.destination in case.own and not p.is_tcp]
@@ -52,7 +54,9 @@ def _stream(case: Case, flow: Flow) -> str | None:
         began = f"{who}'s kernel acknowledged what was sent (#{sent.number}) with #{answer.number}, and nothing more came"
     elif not any(p.payload for p in case.talk):
         last = max(case.talk, key=lambda p: p.t)
-        began = f"nothing went and nothing came on this connection after #{_open(flow, case.talk, last).number}"
+        began = (
+            f"nothing went and nothing came on this connection after #{_open(flow, case.talk, last).number}"
+        )
     else:
         return None
     found = [f for f in guilty(case, flow, ("pause",)) if f.host == who]
@@ -82,11 +86,31 @@ def _on_the_way(case: Case, flow: Flow) -> str | None:
     return f"{who} sent data ({numbers(lost)} in its capture), and none of it arrived{f': {why}' if why else ''}{_limit(case)}."
 
 
+def _untold(case: Case, flow: Flow) -> str | None:
+    """An ICMP error that the kernel keeps to itself (udp(7), IP_RECVERR; icmp_err_convert in net/ipv4/icmp.c says which)."""
+    told = [
+        p
+        for p in case.packets
+        if icmp.words(p) and p.destination in case.own and p.quoted == (flow.port, flow.peer)
+    ]
+    if not told or "--recverr" in case.program.argv:
+        return None
+    who = blame(case, flow, ("reject", "down", "ttl"))
+    answer = f"{case.name(told[0].source)} answered ICMP {icmp.words(told[0])} (#{told[0].number}){f': {who}' if who else ''}"
+    if case.flow is None:
+        return f"{answer}; without IP_RECVERR a socket that has no peer is not told"
+    if icmp.errno_of(told[0]) == "ECONNREFUSED":
+        return None
+    return f"{answer}; without IP_RECVERR a datagram socket is not told of what may pass"
+
+
 def _datagram(case: Case, flow: Flow) -> str | None:
     who = case.name(flow.remote)
-    sent = [p for p in case.talk if flow.sent(p)]
-    if not sent or any(flow.heard(p) for p in case.talk):
+    sent = [p for p in case.packets if flow.sent(p)]
+    if not sent or any(flow.heard(p) for p in case.packets):
         return None
+    if (untold := _untold(case, flow)) is not None:
+        return f"a datagram went to {who} port {flow.peer} ({numbers(sent)}), and {untold}{_limit(case)}."
     there = case.evidence.captures.get(who)
     arrived = [p for p in case.at(who) if (p.sport, p.dport) == (flow.port, flow.peer)]
     far = ""

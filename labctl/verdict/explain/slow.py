@@ -42,9 +42,11 @@ def _addresses(case: Case) -> str | None:
     if tried is None:
         return None
     asked, answered = neighbours(case, tried[0])
+    first_name = case.name(tried[0])
     arp = f", as nobody answered the ARP requests for it ({numbers(asked)})" if asked and not answered else ""
     how = str(first["errno"]) if first.get("errno") else "no answer"
-    given_up = f"{case.name(tried[0])} was tried first and given up after {lasting(seconds)} ({how})"
+    address = tried[0] if first_name == tried[0] else f"{first_name}'s address {tried[0]}"
+    given_up = f"{address} was tried first and given up after {lasting(seconds)} ({how})"
     return f"{given_up}{arp}; the next address answered"
 
 

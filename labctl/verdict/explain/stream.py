@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from labctl.evidence.packets import ACK, FIN, RST, SYN, Packet
 from labctl.verdict.explain import icmp
-from labctl.verdict.explain.case import Case, Flow, count, endpoint, numbers
+from labctl.verdict.explain.case import Case, Flow, count, endpoint, lasting, numbers
 from labctl.verdict.explain.faults import SILENT, blame, clause, guilty
 
 CALLS = frozenset({"recv", "send", "sendall", "shutdown", "close", "select"})
 KILLED = 137  # 128 + SIGKILL, as a shell and Docker report it
+SEEN_LATE_S = 2.0
 
 
 def explain(case: Case) -> str | None:
@@ -18,13 +19,17 @@ def explain(case: Case) -> str | None:
         return None
     if case.errno == "ENOTCONN":
         resets = [p for p in case.talk if flow.heard(p) and p.has(RST)]
-        return f"{case.name(flow.remote)} had reset the connection before (#{resets[0].number})." if resets else None
+        return (
+            f"{case.name(flow.remote)} had reset the connection before (#{resets[0].number})."
+            if resets
+            else None
+        )
     if case.op not in CALLS:
         return None
     if case.errno in ("ECONNRESET", "EPIPE"):
         return _reset(case, flow)
     if case.errno == "ETIMEDOUT":
-        return unanswered(case, flow, f"the kernel gave up after {case.seconds:.1f} s{_timer(case)}")
+        return unanswered(case, flow, f"the kernel gave up{_timer(case)}")
     if case.errno in ("EHOSTUNREACH", "ENETUNREACH"):
         told = icmp.answers(case, case.errno, flow)
         if told:
@@ -87,7 +92,7 @@ def _why_reset(case: Case, flow: Flow, reset: Packet) -> str | None:
     if reset.has(ACK):
         return f"{who} {to}: {_aborted(case, flow, reset, who)}"
     if answered:
-        return f"{who} {to}: its kernel knew no such connection{_since(case, who, reset.t)}"
+        return f"{who} {to}: its kernel knew no such connection{_killed(case, flow, who, 0.0, reset.t)}"
     return None
 
 
@@ -112,7 +117,7 @@ def _never_sent(case: Case, flow: Flow, reset: Packet) -> bool:
 
 def _aborted(case: Case, flow: Flow, reset: Packet, who: str) -> str:
     """Why a kernel sends a reset of its own accord: unread data, or SO_LINGER with 0 (tcp_close, net/ipv4/tcp.c)."""
-    killed = _since(case, who, reset.t)
+    killed = _killed(case, flow, who, reset.t - 1.0, reset.t)
     unread = _unread(case, flow, who)
     if unread:
         return f"its end was closed with {count(unread, 'byte')} unread{killed}"
@@ -135,11 +140,13 @@ def _unread(case: Case, flow: Flow, who: str) -> int | None:
     return None
 
 
-def _since(case: Case, host: str, t: float) -> str:
-    """That a program on a host was killed shortly before, if one was."""
+def _killed(case: Case, flow: Flow, host: str, since: float, until: float) -> str:
+    """That the program with the peer's port was killed in that time, if it was; a program's end is seen a little late."""
     for program in case.evidence.programs.values():
         ended = program.ended
-        if program.host == host and program.exit == KILLED and ended is not None and ended - 5 < t:
+        if program.host != host or program.exit != KILLED or str(flow.peer) not in program.argv or ended is None:
+            continue
+        if since <= ended <= until + SEEN_LATE_S:
             return f", as {program.handle} had been killed"
     return ""
 
@@ -154,8 +161,9 @@ def _timer(case: Case) -> str:
 
 def unanswered(case: Case, flow: Flow, end: str) -> str | None:
     """What was sent and never acknowledged, how often it was repeated, and who took it; None when all was acknowledged."""
-    probes = _probes(case, flow)
-    if probes is not None:
+    if (shut := _shut(case, flow)) is not None:
+        return f"{shut}: {end}."
+    if (probes := _probes(case, flow)) is not None:
         return f"{probes}: {end}{_after(blame(case, flow, SILENT), '; ')}."
     sent = [p for p in case.talk if flow.sent(p) and p.payload and not p.has(SYN)]
     heard = [p.t for p in case.talk if flow.heard(p)]
@@ -169,10 +177,28 @@ def unanswered(case: Case, flow: Flow, end: str) -> str | None:
     size = max(p.length for p in again)
     big = [f for f in guilty(case, flow, ("blackhole",)) if size > getattr(case.settings(f), "size", size)]
     who = blame(case, flow, ("blackhole",)) if big else blame(case, flow, SILENT)
+    since = f" over {lasting(again[-1].t - lost.t)}" if lost else ""
     return (
-        f"{case.name(flow.remote)} never acknowledged {what}, sent again {len(again)} time{'s' * (len(again) != 1)} "
+        f"{case.name(flow.remote)} never acknowledged {what}, sent again {count(again, 'time')}{since} "
         f"({numbers(again)}): {end}{_after(who, '; ')}."
     )
+
+
+def _shut(case: Case, flow: Flow) -> str | None:
+    """That the peer answers and has no room to the end: its last word was a window of 0, and probes got the same again."""
+    heard = [p for p in case.talk if flow.heard(p) and not p.has(RST)]
+    if not heard or heard[-1].window != 0:
+        return None
+    first = heard[-1]
+    for p in reversed(heard):
+        if p.window:
+            break
+        first = p
+    probes = [p for p in case.talk if flow.sent(p) and p.t > first.t and not p.has(FIN)]
+    if not probes:
+        return None
+    who = case.name(flow.remote)
+    return f"{who} had no room (window 0, #{first.number}), and {count(probes, 'probe')} ({numbers(probes)}) found none either"
 
 
 def _probes(case: Case, flow: Flow) -> str | None:
