@@ -9,6 +9,7 @@ from labctl.evidence.packets import Packet
 from labctl.evidence.record import FaultRecord
 from labctl.faults.blackhole import Blackhole
 from labctl.faults.expire import Expire
+from labctl.faults.kill import Kill
 from labctl.faults.link import Link
 from labctl.faults.mtu import Mtu
 from labctl.faults.ttl import Ttl
@@ -16,7 +17,7 @@ from labctl.units import format_duration
 from labctl.verdict.explain.case import Case, Flow, count
 
 # What can make packets vanish without a word.
-SILENT = ("drop", "partition", "loss", "expire", "down")
+SILENT = ("drop", "partition", "loss", "expire", "down", "kill")
 
 
 def blame(case: Case, flow: Flow, kinds: tuple[str, ...], answer: str = "") -> str:
@@ -96,9 +97,9 @@ def _by_rules(case: Case, fault: FaultRecord, flow: Flow, answer: str) -> bool:
 
 
 def protocol_of(case: Case, flow: Flow) -> str:
-    """`icmp` without ports, `udp` where only datagrams were seen or asked for, else `tcp`."""
+    """`icmp` or `icmpv6` without ports, `udp` where only datagrams were seen or asked for, else `tcp`."""
     if not flow.port and not flow.peer:
-        return "icmp"
+        return "icmpv6" if ":" in flow.remote else "icmp"
     seen = [p.is_tcp for p in case.packets if flow.has(p)]
     return "udp" if "--udp" in case.program.argv or (seen and not any(seen)) else "tcp"
 
@@ -174,6 +175,13 @@ def _by_injection(case: Case, fault: FaultRecord, flow: Flow, answer: str) -> bo
     return False
 
 
+def _by_killing(case: Case, fault: FaultRecord, flow: Flow, answer: str) -> bool:  # noqa: ARG001
+    """Whether the other end's whole host was dead; where a program alone is killed, the kernel goes on and answers."""
+    spec = case.settings(fault)
+    whole = spec.program is None if isinstance(spec, Kill) else fault.backend == "engine"
+    return whole and fault.host == case.name(flow.remote)
+
+
 _ABOUT: dict[str, Callable[[Case, FaultRecord, Flow, str], bool]] = {
     "drop": _by_rules,
     "reject": _by_rules,
@@ -182,6 +190,7 @@ _ABOUT: dict[str, Callable[[Case, FaultRecord, Flow, str], bool]] = {
     "link": _by_selection,
     "expire": _by_entry,
     "reset": _by_injection,
+    "kill": _by_killing,
 }
 
 
@@ -217,6 +226,9 @@ def clause(case: Case, fault: FaultRecord) -> str:
         return f"{where} injected it"
     if fault.kind == "down":
         return f"{where} had taken its interface down"
+    if fault.kind == "kill":
+        program = spec.program if isinstance(spec, Kill) else None
+        return f"the fault {fault.name} had killed {f'{program} on ' if program else ''}{fault.host}"
     if fault.kind == "pause":
         return f"the fault {fault.name} had frozen every process of {fault.host}"
     return f"{where} touched {touched}"

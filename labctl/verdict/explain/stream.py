@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from labctl.evidence.packets import ACK, FIN, RST, SYN, Packet
+from labctl.faults.kill import Kill
 from labctl.verdict.explain import icmp
 from labctl.verdict.explain.case import Case, Flow, count, endpoint, lasting, numbers
 from labctl.verdict.explain.faults import SILENT, blame, clause, guilty
@@ -33,7 +34,7 @@ def explain(case: Case) -> str | None:
     if case.errno in ("EHOSTUNREACH", "ENETUNREACH"):
         told = icmp.answers(case, case.errno, flow)
         if told:
-            who = blame(case, flow, ("reject", "down", "ttl"))
+            who = blame(case, flow, ("reject", "down", "ttl", "kill"))
             return f"{case.name(told[-1].source)} answered ICMP {icmp.words(told[-1])} ({numbers(told)}){_after(who)}."
     return None
 
@@ -141,7 +142,14 @@ def _unread(case: Case, flow: Flow, who: str) -> int | None:
 
 
 def _killed(case: Case, flow: Flow, host: str, since: float, until: float) -> str:
-    """That the program with the peer's port was killed in that time, if it was; a program's end is seen a little late."""
+    """That the peer's host, or its program with this port, was killed in that time; a program's end is seen a little late."""
+    for fault in case.evidence.faults:
+        if fault.kind == "kill" and fault.host == host and since <= fault.applied <= until:
+            spec = case.settings(fault)
+            only = spec.program if isinstance(spec, Kill) else None
+            its = [p.handle for p in case.evidence.programs.values() if str(flow.peer) in p.argv]
+            if only is None or only in its:
+                return f", as {clause(case, fault)}"
     for program in case.evidence.programs.values():
         ended = program.ended
         if program.host != host or program.exit != KILLED or str(flow.peer) not in program.argv or ended is None:

@@ -287,3 +287,24 @@ def test_every_errno_without_evidence_is_met_with_silence() -> None:
     for errno in ("ECONNREFUSED", "ECONNRESET", "EPIPE", "ETIMEDOUT", "EHOSTUNREACH", "EAI_AGAIN", "EAGAIN", "EADDRINUSE"):
         for call in calls:
             assert "#" not in str(why({"op": call, "errno": errno}, []))
+
+
+KILL = """scenario: x
+steps:
+  - {fault: out, at: server, kill: {WHAT}}
+  - {run: [probe, recv, server, 80], on: client, expect: {errno: null}}
+"""
+
+
+def test_a_host_that_was_killed_is_named_where_it_explains_silence_or_a_reset() -> None:
+    """A dead host answers nothing, and up again it knows no connection; a program that was killed explains no silence."""
+    whole = from_source(Source("x.yaml", KILL.replace("WHAT", ""))).scenario
+    program = from_source(Source("x.yaml", KILL.replace("WHAT", "program: echo"))).scenario
+    out = FaultRecord("out", "kill", "server", None, "engine", [["(engine)", "kill"]], 1, [Span(1.1, 1.1, 1.3, 3)])
+    silence = "server never acknowledged the data from #4 on, sent again 2 times over 200 ms (#5, #6): the kernel gave up"
+    assert why(LOST, AGAIN, scenario=whole, faults=[out]) == f"{silence}; the fault out had killed server."
+    assert why(LOST, AGAIN, scenario=program, faults=[out]) == f"{silence}."
+    reset = [*OPEN, one(4, DATA, 5, ack=9), one(5, RST, seq=9, ack=0, back=True)]
+    said = "server answered #4 with a reset (#5): its kernel knew no such connection"
+    assert why(RECV, reset, scenario=whole, faults=[out]) == f"{said}, as the fault out had killed server."
+    assert why(RECV, reset, scenario=program, faults=[out]) == f"{said}."
