@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from labctl.evidence.packets import FIELDS
+from labctl.evidence.packets import FIELDS, filter_expression
 
 EPOCH = 1_800_000_000.0
 CLIENT, SERVER, PORT, MSS = "198.18.0.3", "198.18.0.131", 65432, 1448
@@ -65,6 +65,8 @@ class Maker:
     def __init__(self, folder: Path, connections: int) -> None:
         self.numbers = dict.fromkeys(HOSTS, 0)
         self.files = {h: (folder / f"pcap/{h}.tsv").open("w", encoding="utf-8") for h in HOSTS}
+        for host, file in self.files.items():
+            file.write("\t".join([*FIELDS.values(), *map(filter_expression, FILTERS[host])]) + "\n")
         self.ids = {True: 1, False: 1}
         self.connections = connections
         self.written = 0

@@ -224,13 +224,37 @@ def write_file(path: Path, text: str) -> Path:
 @main.command("check")
 @PATHS
 @SET
-def check_command(paths: tuple[Path, ...], sets: tuple[str, ...]) -> None:
+@click.option("--filters", is_flag=True, help="Also ask tshark about every packet filter; needs Docker, or a tshark here.")
+def check_command(paths: tuple[Path, ...], sets: tuple[str, ...], filters: bool) -> None:
     """Validate scenarios: file:line:column, what is wrong, and what would be right."""
     from labctl.runs import find_scenarios, prepare
 
     files = find_scenarios(paths)
-    check_all(files, overrides(sets), prepare)
+    found = check_all(files, overrides(sets), prepare)
+    if filters:
+        check_filters([loaded for loaded, _ in found])
     click.echo(f"{len(files)} scenario{'s' * (len(files) != 1)} checked, no problem")
+
+
+def check_filters(scenarios: Sequence[Any]) -> None:
+    """Ask tshark about every packet filter of the scenarios. Raises ScenarioError with those that it refuses."""
+    from labctl.engines.tshark import refused, tshark
+
+    ask, can_ask = tshark(lambda line: click.echo(line, err=True))
+    places = [
+        (loaded, ("steps", index, "expect", *loc), text)
+        for loaded in scenarios
+        for index, step in enumerate(loaded.scenario.steps)
+        if getattr(step, "expect", None)
+        for loc, _, text in step.expect.filters()
+        if can_ask(text)
+    ]
+    bad = refused([text for _, _, text in places], ask)
+    problems = [
+        loaded.problem(loc, f"Wireshark refuses this filter: {bad[text]}") for loaded, loc, text in places if text in bad
+    ]
+    if problems:
+        raise ScenarioError(list(dict.fromkeys(problems)))
 
 
 @main.command()

@@ -186,9 +186,7 @@ def _named(scenario: Scenario, lab: Lab) -> list[str]:
             names.append(step.on)
         expect = getattr(step, "expect", None)
         if expect:
-            names += [
-                x.at for x in (*expect.packets, *expect.sockets, *(expect.queues.of if expect.queues else ()))
-            ]
+            names += [host for _, host in expect.hosts()]
     return names
 
 
@@ -196,6 +194,6 @@ def _filters(scenario: Scenario, hosts: tuple[str, ...]) -> dict[str, tuple[str,
     found: dict[str, dict[str, None]] = {host: {} for host in hosts}
     for step in scenario.steps:
         expect = getattr(step, "expect", None)
-        for packet in expect.packets if expect else ():
-            found[packet.at][packet.filter] = None
+        for _, host, text in expect.filters() if expect else ():
+            found[host][text] = None
     return {host: tuple(filters) for host, filters in found.items()}

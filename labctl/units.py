@@ -93,6 +93,14 @@ def format_size(size_bytes: float) -> str:
     return f"{int(size_bytes)}B"
 
 
+def format_rate(bits_per_second: float) -> str:
+    """`1000000` -> `1mbit`: three significant digits in tc(8)'s words."""
+    for unit in ("gbit", "mbit", "kbit"):
+        if bits_per_second >= RATE_BPS[unit]:
+            return f"{bits_per_second / RATE_BPS[unit]:.3g}{unit}"
+    return f"{bits_per_second:.3g}bit"
+
+
 def _schema(pattern_units: dict[str, float] | dict[str, int], example: str) -> WithJsonSchema:
     units = "|".join(re.escape(unit) for unit in sorted(pattern_units, key=len, reverse=True))
     return WithJsonSchema(

@@ -45,6 +45,7 @@ class Dissector:
             self.kill()
             exit_ = None
         with self.target.open("rb") as lines:
+            next(lines, None)  # the names of the columns
             packets = sum(1 for line in lines if SENTINEL not in line)
         return {
             "file": str(self.target), "packets": packets, "argv": self.argv, "exit": exit_,

@@ -57,6 +57,8 @@ def dissect_argv(filters: Sequence[str]) -> list[str]:
         "fields",
         "-E",
         "occurrence=f",
+        "-E",
+        "header=y",
         "-o",
         "tcp.relative_sequence_numbers:TRUE",
     ]
@@ -85,6 +87,9 @@ def join_tables(parts: Sequence[Path], target: Path) -> None:
         last = streams
         with part.open(encoding="utf-8", errors="replace", newline="\n") as file:
             before = packets
+            header = file.readline()
+            _check_header(part, header)
+            lines += [] if lines else [header]
             for line in file:
                 cells = line.rstrip("\n").split("\t")
                 try:
@@ -109,7 +114,10 @@ def refused_filter(said: str, filters: Sequence[str]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """One captured packet. `t` is seconds since the run began; `selected` the positions of the filters that select it."""
+    """One captured packet. `t` is seconds since the run began; `selected` the positions of the filters that select it.
+
+    `quoted` are the ports, source and destination, of the packet that an ICMP error is about.
+    """
 
     number: int
     t: float
@@ -134,6 +142,7 @@ class Packet:
     ip_id: str
     info: str
     selected: frozenset[int]
+    quoted: tuple[int, int] | None = None
 
     @property
     def is_tcp(self) -> bool:
@@ -150,13 +159,14 @@ FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 def read_packets(path: Path, epoch: float, filters: int) -> Iterator[Packet]:
     """The packets of one dissection, sentinels left out. `epoch` is the run's start, `filters` how many were asked.
 
-    Raises EvidenceError when the file is missing or is no dissection.
+    Raises EvidenceError when the file is missing, is no dissection, or has the columns of another version.
     """
     width = len(FIELDS)
     words: dict[str, str] = {}
     try:
         with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
-            for line_number, line in enumerate(file, 1):
+            _check_header(path, file.readline())
+            for line_number, line in enumerate(file, 2):
                 cells = line.rstrip("\n").split("\t")
                 if len(cells) != width + filters:
                     raise EvidenceError(
@@ -169,6 +179,17 @@ def read_packets(path: Path, epoch: float, filters: int) -> Iterator[Packet]:
         raise EvidenceError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise EvidenceError(f"{path} is no dissection: {error}") from None
+
+
+def _check_header(path: Path, line: str) -> None:
+    """A dissection begins with the names of its columns: what another version recorded must not be read as if it were ours."""
+    columns, wanted = line.rstrip("\n").split("\t"), list(FIELDS.values())
+    if columns[: len(wanted)] == wanted:
+        return
+    if "frame.number" not in columns:
+        raise EvidenceError(f"{path} does not begin with the names of its columns, so another version of labctl wrote it")
+    other = [f"no {name}" for name in wanted if name not in columns] or ["another order"]
+    raise EvidenceError(f"{path} has the columns of another version of labctl: {', '.join(other[:4])}")
 
 
 # The columns a packet is made of, in the order in which `_packet` takes them, wherever FIELDS has them.
@@ -194,7 +215,8 @@ def _packet(cells: tuple[str, ...], marks: list[str], epoch: float, words: dict[
     icmpv6 = (int(icmpv6_type), int(icmpv6_code)) if icmpv6_type and icmpv6_code else None
     # An ICMP error quotes the packet it is about; the quoted header's fields are not this packet's own.
     own = icmp is None and icmpv6 is None
-    sport, dport = (tcp_sport or udp_sport, tcp_dport or udp_dport) if own else ("", "")
+    ports = tcp_sport or udp_sport, tcp_dport or udp_dport
+    sport, dport = ports if own else ("", "")
     t = round(float(at) - epoch, 6)
     if not isfinite(t):
         raise ValueError(f"{at!r} is no time")
@@ -223,6 +245,7 @@ def _packet(cells: tuple[str, ...], marks: list[str], epoch: float, words: dict[
         ip_id,
         info,
         frozenset([i for i, mark in enumerate(marks) if mark]) if marks else _NONE,
+        None if own or not all(ports) else (int(ports[0]), int(ports[1])),
     )
 
 

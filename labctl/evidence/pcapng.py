@@ -6,7 +6,7 @@ The format is draft-ietf-opsawg-pcapng (sections 4.1 to 4.6). dumpcap writes it 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -148,8 +148,8 @@ def _packet(found: Block, interfaces: list[Interface], path: Path) -> PacketAt:
     return PacketAt(ns, number, sentinel, slim)
 
 
-def annotate(path: Path, comment: str, notes: Mapping[int, list[str]]) -> None:
-    """Write comments into a capture in place: one on the section, and `notes` by packet number (from 1, as Wireshark counts).
+def annotate(path: Path, notes: Mapping[int, list[str]], comment: str | None = None) -> None:
+    """Write comments into a capture in place: `notes` by packet number (from 1, as Wireshark counts), and one on the section.
 
     Raises EvidenceError, OSError.
     """
@@ -158,7 +158,7 @@ def annotate(path: Path, comment: str, notes: Mapping[int, list[str]]) -> None:
     with path.open("rb") as source, scratch.open("wb") as target:
         for found in blocks(source, str(path)):
             body = found.body
-            if found.kind == SECTION:
+            if found.kind == SECTION and comment is not None:
                 body = body[:16] + option(OPT_COMMENT, comment.encode()) + _with_end(body[16:])
             elif found.kind == ENHANCED_PACKET:
                 number += 1
@@ -208,10 +208,14 @@ def join(parts: Sequence[Path], target: Path) -> None:
     scratch.replace(target)
 
 
-def merge(paths: Mapping[str, Path], target: Path, comment: str) -> int:
+Notes = Callable[[Sequence[int]], Mapping[int, list[str]]]
+
+
+def merge(paths: Mapping[str, Path], target: Path, comment: str, notes: Notes | None = None) -> int:
     """All captures (host -> file) as one file in the order of time, interfaces named `host:interface`, sentinels left out.
 
-    Answers with the number of packets. Raises EvidenceError, OSError.
+    `notes` says which comments go on which packet, by number from 1, when it is told the times of all, in nanoseconds. Answers
+    with the number of packets. Raises EvidenceError, OSError.
     """
     captures = {host: Capture.read(path) for host, path in paths.items()}
     section = (
@@ -236,14 +240,14 @@ def merge(paths: Mapping[str, Path], target: Path, comment: str) -> int:
             order += [(p.ns, base + p.interface, host, p) for p in capture.packets if not p.sentinel]
             base += len(capture.interfaces)
         order.sort(key=lambda item: item[0])
+        noted = notes([item[0] for item in order]) if notes else {}
         files = {host: capture.path.open("rb") for host, capture in captures.items()}
         try:
-            for ns, number, host, packet in order:
+            for position, (ns, number, host, packet) in enumerate(order, 1):
                 files[host].seek(packet.block.offset + 8)
                 body = files[host].read(packet.block.length - 12)
-                out.write(
-                    block(ENHANCED_PACKET, struct.pack("=III", number, ns >> 32, ns & 0xFFFFFFFF) + body[12:])
-                )
+                body = struct.pack("=III", number, ns >> 32, ns & 0xFFFFFFFF) + body[12:]
+                out.write(block(ENHANCED_PACKET, _commented(body, noted[position]) if position in noted else body))
         finally:
             for file in files.values():
                 file.close()

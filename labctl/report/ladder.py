@@ -13,7 +13,7 @@ from labctl.report.bursts import MAX_ROWS, Burst, Row, rows
 from labctl.report.passages import Passage, passages
 from labctl.report.plain import one_line, plural, shorten, size
 from labctl.report.series import Throughput, throughput
-from labctl.verdict.explain import ICMP_UNREACHABLE, ICMPV6_UNREACHABLE
+from labctl.verdict.explain.icmp import UNREACHABLE, UNREACHABLE_V6
 
 _FLAGS = ((SYN, "SYN"), (FIN, "FIN"), (RST, "RST"), (PSH, "PSH"), (ACK, "ACK"))
 # Up to so many hosts every split into left and right is tried.
@@ -163,9 +163,9 @@ def packet_label(packet: Packet) -> str:
         flags = ", ".join(name for bit, name in _FLAGS if packet.flags & bit) or "no flags"
         return flags + (f" {size(packet.payload)}" if packet.payload else "")
     if packet.icmp is not None and packet.icmp[0] == 3:
-        return f"ICMP {ICMP_UNREACHABLE.get(packet.icmp[1], 'unreachable')}"
+        return f"ICMP {UNREACHABLE.get(packet.icmp[1], 'unreachable')}"
     if packet.icmpv6 is not None and packet.icmpv6[0] == 1:
-        return f"ICMPv6 {ICMPV6_UNREACHABLE.get(packet.icmpv6[1], 'unreachable')}"
+        return f"ICMPv6 {UNREACHABLE_V6.get(packet.icmpv6[1], 'unreachable')}"
     return f"{one_line(packet.protocol)} {shorten(one_line(packet.info), 60)}"
 
 

@@ -6,7 +6,7 @@ The steps are gone through in order, with what runs and what is broken at each p
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 from labctl.errors import Problem
@@ -249,17 +249,8 @@ def _heal(names: tuple[str, ...], now: _Now) -> Iterator[Finding]:
 
 def _expected(expect: Expectation, program: str, timeout: float | None, now: _Now) -> Iterator[Finding]:
     scenario = now.loaded.scenario
-    for loc, host in _hosts_of(expect):
+    for loc, host in expect.hosts():
         if message := now.unknown(host):
             yield ("expect", *loc), message
     for loc, message in cannot_hold(expect, program, timeout or scenario.timeout, scenario.capture.enabled):
         yield ("expect", *loc), message
-
-
-def _hosts_of(expect: Expectation) -> Iterable[tuple[Loc, str]]:
-    for index, packet in enumerate(expect.packets):
-        yield ("packets", index, "at"), packet.at
-    for index, socket in enumerate(expect.sockets):
-        yield ("sockets", index, "at"), socket.at
-    for index, queue in enumerate(expect.queues.of if expect.queues else ()):
-        yield ("queues", "of", index, "at"), queue.at

@@ -7,6 +7,7 @@ import re
 import socket
 from collections.abc import Iterator
 
+from labctl.scenario.fields import unknown
 from labctl.scenario.model import OUTCOME_KEYS, PROGRAMS, Expectation, TextMatch
 from labctl.scenario.tree import Loc
 from labctl.scenario.words import did_you_mean, shorten
@@ -50,14 +51,11 @@ def cannot_hold(expect: Expectation, program: str, timeout_s: float, captured: b
             ("elapsed", "min"),
             f"this step is ended after its timeout of {limit}; write a longer timeout: at the step",
         )
-    if expect.packets and not captured:
-        yield (
-            ("packets",),
-            "capture: is false, so there will be no packets to look at; remove the one or the other",
-        )
-    for index, packet in enumerate(expect.packets):
-        if message := _broken_filter(packet.filter):
-            yield ("packets", index, "filter"), message
+    for key in expect.looks_at_packets if not captured else ():
+        yield (key,), "capture: is off, so there will be no packets to look at; remove the one or the other"
+    for loc, filter_ in dict.fromkeys((loc, text) for loc, _, text in expect.filters()):
+        if message := _broken_filter(filter_):
+            yield loc, message
     for key, text in (("stdout", expect.stdout), ("stderr", expect.stderr)):
         yield from _vacuous(key, text)
 
@@ -71,7 +69,7 @@ def _no_errno(symbol: str) -> str | None:
 
 
 def _broken_filter(text: str) -> str | None:
-    """What is obviously wrong with a display filter; whether its fields exist only tshark knows."""
+    """What is wrong with a display filter, as far as that can be seen without tshark."""
     if not text.strip():
         return "an empty filter selects every packet; write one, like tcp, or frame for all of them"
     if match := _CAPTURE_FILTER.fullmatch(text):
@@ -90,7 +88,7 @@ def _broken_filter(text: str) -> str | None:
         return f"a {opened[-1]} in this filter is never closed"
     if "=" in _OPERATOR.findall(bare):
         return f"a display filter compares with ==, not =; write {shorten(_OPERATOR.sub(_doubled, text), 80)}"
-    return None
+    return unknown(_QUOTED.sub(" 0 ", text))
 
 
 def _doubled(match: re.Match[str]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -26,9 +27,9 @@ from pydantic import (
     model_validator,
 )
 
-from labctl.faults import FAULTS
+from labctl.faults import FAULTS, icmp
 from labctl.faults.base import Fault
-from labctl.units import Bytes, Duration, Size
+from labctl.units import Bytes, Duration, Rate, Size
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,19}")
 SYMBOL = re.compile(r"E[A-Z0-9]+(_[A-Z]+)?")
@@ -42,7 +43,7 @@ PROGRAMS: dict[str, str] = {
 
 
 # What only a program that reports an outcome can be asked.
-OUTCOME_KEYS = frozenset({"errno", "sent", "received", "outcome", "timed_out", "queues"})
+OUTCOME_KEYS = frozenset({"errno", "sent", "received", "throughput", "outcome", "timed_out", "queues"})
 
 
 class Strict(BaseModel):
@@ -164,14 +165,99 @@ class TextMatch(Strict):
         return self
 
 
+class RateRange(Range):
+    """Bits per second that must lie between min and max, both included."""
+
+    min: Rate | None = Field(default=None, description="At least so much in a second.")
+    max: Rate | None = Field(default=None, description="At most so much in a second.")
+
+
+def _one_line(value: str) -> str:
+    text = value.strip()
+    if any(ord(char) < 32 for char in text):
+        raise ValueError("a filter is one line without tabs; join its lines with && or ||")
+    return text
+
+
+Filter = Annotated[str, AfterValidator(_one_line)]
+Count = Annotated[StrictInt, Field(ge=0)]
+
+
 class PacketExpectation(Strict):
     """Packets captured at one host during this step that a Wireshark display filter selects."""
 
     at: HostName
-    filter: str = Field(description="A Wireshark display filter, like tcp.flags.reset == 1.")
-    count: Annotated[StrictInt, Field(ge=0)] | CountRange = Field(
+    filter: Filter = Field(description="A Wireshark display filter, like tcp.flags.reset == 1.")
+    count: Count | CountRange = Field(
         default=CountRange(min=1), description="How many there must be; at least one when not given."
     )
+    after: Filter | None = Field(
+        default=None, description="The first of them comes after the first packet that this other filter selects."
+    )
+    delay: DurationRange | None = Field(default=None, description="How long after it; needs after:.")
+    apart: DurationRange | None = Field(default=None, description="The time from each of them to the next.")
+
+    @model_validator(mode="after")
+    def _can_be_told(self) -> Self:
+        if self.delay is not None and self.after is None:
+            raise ValueError("delay: is the time since another packet; write after: with a filter for that one as well")
+        most = self.count if isinstance(self.count, int) else self.count.max
+        if most is not None and most < 1 + (self.apart is not None) and (self.after or self.apart):
+            raise ValueError("after: and apart: speak of packets that count: does not allow; change the one or the other")
+        return self
+
+
+def _icmp_type(value: object) -> object:
+    word = str(value)
+    try:
+        icmp.number(word, "icmp")
+    except ValueError as error:
+        if word not in icmp.V6:
+            raise ValueError(str(error)) from None
+    return word
+
+
+class IcmpExpectation(Strict):
+    """ICMP or ICMPv6 messages captured at one host during this step, by name as iptables(8) has them."""
+
+    at: HostName
+    type: Annotated[str, BeforeValidator(_icmp_type), WithJsonSchema({"type": ["string", "integer"]})] = Field(
+        description="A name like host-unreachable, or type/code like 3/1 (of IPv4)."
+    )
+    source: HostName | None = Field(default=None, alias="from", description="Only messages that this host sent.")
+    count: Count | CountRange = Field(
+        default=CountRange(min=1), description="How many there must be; at least one when not given."
+    )
+
+
+class RetransmissionExpectation(Strict):
+    """TCP segments that were sent again, as tshark finds them in the capture of one host during this step."""
+
+    at: HostName
+    port: Port | None = Field(default=None, description="Only on connections with this port at either end.")
+    count: Count | CountRange = Field(description="How many there must be.")
+
+
+class SameExpectation(Strict):
+    """What was captured at one host was captured at another as well: sent here, arrived there, nothing lost or added.
+
+    Packets are told apart by ports, IP identification and sequence number, so that routers and NAT do not matter;
+    bytes are those of the TCP streams, however they were cut into segments.
+    """
+
+    at: Annotated[tuple[HostName, HostName], Field(description="The two hosts: where they are sent, where they arrive.")]
+    filter: Filter = Field(description="A Wireshark display filter for the packets at both hosts.")
+    of: Literal["packets", "bytes"] = Field(
+        default="packets", description="What is compared: packets, or bytes of TCP streams."
+    )
+    lost: Count | CountRange = Field(default=0, description="How many of the first's may be missing at the second.")
+    added: Count | CountRange = Field(default=0, description="How many of the second's may be missing at the first.")
+
+    @model_validator(mode="after")
+    def _compares_two(self) -> Self:
+        if self.at[0] == self.at[1]:
+            raise ValueError(f"{self.at[0]} stands here twice, and a capture is always the same as itself; name two hosts")
+        return self
 
 
 # The states of a TCP socket as ss(8) prints them (misc/ss.c, sstate_name).
@@ -211,6 +297,7 @@ class SocketExpectation(_Socket):
     """
 
     state: State | None = Field(default=None, description="Its state, as ss(8) names it.")
+    never: State | None = Field(default=None, description="A state that it is in in no sample of the step.")
     recv_q: Bytes | SizeRange | None = Field(
         default=None, description="Bytes received and not yet read by the program."
     )
@@ -235,6 +322,7 @@ class QueueSum(Strict):
     tolerance: Bytes = Field(default=0, description="By how many bytes the sum may differ.")
 
 
+Signal = Literal["TERM", "INT", "KILL", "HUP", "QUIT", "USR1", "USR2"]
 _SYMBOL_SCHEMA = {"type": ["string", "null"], "pattern": f"^{SYMBOL.pattern}$"}
 _ERRNO_SCHEMA = WithJsonSchema(
     {
@@ -255,6 +343,9 @@ class Expectation(Strict):
     exit: Annotated[StrictInt, Field(ge=0, le=255)] | None = Field(
         default=None, description="The program's exit status."
     )
+    signal: Signal | None = Field(
+        default=None, description="The signal that ended the program; one that handles it ends with an exit status."
+    )
     timed_out: StrictBool | None = Field(
         default=None, description="Whether the program's own time limit ended the call: no error, no answer."
     )
@@ -264,11 +355,23 @@ class Expectation(Strict):
     stderr: str | TextMatch | None = Field(default=None, description="Text: it must be contained.")
     sent: Bytes | SizeRange | None = Field(default=None, description="Bytes the program sent.")
     received: Bytes | SizeRange | None = Field(default=None, description="Bytes the program received.")
+    throughput: RateRange | None = Field(
+        default=None, description="What the program sent and received, in bits per second of the time it took in all."
+    )
     outcome: dict[str, Any] | None = Field(
         default=None, min_length=1, description="Other fields of the program's outcome, by name."
     )
     packets: tuple[PacketExpectation, ...] = Field(
         default=(), min_length=1, description="Packets captured during the step, by Wireshark display filter."
+    )
+    icmp: tuple[IcmpExpectation, ...] = Field(
+        default=(), min_length=1, description="ICMP messages captured during the step, by name."
+    )
+    retransmissions: tuple[RetransmissionExpectation, ...] = Field(
+        default=(), min_length=1, description="TCP segments sent again during the step."
+    )
+    same: tuple[SameExpectation, ...] = Field(
+        default=(), min_length=1, description="What was captured at one host was captured at another as well."
     )
     sockets: tuple[SocketExpectation, ...] = Field(
         default=(), min_length=1, description="TCP sockets as sampled during the step: state and queues."
@@ -294,6 +397,33 @@ class Expectation(Strict):
         if not self.model_fields_set:
             raise ValueError("expect: says nothing, so it could never fail; write at least errno: null")
         return self
+
+    def hosts(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """Every host it names, and where."""
+        for key in ("packets", "icmp", "retransmissions", "sockets"):
+            for index, entry in enumerate(getattr(self, key)):
+                yield (key, index, "at"), entry.at
+        for index, message in enumerate(self.icmp):
+            if message.source is not None:
+                yield ("icmp", index, "from"), message.source
+        for index, pair in enumerate(self.same):
+            yield from ((("same", index, "at", position), host) for position, host in enumerate(pair.at))
+        for index, queue in enumerate(self.queues.of if self.queues else ()):
+            yield ("queues", "of", index, "at"), queue.at
+
+    def filters(self) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+        """Every Wireshark filter in it: where it stands, the host at whose capture it is tried, and itself."""
+        for index, packet in enumerate(self.packets):
+            yield ("packets", index, "filter"), packet.at, packet.filter
+            if packet.after is not None:
+                yield ("packets", index, "after"), packet.at, packet.after
+        for index, pair in enumerate(self.same):
+            yield from ((("same", index, "filter"), host, pair.filter) for host in pair.at)
+
+    @property
+    def looks_at_packets(self) -> tuple[str, ...]:
+        """Which of its keys need a capture."""
+        return tuple(key for key in ("packets", "icmp", "retransmissions", "same") if getattr(self, key))
 
     @property
     def needs_outcome(self) -> bool:
@@ -393,7 +523,7 @@ class StopStep(Step):
     kind: ClassVar[str] = "stop"
 
     stop: Label = Field(description="What the start step called it.")
-    signal: Literal["TERM", "INT", "KILL", "HUP", "QUIT", "USR1", "USR2"] = Field(
+    signal: Signal = Field(
         default="TERM", description="The signal, as kill(1) names it."
     )
     expect: Expectation | None = Field(default=None, description="What must be seen of it, if anything.")
@@ -514,8 +644,10 @@ class Capture(Strict):
 
 
 def _capture(value: object) -> object:
+    if value in ("on", "off"):
+        return {"enabled": value == "on"}
     if not isinstance(value, bool | dict | Capture):
-        raise ValueError("capture: is true or false, or a mapping (enabled, max, snaplen)")
+        raise ValueError("capture: is on or off, or a mapping (enabled, max, snaplen)")
     return {"enabled": value} if isinstance(value, bool) else value
 
 
@@ -540,7 +672,7 @@ class Scenario(Strict):
     )
     timeout: Duration = Field(default=30.0, gt=0, le=3600, description="For steps that say none.")
     capture: Annotated[Capture, BeforeValidator(_capture)] = Field(
-        default=Capture(), description="How packets are recorded; false for not at all."
+        default=Capture(), description="How packets are recorded; off for not at all."
     )
     sample: Duration = Field(default=0.1, ge=0.01, le=60, description="How often sockets are sampled.")
     steps: tuple[AnyStep, ...] = Field(min_length=1, description="What happens, in this order.")

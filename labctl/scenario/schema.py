@@ -50,7 +50,7 @@ def schema() -> dict[str, Any]:
     raw["properties"]["params"]["propertyNames"] = {"pattern": "^[A-Za-z_][A-Za-z0-9_-]*$"}
     raw["properties"]["capture"] = {
         "description": raw["properties"]["capture"]["description"],
-        "anyOf": [{"type": "boolean"}, PARAM, {"$ref": "#/$defs/Capture"}],
+        "anyOf": [{"type": "boolean"}, {"enum": ["on", "off"]}, PARAM, {"$ref": "#/$defs/Capture"}],
     }
     raw["properties"]["steps"]["items"] = {
         "anyOf": [{"$ref": f"#/$defs/{s.__name__}"} for s in STEPS.values()]

@@ -13,7 +13,7 @@ from typing import Any
 from labctl.engines.agents import AgentClient, AgentRefused
 from labctl.errors import LabError
 from labctl.evidence.packets import dissect_argv, join_tables, refused_filter
-from labctl.evidence.pcapng import join, merge
+from labctl.evidence.pcapng import join
 from labctl.interrupts import uninterrupted
 from labctl.session.hosts import Hosts
 from labctl.session.together import everywhere, recorded
@@ -85,7 +85,7 @@ class Captures:
         ending = [partial(self._end_capture, parts) for parts in lives if all(p.missing is not None for p in parts)]
         everywhere(recorded(self.record, lambda job: job()), [self.release, *ending])
         if fetched := [parts[0].host for parts in lives if self._file(parts[0].host).exists()]:
-            recorded(self.record, self._merge)(fetched)
+            recorded(self.record, self._merge_and_mark)(fetched)
 
     def _file(self, stem: str, suffix: str = "pcapng") -> Path:
         return self.record.path / f"pcap/{stem}.{suffix}"
@@ -160,12 +160,24 @@ class Captures:
         agent.channel.fetch(done["file"], self._file(part.stem, "tsv"))
         return {**answer, "packets": done["packets"], "argv": done["argv"]}
 
-    def _merge(self, hosts: Sequence[str]) -> None:
-        merge(
-            {host: self._file(host) for host in hosts},
+    def _merge_and_mark(self, hosts: Sequence[str]) -> None:
+        """One file of all captures, and in each file what the run did and when, as comments that Wireshark shows."""
+        from labctl.evidence import pcapng
+        from labctl.evidence.marks import marks, placed
+        from labctl.evidence.record import load
+
+        epoch = self.record.epoch
+        found = marks(load(self.record.path), {step.index: step.title for step in self.plan.steps})
+        files = {host: self._file(host) for host in hosts}
+        pcapng.merge(
+            files,
             self._file("merged"),
             f"labctl run {self.run}, scenario {self.plan.scenario.scenario}, all hosts",
+            lambda times: placed(found, epoch, times),
         )
+        for host, path in files.items():
+            times = [packet.ns for packet in pcapng.Capture.read(path).packets]
+            pcapng.annotate(path, placed(found, epoch + self.agents[host].clock_offset_s, times))
 
     def _sampled(self, host: str, message: dict[str, Any]) -> None:
         self.record.sample(host, self.hosts.at(host, message["time"]), message["sockets"])

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+import signal
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from labctl.evidence.record import Evidence, ProgramRecord, Sample
+from labctl.evidence.shapes import number
 from labctl.scenario.model import (
-    CountRange,
     DurationRange,
     Expectation,
-    PacketExpectation,
     QueueSum,
-    SizeRange,
+    RateRange,
     SocketExpectation,
     TextMatch,
 )
-from labctl.units import format_duration, format_size
+from labctl.units import format_duration, format_rate
 from labctl.verdict.finding import Finding
+from labctl.verdict.packetchecks import packet_checks
+from labctl.verdict.ranges import describe_range, format_bytes, in_range
 
 # A connection in one of these still has its queues; after that its program has let go of it.
 OPEN_STATES = ("ESTAB", "CLOSE-WAIT", "FIN-WAIT-1", "FIN-WAIT-2")
@@ -29,7 +32,7 @@ def check(expect: Expectation, evidence: Evidence, step: int, program: ProgramRe
     return [
         *_outcome_checks(expect, program),
         *_output_checks(expect, program),
-        *(_packets(p, evidence, step) for p in expect.packets),
+        *packet_checks(expect, evidence, step),
         *(f for s in expect.sockets for f in _sockets(s, evidence, step)),
         *([_queues(expect.queues, evidence, step, program)] if expect.queues else []),
     ]
@@ -58,6 +61,10 @@ def _outcome_checks(expect: Expectation, program: ProgramRecord) -> Iterator[Fin
         yield Finding.of(
             "timed_out", str(expect.timed_out).lower(), str(actual).lower(), actual == expect.timed_out
         )
+    if expect.signal is not None:
+        yield _signal(expect.signal, program)
+    if expect.throughput is not None:
+        yield _throughput(expect.throughput, program)
     if expect.exit is not None:
         yield Finding.of("exit", str(expect.exit), str(program.exit), program.exit == expect.exit)
     if expect.elapsed is not None:
@@ -73,6 +80,29 @@ def _outcome_checks(expect: Expectation, program: ProgramRecord) -> Iterator[Fin
     for name, value in (expect.outcome or {}).items():
         actual = outcome.get(name, "nothing")
         yield Finding.of(f"outcome.{name}", repr_value(value), repr_value(actual), actual == value)
+
+
+def _signal(wanted: str, program: ProgramRecord) -> Finding:
+    ended = ended_by(program)
+    said = ended or f"none; exit status {program.exit}"
+    return Finding.of("signal", wanted, said, ended == wanted)
+
+
+def ended_by(program: ProgramRecord) -> str | None:
+    """The signal that ended a program: its exit status is then 128 and the signal's number, as shells and Docker report it."""
+    status = (program.exit or 0) - 128
+    return next((s.name.removeprefix("SIG") for s in signal.Signals if s == status), None)
+
+
+def _throughput(wanted: RateRange, program: ProgramRecord) -> Finding:
+    """Bits in both directions over the whole time of the program, by its own clock where it reports one."""
+    outcome = program.outcome or {}
+    seconds = float(outcome["total_ms"]) / 1000 if number(outcome.get("total_ms")) else (program.seconds or 0.0)
+    moved = int(outcome.get("sent", 0)) + int(outcome.get("received", 0))
+    if seconds <= 0:
+        return Finding("throughput", describe_range(wanted, format_rate), "the program took no time", "error")
+    found = in_range("throughput", wanted, moved * 8 / seconds, format_rate)
+    return replace(found, actual=f"{found.actual} ({moved}B in {format_duration(seconds)})")
 
 
 def _output_checks(expect: Expectation, program: ProgramRecord) -> Iterator[Finding]:
@@ -100,34 +130,12 @@ def _text(name: str, wanted: TextMatch, text: str) -> Iterator[Finding]:
         yield Finding.of(f"{name}.lacks", f"no {wanted.lacks!r}", actual, wanted.lacks not in text)
 
 
-def _packets(wanted: PacketExpectation, evidence: Evidence, step: int) -> Finding:
-    name = f"packets at {wanted.at}: {wanted.filter}"
-    capture = evidence.captures.get(wanted.at)
-    if capture is None:
-        return Finding(name, describe_range(wanted.count, str), f"no capture of {wanted.at}", "error")
-    if wanted.filter in capture.refused:
-        return Finding(name, "a display filter", "Wireshark refuses this filter", "error")
-    if not capture.complete:
-        return Finding(
-            name, describe_range(wanted.count, str), f"an incomplete capture: {capture.reason}", "error"
-        )
-    if wanted.filter not in capture.filters:
-        return Finding(name, describe_range(wanted.count, str), "this filter was never tried", "error")
-    start, end = evidence.window(step)
-    position = capture.filters.index(wanted.filter)
-    selected = [p for p in evidence.packets[wanted.at] if position in p.selected and start <= p.t < end]
-    finding = in_range(name, wanted.count, len(selected), str)
-    numbers = ", ".join(f"#{p.number}" for p in selected[:8]) + (", …" if len(selected) > 8 else "")
-    return Finding(
-        finding.check,
-        finding.expected,
-        finding.actual + (f" ({numbers})" if selected else ""),
-        finding.verdict,
-    )
-
-
 def _sockets(wanted: SocketExpectation, evidence: Evidence, step: int) -> Iterator[Finding]:
     name = f"socket at {wanted.at} {describe_socket(wanted.port, wanted.peer)}"
+    if wanted.never is not None:
+        yield _never(name, wanted, evidence, step)
+        if wanted.state is None and wanted.recv_q is None and wanted.send_q is None:
+            return
     states = (wanted.state,) if wanted.state else OPEN_STATES
     found = last_socket(evidence, step, wanted.at, wanted.port, wanted.peer, states)
     if wanted.state is not None or found is None:
@@ -139,6 +147,21 @@ def _sockets(wanted: SocketExpectation, evidence: Evidence, step: int) -> Iterat
         limit = getattr(wanted, queue)
         if limit is not None:
             yield in_range(f"{name} {queue}", limit, found[queue], format_bytes)
+
+
+def _never(name: str, wanted: SocketExpectation, evidence: Evidence, step: int) -> Finding:
+    """A state in which the socket is in no sample; without any sample nobody knows."""
+    samples = samples_of(evidence, step, wanted.at)
+    if not samples:
+        return Finding(name, f"never in state {wanted.never}", f"no sample of {wanted.at} in this step", "error")
+    found = [
+        sample
+        for sample in samples
+        for s in sample.sockets
+        if s["state"] == wanted.never and wanted.port in (None, s["port"]) and wanted.peer in (None, s["peer"])
+    ]
+    seen = f"in {len(found)} of {len(samples)} samples" + (f", first at {found[0].t:.2f}s" if found else "")
+    return Finding.of(name, f"never in state {wanted.never}", seen, not found)
 
 
 def _queues(wanted: QueueSum, evidence: Evidence, step: int, program: ProgramRecord) -> Finding:
@@ -185,36 +208,9 @@ def samples_of(evidence: Evidence, step: int, host: str) -> list[Sample]:
     return before + [s for s in evidence.samples.get(host, []) if start <= s.t < end]
 
 
-def in_range(
-    name: str, wanted: int | DurationRange | SizeRange | CountRange, actual: float, show: Callable[[Any], str]
-) -> Finding:
-    """A number against an exact value or a range whose ends are included."""
-    if isinstance(wanted, int):
-        return Finding.of(name, show(wanted), show(actual), actual == wanted)
-    ok = (wanted.min is None or actual >= wanted.min) and (wanted.max is None or actual <= wanted.max)
-    return Finding.of(name, describe_range(wanted, show), show(actual), ok)
-
-
-def describe_range(wanted: int | DurationRange | SizeRange | CountRange, show: Callable[[Any], str]) -> str:
-    """`3`, `at least 1`, `at most 2s`, `3s to 12s`."""
-    if isinstance(wanted, int):
-        return show(wanted)
-    if wanted.min is not None and wanted.max is not None:
-        return f"{show(wanted.min)} to {show(wanted.max)}"
-    if wanted.min is not None:
-        return f"at least {show(wanted.min)}"
-    return f"at most {show(wanted.max)}"
-
-
 def describe_socket(port: int | None, peer: int | None) -> str:
     """How a socket is named in a message."""
     return " ".join([f"port {port}"] * (port is not None) + [f"peer port {peer}"] * (peer is not None))
-
-
-def format_bytes(number: int) -> str:
-    """`12B`, and `64KiB (65536B)` where that is easier to see."""
-    short = format_size(number)
-    return short if short == f"{number}B" else f"{short} ({number}B)"
 
 
 def symbol(errno: str | None) -> str:

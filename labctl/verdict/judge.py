@@ -7,7 +7,7 @@ from typing import Any
 
 from labctl.evidence.record import CaptureRecord, Evidence, FaultRecord, ProgramRecord
 from labctl.scenario.model import AnyStep, Expectation, FaultStep, HealStep, Scenario
-from labctl.verdict.checks import check, symbol
+from labctl.verdict.checks import check, ended_by, symbol
 from labctl.verdict.explain import explain
 from labctl.verdict.finding import Finding, Verdict, worst
 
@@ -48,7 +48,7 @@ def judge(scenario: Scenario, titles: dict[int, str], evidence: Evidence) -> Run
     whose fault touched no packet, or whose capture is incomplete is an error, whatever the programs saw.
     """
     steps = tuple(
-        _judge_step(index, step, titles[index], evidence)
+        _judge_step(index, step, titles[index], evidence, scenario)
         for index, step in enumerate(scenario.steps, 1)
         if index in evidence.steps
     )
@@ -134,7 +134,9 @@ def _passed(steps: tuple[StepVerdict, ...], evidence: Evidence) -> str:
     )
 
 
-def _judge_step(index: int, step: AnyStep, title: str, evidence: Evidence) -> StepVerdict:
+def _judge_step(
+    index: int, step: AnyStep, title: str, evidence: Evidence, scenario: Scenario
+) -> StepVerdict:
     record = evidence.steps[index]
     program = evidence.programs.get(record.program or "")
     expect: Expectation | None = getattr(step, "expect", None)
@@ -149,7 +151,7 @@ def _judge_step(index: int, step: AnyStep, title: str, evidence: Evidence) -> St
     elif expect is not None and program is not None:
         findings = check(expect, evidence, index, program)
         verdict = worst([f.verdict for f in findings])
-        reason = _reason(findings, evidence, index, program)
+        reason = _reason(findings, evidence, index, program, scenario)
     else:
         verdict, reason = "pass", _done(step, evidence)
     ended = record.ended if record.ended is not None else record.started
@@ -168,9 +170,11 @@ def _judge_step(index: int, step: AnyStep, title: str, evidence: Evidence) -> St
     )
 
 
-def _reason(findings: list[Finding], evidence: Evidence, index: int, program: ProgramRecord) -> str:
+def _reason(
+    findings: list[Finding], evidence: Evidence, index: int, program: ProgramRecord, scenario: Scenario
+) -> str:
     bad = [str(f) for f in findings if f.verdict != "pass"]
-    why = explain(evidence, index, program) or _plain(program)
+    why = explain(evidence, index, program, scenario) or _plain(program)
     return "; ".join([*bad[:3], *([f"{len(bad) - 3} more"] if len(bad) > 3 else []), why])
 
 
@@ -178,7 +182,9 @@ def _plain(program: ProgramRecord) -> str:
     """What the program saw, when nothing more is known."""
     outcome = program.outcome
     if outcome is None:
-        return f"exit status {program.exit} after {program.seconds:.2f} s"
+        killed = ended_by(program)
+        how = f"ended by SIG{killed}" if killed else f"exit status {program.exit}"
+        return f"{how} after {program.seconds:.2f} s"
     what = "no answer" if outcome.get("timed_out") else symbol(outcome.get("errno"))
     return f"{outcome['op']}: {what} after {float(outcome.get('ms', 0)):.1f} ms"
 

@@ -181,7 +181,7 @@ class FakeDissector:
         self.argv, self._target = argv, _here.world.root / target.name
 
     def read(self, *_: object) -> dict[str, Any]:
-        self._target.write_text("", encoding="utf-8")
+        self._target.write_text("\t".join(FIELDS.values()) + "\n", encoding="utf-8")
         return {"file": str(self._target), "packets": 1, "argv": self.argv, "exit": 0, "err": ""}
 
     def kill(self) -> None:
@@ -422,8 +422,3 @@ def in_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(agent_main, "is_bound", lambda port, _protocol: port in _here.world.bound)
     monkeypatch.setattr(agent_main, "_rss_kib", lambda: 1000)
     yield
-
-
-def tsv_line(**cells: str) -> str:
-    """One line of a dissection, as tshark writes it; what is not given is empty."""
-    return "\t".join(cells.get(name, "") for name in FIELDS)

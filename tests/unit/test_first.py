@@ -75,7 +75,7 @@ def test_one_host_alone_is_told_what_to_add(tmp_path: Path) -> None:
 
 def test_the_compose_file_of_a_folder_is_found_as_compose_finds_it(tmp_path: Path) -> None:
     """compose.yaml before docker-compose.yml; a folder without any is a usage error that says what was looked for."""
-    with pytest.raises(UsageError, match="docker-compose.yml"):
+    with pytest.raises(UsageError, match=r"docker-compose\.yml"):
         find_compose(tmp_path)
     for name in ("docker-compose.yml", "compose.yaml"):
         (tmp_path / name).write_text(COMPOSE, encoding="utf-8")

@@ -99,15 +99,16 @@ def test_times_are_read_in_every_resolution(tmp_path: Path, resolution: int, tic
 def test_comments_are_written_into_place(capture: Path) -> None:
     """A comment on the section and on packets by number; written twice, both are there; the packets are what they were."""
     before = [p.ns for p in Capture.read(capture).packets]
-    annotate(capture, "run x", {2: ["the fault began", "größe"]})
-    annotate(capture, "again", {1: ["first"]})
+    annotate(capture, {2: ["the fault began", "größe"]}, "run x")
+    annotate(capture, {1: ["first"]}, "again")
+    annotate(capture, {})
     assert comments(capture) == [["again", "run x"], ["first"], ["the fault began", "größe"]]
     assert [p.ns for p in Capture.read(capture).packets] == before
 
 
 def test_a_comment_longer_than_the_format_allows_is_cut(capture: Path) -> None:
     """A comment of more than 65535 bytes does not break the file."""
-    annotate(capture, "x" * 70000, {1: ["y" * 70000]})
+    annotate(capture, {1: ["y" * 70000]}, "x" * 70000)
     assert [len(c) for found in comments(capture) for c in found] == [65535, 65535]
 
 
@@ -161,7 +162,7 @@ def test_hostile_bytes_are_read_or_refused_but_never_a_traceback(tmp_path: Path,
     for action in (
         lambda: Capture.read(path),
         lambda: merge({"h": path}, tmp_path / "all", "c"),
-        lambda: annotate(path, "c", {1: ["n"]}),
+        lambda: annotate(path, {1: ["n"]}, "c"),
     ):
         try:
             action()

@@ -131,8 +131,26 @@ def test_a_dissection_with_other_columns_or_words_for_numbers_is_told(run: Path)
     path.write_text("".join([lines[0], "1\t2\n", *lines[1:]]), encoding="utf-8")
     with pytest.raises(EvidenceError, match=r"client.tsv:2: 2 columns where \d+ were asked for"):
         judge_run(run)
-    path.write_text("x" + "".join(line for line in lines if "TCP" in line), encoding="utf-8")
+    rows = [line for line in lines if "TCP" in line]
+    path.write_text("".join([lines[0], "x", *rows]), encoding="utf-8")
     with pytest.raises(EvidenceError, match="is no dissection"):
+        judge_run(run)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (None, "does not begin with the names of its columns"),
+        (lambda line: line.replace("icmp.mtu", "icmp.other"), "has the columns of another version of labctl: no icmp.mtu"),
+        (lambda line: line.replace("ip.src\tip.dst", "ip.dst\tip.src"), "of another version of labctl: another order"),
+    ],
+)  # fmt: skip
+def test_a_dissection_of_another_version_is_refused(run: Path, header: Any, message: str) -> None:
+    """A dissection whose first line does not name our columns in our order is not read as if it were ours."""
+    path = run / "pcap/client.tsv"
+    first, *rest = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join([*([] if header is None else [header(first)]), *rest]), encoding="utf-8")
+    with pytest.raises(EvidenceError, match=message):
         judge_run(run)
 
 

@@ -275,14 +275,16 @@ NO_SCENARIO: list[tuple[str, tuple[str, ...]]] = [
             "f.yaml:3:5: a command needs at least a program, like [probe, connect, server, 65432]",
             "f.yaml:3:5: on: is missing in this run step; write on: server",
             "f.yaml:4:5: unknown key 'onn'; did you mean on? The keys here are name, run, on, timeout, env and expect",
-            "f.yaml:5:13: expect: must be a mapping (errno, exit, timed_out, elapsed, within, stdout, stderr, sent, received, outcome, packets, sockets, queues), not '5'",
+            "f.yaml:5:13: expect: must be a mapping (errno, exit, signal, timed_out, elapsed, within, stdout, stderr, sent, received, "
+            "throughput, outcome, packets, icmp, retransmissions, same, sockets, queues), not '5'",
         ),
     ),
     (
         HEAD + ("  - run: [a]\n    on: 5\n    expect:\n    errno: null\n"),
         (
             "f.yaml:4:9: on: must be text, not '5'; as text it is written in quotes: \"5\"",
-            "f.yaml:5:5: expect: is empty; write a mapping (errno, exit, timed_out, elapsed, within, stdout, stderr, sent, received, outcome, packets, sockets, queues)",
+            "f.yaml:5:5: expect: is empty; write a mapping (errno, exit, signal, timed_out, elapsed, within, stdout, stderr, sent, received, "
+            "throughput, outcome, packets, icmp, retransmissions, same, sockets, queues)",
             "f.yaml:6:5: errno: belongs inside expect:, indented one level deeper",
         ),
     ),
@@ -299,7 +301,8 @@ NO_SCENARIO: list[tuple[str, tuple[str, ...]]] = [
             "f.yaml:3:14: run: must be text, not a list",
             "f.yaml:3:19: run: must be text, not a mapping",
             "f.yaml:4:5: on: must be text, not a list",
-            "f.yaml:5:5: expect: must be a mapping (errno, exit, timed_out, elapsed, within, stdout, stderr, sent, received, outcome, packets, sockets, queues), not a list",
+            "f.yaml:5:5: expect: must be a mapping (errno, exit, signal, timed_out, elapsed, within, stdout, stderr, sent, received, "
+            "throughput, outcome, packets, icmp, retransmissions, same, sockets, queues), not a list",
             "f.yaml:6:14: duration 5 has no unit; write one of us, ms, s, m, min, h, like 100ms",
             "f.yaml:7:17: B: must be text, not a list",
         ),
@@ -469,7 +472,7 @@ NO_SCENARIO: list[tuple[str, tuple[str, ...]]] = [
         ),
         (
             "f.yaml:2:1: unknown key 'timout'; did you mean timeout? The keys here are scenario, include, lab, tags, params, timeout, capture, sample and steps",
-            "f.yaml:3:10: capture: is true or false, or a mapping (enabled, max, snaplen)",
+            "f.yaml:3:10: capture: is on or off, or a mapping (enabled, max, snaplen)",
             "f.yaml:4:9: sample: '1ms' is out of range; it must be at least 10ms",
             "f.yaml:5:6: lab: must be text, not '3'; as text it is written in quotes: \"3\"",
             "f.yaml:6:7: tags: must be a list, not 'a'",

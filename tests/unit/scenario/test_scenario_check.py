@@ -171,7 +171,7 @@ def test_problems(steps: str, expected: list[str]) -> None:
     [
         ("tcp.port == 80", None),
         (
-            'http contains "(a=\\"" || tcp.port in {80, 81} || a === b || c ~= d || e != 1 || f[0:2] == 1:2',
+            'http contains "(a=\\"" || tcp.port in {80, 81} || ip.src === ip.dst || ip.ttl ~= 3 || udp.port != 1 || eth.src[0:2] == 1:2',
             None,
         ),
         (
@@ -199,10 +199,17 @@ def test_filters_that_are_obviously_broken(display_filter: str, expected: str | 
     assert problems(text) == ([f"f.yaml:8:19: {expected}"] if expected else [])
 
 
+def test_a_capture_is_switched_off_by_any_word_for_it() -> None:
+    """`off` and `false` are no capture, `on` and `true` are one."""
+    texts = [f"capture: {word}\n" + HEAD + probe("{errno: null}") for word in ("off", "false", "on", "true")]
+    found = [from_source(Source("f.yaml", text)).scenario.capture.enabled for text in texts]
+    assert found == [False, False, True, True]
+
+
 def test_packets_need_the_capture() -> None:
     text = "capture: false\n" + HEAD + probe("{packets: [{at: client, filter: tcp}]}")
     assert problems(text) == [
-        "f.yaml:6:14: capture: is false, so there will be no packets to look at; remove the one or the other"
+        "f.yaml:6:14: capture: is off, so there will be no packets to look at; remove the one or the other"
     ]
 
 

@@ -205,3 +205,55 @@ def test_error_beats_fail_beats_pass_beats_skip() -> None:
     assert worst([], "error") == "error"
     assert str(Finding.of("exit", "0", "1", False)) == "exit: expected 0, got 1"
     assert PROGRAM.seconds == 3.0
+
+
+@pytest.mark.parametrize(
+    ("status", "actual", "verdict"),
+    [
+        (137, "KILL", "pass"),
+        (143, "TERM", "fail"),
+        (0, "none; exit status 0", "fail"),
+        (None, "none; exit status None", "fail"),
+    ],
+)
+def test_the_signal_that_ended_a_program(status: int | None, actual: str, verdict: str) -> None:
+    """An exit status of 128 and more is a signal's; a program that ended by itself had none."""
+    (finding,) = found({"signal": "KILL"}, exit=status)
+    assert (finding.expected, finding.actual, finding.verdict) == ("KILL", actual, verdict)
+
+
+@pytest.mark.parametrize(
+    ("expect", "outcome", "actual", "verdict"),
+    [
+        ({"min": "100kbit"}, {"sent": 25_000, "received": 0, "total_ms": 2000.0}, "100kbit (25000B in 2s)", "pass"),
+        ({"max": "99kbit"}, {"sent": 25_000, "received": 0, "total_ms": 2000.0}, "100kbit (25000B in 2s)", "fail"),
+        ({"min": "1kbit", "max": "2kbit"}, {"sent": 300, "received": 75}, "1kbit (375B in 3s)", "pass"),
+        ({"min": "1kbit"}, {"sent": 0, "received": 0}, "0bit (0B in 3s)", "fail"),
+    ],
+)
+def test_throughput_is_both_directions_over_the_whole_time(
+    expect: dict[str, str], outcome: dict[str, Any], actual: str, verdict: str
+) -> None:
+    """Bytes both ways over the program's own time, or over the time it was seen to run where it reports none."""
+    (finding,) = found({"throughput": expect}, evidence(outcome=outcome))
+    assert (finding.actual, finding.verdict) == (actual, verdict)
+
+
+@pytest.mark.parametrize(
+    ("expect", "actual", "verdict"),
+    [
+        ({"port": 80, "never": "CLOSE-WAIT"}, "in 0 of 3 samples", "pass"),
+        ({"port": 80, "never": "TIME-WAIT"}, "in 1 of 3 samples, first at 3.00s", "fail"),
+        ({"port": 81, "never": "TIME-WAIT"}, "in 0 of 3 samples", "pass"),
+    ],
+)
+def test_a_state_that_is_never_reached(expect: dict[str, Any], actual: str, verdict: str) -> None:
+    """A socket that is in no sample in a state was never seen in it; other sockets do not count."""
+    (finding,) = found({"sockets": [{"at": "server", **expect}]}, evidence(samples=SAMPLES))
+    assert (finding.actual, finding.verdict) == (actual, verdict)
+
+
+def test_without_samples_nobody_knows_which_states_there_were() -> None:
+    """A state never reached, on a host of which there is no sample: error."""
+    (finding,) = found({"sockets": [{"at": "server", "port": 80, "never": "LISTEN"}]}, evidence(samples={}))
+    assert finding.verdict == "error"

@@ -24,7 +24,10 @@ def why(run: Evidence) -> str | None:
 
 
 def of(errno: str, packets: list[Any], **more: Any) -> str | None:
-    return why(evidence({"client": packets}, outcome={"errno": errno}, **more))
+    """Why, from the client's capture alone."""
+    run = evidence({"client": packets}, outcome={"errno": errno}, **more)
+    run.captures.pop("server")
+    return why(run)
 
 
 def test_silence_is_told_as_silence() -> None:

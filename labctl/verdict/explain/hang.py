@@ -1,0 +1,131 @@
+"""No answer and no error, until the program's own limit: who owes whom a packet."""
+
+from __future__ import annotations
+
+from labctl.evidence.packets import FIN, Packet
+from labctl.verdict.explain import icmp
+from labctl.verdict.explain.case import Case, Flow, endpoint, numbers
+from labctl.verdict.explain.datagram import flow_of
+from labctl.verdict.explain.faults import SILENT, blame, clause, guilty
+from labctl.verdict.explain.stream import acknowledged, unanswered
+
+
+def explain(case: Case) -> str | None:
+    """Why a program waited in vain."""
+    if not case.timed_out:
+        return None
+    flow = case.flow
+    if case.op in ("recv", "send") and flow is not None and any(p.is_tcp for p in case.talk):
+        return _stream(case, flow)
+    if case.op in ("recv", "recvfrom") and (flow := flow_of(case)) is not None and flow.port:
+        return _datagram(case, flow)
+    if case.op == "recvfrom" and (bound := endpoint(case.outcome.get("local"))) is not None:
+        came = [p for p in case.packets if p.dport == bound[1] and p.destination in case.own and not p.is_tcp]
+        arrived = f"{len(came)} arrived ({numbers(came)})" if came else "none arrived"
+        return f"{case.host} waited for datagrams to port {bound[1]}, and {arrived}{_limit(case)}."
+    if case.op == "accept" and (bound := endpoint(case.outcome.get("local"))) is not None:
+        came = [p for p in case.packets if p.dport == bound[1] and p.destination in case.own and p.is_tcp]
+        return None if came else f"no SYN to port {bound[1]} arrived at {case.host}{_limit(case)}."
+    return None
+
+
+def _limit(case: Case) -> str:
+    return f"; the program's own limit ended it after {case.seconds:.1f} s"
+
+
+def _stream(case: Case, flow: Flow) -> str | None:
+    who = case.name(flow.remote)
+    if (
+        said := unanswered(case, flow, f"the program's own limit ended it after {case.seconds:.1f} s")
+    ) is not None:
+        return said
+    coming = _on_the_way(case, flow)
+    if coming is not None:
+        return coming
+    done = acknowledged(flow, case.talk)
+    came = [p for p in case.talk if flow.heard(p) and p.payload and (done is None or p.t >= done[0].t)]
+    if came:
+        own_end = min((p.t for p in case.talk if flow.sent(p) and p.has(FIN)), default=case.end)
+        if any(flow.heard(p) and p.has(FIN) and p.t < own_end for p in case.talk):
+            return None
+        began = f"the last data from {who} was #{came[-1].number}; after that it sent neither more nor a FIN"
+    elif done is not None:
+        sent, answer = done
+        began = f"{who}'s kernel acknowledged what was sent (#{sent.number}) with #{answer.number}, and nothing more came"
+    elif not any(p.payload for p in case.talk):
+        last = max(case.talk, key=lambda p: p.t)
+        began = (
+            f"nothing went and nothing came on this connection after #{_open(flow, case.talk, last).number}"
+        )
+    else:
+        return None
+    found = [f for f in guilty(case, flow, ("pause",)) if f.host == who]
+    forgot = blame(case, flow, ("expire",))
+    why = f": {clause(case, found[0])}" if len(found) == 1 else (f": {forgot}" if forgot else "")
+    return f"{began}{why}{_limit(case)}."
+
+
+def _open(flow: Flow, talk: tuple[Packet, ...], last: Packet) -> Packet:
+    """The last packet of the handshake: the first bare acknowledgement, or the last packet there is."""
+    return next((p for p in talk if flow.has(p) and p.flags == 0x10), last)
+
+
+def _on_the_way(case: Case, flow: Flow) -> str | None:
+    """Data that the peer sent and that never arrived, by both captures."""
+    who = case.name(flow.remote)
+    there = [
+        p
+        for p in case.at(who)
+        if (p.sport, p.dport) == (flow.peer, flow.port) and p.payload and p.destination in case.own
+    ]
+    here = {p.raw_seq for p in case.talk if flow.heard(p) and p.payload}
+    lost = [p for p in there if p.raw_seq not in here]
+    if who == case.host or not lost or here:
+        return None
+    why = blame(case, flow, SILENT)
+    return f"{who} sent data ({numbers(lost)} in its capture), and none of it arrived{f': {why}' if why else ''}{_limit(case)}."
+
+
+def _untold(case: Case, flow: Flow) -> str | None:
+    """An ICMP error that the kernel keeps to itself (udp(7), IP_RECVERR; icmp_err_convert in net/ipv4/icmp.c says which)."""
+    told = [
+        p
+        for p in case.packets
+        if icmp.words(p) and p.destination in case.own and p.quoted == (flow.port, flow.peer)
+    ]
+    if not told or "--recverr" in case.program.argv:
+        return None
+    who = blame(case, flow, ("reject", "down", "ttl"))
+    answer = f"{case.name(told[0].source)} answered ICMP {icmp.words(told[0])} (#{told[0].number}){f': {who}' if who else ''}"
+    if case.flow is None:
+        return f"{answer}; without IP_RECVERR a socket that has no peer is not told"
+    if icmp.errno_of(told[0]) == "ECONNREFUSED":
+        return None
+    return f"{answer}; without IP_RECVERR a datagram socket is not told of what may pass"
+
+
+def _datagram(case: Case, flow: Flow) -> str | None:
+    who = case.name(flow.remote)
+    sent = [p for p in case.packets if flow.sent(p)]
+    if not sent or any(flow.heard(p) for p in case.packets):
+        return None
+    if (untold := _untold(case, flow)) is not None:
+        return f"a datagram went to {who} port {flow.peer} ({numbers(sent)}), and {untold}{_limit(case)}."
+    there = case.evidence.captures.get(who)
+    arrived = [p for p in case.at(who) if (p.sport, p.dport) == (flow.port, flow.peer)]
+    far = ""
+    if who != case.host and there is not None and there.complete:
+        back = [p for p in case.at(who) if (p.sport, p.dport) == (flow.peer, flow.port)]
+        answered = (
+            f" and answered ({numbers(back)} in its capture), and no answer came back"
+            if back
+            else " and sent no answer"
+        )
+        far = (
+            f"; {who} got {numbers(arrived)} (in its capture){answered}"
+            if arrived
+            else f"; it never reached {who}"
+        )
+    why = blame(case, flow, SILENT) or blame(case, flow, ("pause",))
+    went = f"a datagram went to {who} port {flow.peer} ({numbers(sent)}) and nothing came back"
+    return f"{went}{far}{f'; {why}' if why else ''}{_limit(case)}."

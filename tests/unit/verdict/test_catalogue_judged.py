@@ -1,0 +1,33 @@
+"""Every shipped scenario, judged from recorded evidence: the verdict and what each step says, as a person has read it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from recorded import FOLDER, archive, expected, shipped, unpack, words
+
+from labctl.evidence.record import load as load_evidence
+from labctl.runs import judge_run
+from labctl.scenario.loader import load
+
+SCENARIOS = shipped()
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda path: path.stem)
+def test_recorded_evidence_is_judged_and_explained_as_reviewed(scenario: Path, tmp_path: Path) -> None:
+    """The recorded run of a shipped scenario passes, and verdict and explanations are word for word the reviewed ones."""
+    assert archive(scenario).exists(), f"there is no recorded evidence; run script/record {scenario.stem}"
+    run = judge_run(unpack(scenario, tmp_path))
+    assert run.verdict == "pass", run.reason
+    assert words(run) == expected(scenario).read_text(encoding="utf-8")
+    overrides = load_evidence(tmp_path).overrides
+    recorded, current = load(tmp_path / "scenario.yaml", overrides).scenario, load(scenario, overrides).scenario
+    assert recorded == current, f"the scenario has changed since; run script/record {scenario.stem}"
+
+
+def test_nothing_is_recorded_that_is_not_shipped() -> None:
+    """Every archive and every text belongs to a scenario."""
+    known = {path.name for s in SCENARIOS for path in (archive(s), expected(s))}
+    assert {path.name for path in FOLDER.iterdir()} <= known
+    assert len(SCENARIOS) >= 40
