@@ -93,9 +93,6 @@ def listen_arguments(parser: argparse.ArgumentParser) -> None:
         "--count", type=count, metavar="N", help="end after N connections (else: when stopped)"
     )
     parser.add_argument(
-        "--wait", type=duration, default=0.0, metavar="TIME", help="pause before each accept()"
-    )
-    parser.add_argument(
         "--nofile", type=count, metavar="N", help="RLIMIT_NOFILE: how many descriptors it may have open"
     )
     parser.add_argument(
@@ -118,7 +115,6 @@ def listen(args: argparse.Namespace, outcome: Outcome) -> None:
             signal.pause()
         accepted = 0
         while args.count is None or accepted < args.count:
-            time.sleep(args.wait)
             connection = endpoints.accept(listener, args, outcome)
             accepted += 1
             outcome.note(connections=accepted)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import signal
 import socket
 from collections.abc import Iterator
 
@@ -36,10 +38,12 @@ def test_a_connection_reset_in_the_queue_is_accepted_and_ends_with_the_next_call
     then: str, op: str, errno: str
 ) -> None:
     """Linux hands out a connection that was reset before accept(): no ECONNABORTED; the call after it gives the error."""
-    server = ["probe", "listen", "127.0.0.1", "0", "--wait", "200ms", "--count", "1", "--then", then]
-    with Program(server) as program:
-        with connections(program.port(), 1) as (client,):
+    with Program(["probe", "listen", "127.0.0.1", "0", "--count", "1", "--then", then]) as program:
+        port = program.port()
+        os.kill(program.pid, signal.SIGSTOP)
+        with connections(port, 1) as (client,):
             reset_on_close(client)
+        os.kill(program.pid, signal.SIGCONT)
         outcome = outcome_of(program.wait())
     assert (outcome["op"], outcome["errno"], outcome["connections"]) == (op, errno, 1)
 
