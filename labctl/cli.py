@@ -286,30 +286,30 @@ def init(compose: Path | None, output: Path | None) -> None:
 
 @main.command("list")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--errno", help="Only scenarios that produce this error.")
-@click.option("--fault", help="Only scenarios with this kind of fault.")
-@click.option("--tag", help="Only scenarios with this tag.")
+@click.option("--errno", metavar="SYMBOL", help="Only scenarios that produce this error, like ECONNRESET.")
+@click.option("--fault", metavar="KIND", help="Only scenarios with this fault, like drop, or loss for a link that loses.")
+@click.option("--tag", metavar="TAG", help="Only scenarios with this tag.")
 @click.option("--json", "as_json", is_flag=True)
 def list_command(
     paths: tuple[Path, ...], errno: str | None, fault: str | None, tag: str | None, as_json: bool
 ) -> None:
-    """The catalogue of scenarios."""
-    from labctl.catalogue import catalogue
+    """The catalogue of scenarios, by topic: ours, or those in PATHS."""
+    import shutil
+
+    from labctl.catalogue import TOPICS, by_topic, catalogue, select
+    from labctl.report.plain import shorten
     from labctl.runs import OWN_LAB, find_scenarios
 
-    entries = catalogue(find_scenarios(paths or (OWN_LAB.parent / "scenarios",)))
-    chosen = [
-        e for e in entries
-        if (not errno or errno.upper() in e.errnos) and (not fault or fault in e.faults) and (not tag or tag in e.tags)
-    ]  # fmt: skip
+    chosen = select(catalogue(find_scenarios(paths or (OWN_LAB.parent / "scenarios",))), errno, fault, tag)
     if as_json:
         click.echo(json.dumps([e.as_json() for e in chosen], indent=2, ensure_ascii=False))
         return
-    width = max((len(e.name) for e in chosen), default=0)
-    for entry in chosen:
-        click.echo(f"{entry.name:{width}}  {entry.summary}")
-    if not chosen:
-        raise UsageError("no scenario is like that; `labctl list` shows all")
+    width = max(len(e.name) for e in chosen)
+    columns = shutil.get_terminal_size((140, 40)).columns if sys.stdout.isatty() else 10_000
+    for number, (topic, entries) in enumerate(by_topic(chosen)):
+        click.echo("\n" * bool(number) + f"{TOPICS.get(topic, topic)} ({topic})")
+        for entry in entries:
+            click.echo(shorten(f"  {entry.name:{width}}  {entry.summary}", columns))
 
 
 @main.command()

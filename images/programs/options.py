@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import resource
 import socket
 import struct
 from typing import NamedTuple
@@ -162,6 +163,12 @@ def apply_options(sock: socket.socket, args: argparse.Namespace) -> None:
 def reset_on_close(sock: socket.socket) -> None:
     """Make close() abort the connection with RST instead of ending it with FIN (RFC 9293, 3.10.5)."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _pack_linger(0))
+
+
+def limit_descriptors(number: int) -> None:
+    """Allow this process `number` open file descriptors, or as many as it may have at most (getrlimit(2))."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(number, hard), hard))
 
 
 def _pack_linger(seconds: int) -> bytes:

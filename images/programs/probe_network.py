@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import resource
 import socket
 import struct
 import time
@@ -11,7 +10,7 @@ from typing import NamedTuple
 
 import echo_server
 import endpoints
-from options import IP_RECVERR, IPV6_RECVERR, count, duration, positive_size, report_icmp
+from options import IP_RECVERR, IPV6_RECVERR, count, duration, limit_descriptors, positive_size, report_icmp
 from outcome import Outcome, errno_name
 from probe_verb import Verb, add_endpoint
 
@@ -152,9 +151,8 @@ def fds_arguments(parser: argparse.ArgumentParser) -> None:
 def fds(args: argparse.Namespace, outcome: Outcome) -> None:
     """Open sockets until there are no file descriptors left: EMFILE (getrlimit(2), RLIMIT_NOFILE)."""
     outcome.wanted.add("EMFILE")
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with outcome.call("setrlimit"):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(args.limit, hard), hard))
+        limit_descriptors(args.limit)
     opened: list[socket.socket] = []
     try:
         for _ in range(args.limit + 1):

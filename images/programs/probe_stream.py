@@ -10,7 +10,7 @@ import socket
 import time
 
 import endpoints
-from options import count, duration, positive_size, reset_on_close
+from options import count, duration, limit_descriptors, positive_size, reset_on_close
 from outcome import Outcome
 from probe_verb import Verb, add_endpoint, add_payload, add_peer, payload, peer, preview, read
 
@@ -25,6 +25,9 @@ def connect_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--finish", action="store_true", help="with --nonblocking: wait, and say what SO_ERROR says"
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="with --finish: if that fails, connect the same socket again"
     )
     parser.add_argument("--hold", type=duration, default=0.0, metavar="TIME", help="keep it open so long")
 
@@ -55,8 +58,19 @@ def connect_nonblocking(args: argparse.Namespace, outcome: Outcome) -> None:
             outcome.say(outcome.describe(error))
             if not args.finish:
                 return
-            with outcome.call("connect"):
-                finish_connect(sock, args.timeout if args.connect_timeout is None else args.connect_timeout)
+            try:
+                with outcome.call("connect"):
+                    finish_connect(
+                        sock, args.timeout if args.connect_timeout is None else args.connect_timeout
+                    )
+            except OSError as failure:
+                if not args.again:
+                    raise
+                outcome.say(f"{outcome.describe(failure)}; connecting the same socket again")
+                with outcome.call(
+                    "connect"
+                ):  # SO_ERROR was taken, so there is none left to report: ECONNABORTED
+                    sock.connect(address.sockaddr)
         outcome.say(f"connected to {address} after {(time.monotonic() - began) * 1000:.1f} ms")
         time.sleep(args.hold)
 
@@ -79,16 +93,22 @@ def listen_arguments(parser: argparse.ArgumentParser) -> None:
         "--count", type=count, metavar="N", help="end after N connections (else: when stopped)"
     )
     parser.add_argument(
+        "--nofile", type=count, metavar="N", help="RLIMIT_NOFILE: how many descriptors it may have open"
+    )
+    parser.add_argument(
         "--then",
-        choices=("hold", "close", "close-unread", "abort"),
+        choices=("hold", "close", "close-unread", "abort", "read", "peername"),
         default="hold",
-        help="with each connection; close-unread waits for data and leaves it: RST; abort: RST",
+        help="with each connection; close-unread waits for data and leaves it: RST; abort: RST; read: to the end",
     )
 
 
 def listen(args: argparse.Namespace, outcome: Outcome) -> None:
-    """Listen, accept, and hold, close or abort each connection; or never accept."""
+    """Listen, accept, and hold, read, close or abort each connection; or never accept."""
     outcome.endless = True
+    if args.nofile is not None:
+        with outcome.call("setrlimit"):
+            limit_descriptors(args.nofile)
     held: list[socket.socket] = []
     with endpoints.listen(args, outcome) as listener:
         while args.no_accept:
@@ -100,14 +120,25 @@ def listen(args: argparse.Namespace, outcome: Outcome) -> None:
             outcome.note(connections=accepted)
             if args.then == "hold":
                 held.append(connection)
-                continue
-            if args.then == "close-unread":
-                select.select([connection], [], [], args.timeout)
-                outcome.say(f"closing with {endpoints.unread(connection)} bytes unread")
-            elif args.then == "abort":
-                reset_on_close(connection)
-            with outcome.call("close"):
-                connection.close()
+            else:
+                with connection:
+                    treat(connection, args, outcome)
+
+
+def treat(connection: socket.socket, args: argparse.Namespace, outcome: Outcome) -> None:
+    """What --then says is done with an accepted connection, up to its close()."""
+    if args.then == "read":
+        read(connection, outcome, float("inf"))
+    elif args.then == "peername":
+        with outcome.call("getpeername"):
+            connection.getpeername()
+    elif args.then == "close-unread":
+        select.select([connection], [], [], args.timeout)
+        outcome.say(f"closing with {endpoints.unread(connection)} bytes unread")
+    elif args.then == "abort":
+        reset_on_close(connection)
+    with outcome.call("close"):
+        connection.close()
 
 
 def bind_arguments(parser: argparse.ArgumentParser) -> None:
@@ -133,6 +164,9 @@ def send_arguments(parser: argparse.ArgumentParser) -> None:
         "--unconnected", action="store_true", help="with --udp: sendto() without connect(): no errors"
     )
     parser.add_argument("--count", type=count, default=1, metavar="N", help="send it N times")
+    parser.add_argument(
+        "--numbered", action="store_true", help="each time with its number behind it: tick 1, tick 2"
+    )
     parser.add_argument("--interval", type=duration, default=0.0, metavar="TIME", help="pause between them")
     parser.add_argument("--wait", type=duration, default=0.0, metavar="TIME", help="pause before the first")
 
@@ -147,7 +181,7 @@ def send(args: argparse.Namespace, outcome: Outcome) -> None:
         data = payload(args)
         for index in range(args.count):
             time.sleep(args.interval if index else 0)
-            send_once(sock, data, outcome)
+            send_once(sock, data + (f" {index + 1}\n".encode() if args.numbered else b""), outcome)
         if args.receive:
             read(sock, outcome, args.receive, once=args.udp)
 

@@ -11,6 +11,7 @@ from labctl.faults.base import Family, Fault, Impossible, Site
 from labctl.faults.chain import Match
 
 TCP_FLAGS = ("fin", "syn", "rst", "psh", "ack", "urg")
+_FAMILY_OF = {"icmp": "ipv4", "icmpv6": "ipv6"}
 STATES = ("new", "established", "related", "invalid", "untracked")
 
 
@@ -50,6 +51,9 @@ class Packets(Fault):
     protocol: Literal["tcp", "udp", "icmp", "icmpv6", "all"] = Field(
         default="all", description="Only packets of this protocol."
     )
+    family: Literal["ipv4", "ipv6"] | None = Field(
+        default=None, description="Only packets of this address family; both when not given."
+    )
     source: HostNames = Field(default=(), alias="from", description="Only packets from these hosts.")
     destination: HostNames = Field(default=(), alias="to", description="Only packets to these hosts.")
     sport: Port | None = Field(default=None, description="Source port or range, TCP and UDP only.")
@@ -78,6 +82,12 @@ class Packets(Fault):
         return self
 
     @model_validator(mode="after")
+    def _fits_its_family(self) -> Packets:
+        if self.family and _FAMILY_OF.get(self.protocol, self.family) != self.family:
+            raise ValueError(f"protocol {self.protocol} is never in {self.family}; leave family: out")
+        return self
+
+    @model_validator(mode="after")
     def _does_not_contradict_itself(self) -> Packets:
         names = [flag.removeprefix("!") for flag in self.flags]
         for name in names:
@@ -97,10 +107,13 @@ class Packets(Fault):
 
     def families(self, site: Site) -> tuple[Family, ...]:
         """The address families that the lab has and the protocol can be in. Raises Impossible when there is none."""
-        wanted: dict[str, tuple[Family, ...]] = {"icmp": (4,), "icmpv6": (6,)}
-        usable = tuple(family for family in wanted.get(self.protocol, site.families) if family in site.families)
+        only = self.family or _FAMILY_OF.get(self.protocol)
+        usable = tuple(family for family in site.families if only in (None, f"ipv{family}"))
         if not usable:
-            raise Impossible(f"protocol {self.protocol} needs IPv6, and this lab has only IPv4; write protocol: icmp, "
+            asked, instead = (
+                ("family: ipv6", "leave family: out") if self.family else (f"protocol {self.protocol}", "write protocol: icmp")
+            )
+            raise Impossible(f"{asked} needs IPv6, and this lab has only IPv4; {instead}, "
                              "or give its networks enable_ipv6: true")  # fmt: skip
         return usable
 

@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Done, Path]:
         out / "all.xml",
         "--seed",
         7,
-        timeout_s=900,
+        timeout_s=1800,
     )
     return done, out
 
@@ -72,6 +72,11 @@ def test_every_shipped_scenario_passes(results: Mapping[str, Any], name: str) ->
             assert step["outcome"]["ms"] >= 0
             assert "errno" in step["outcome"]
             assert step["findings"]
+
+
+def test_every_file_in_the_folder_is_run_once(folder: tuple[Done, Path]) -> None:
+    """One run for each scenario we ship, in the order of their names; a new file is run without being named anywhere."""
+    assert [value["scenario"] for value in json.loads(folder[0].out)] == SHIPPED
 
 
 def test_a_folder_that_passes_exits_with_0_and_leaves_nothing(

@@ -113,7 +113,8 @@ def test_explain_and_list_and_schema_need_no_docker(scenario: Path, monkeypatch:
     assert "iptables" in call("explain", scenario).output
     assert json.loads(call("explain", scenario, "--json").output)["hosts"][0]["name"] == "server"
     assert json.loads(call("list", scenario, "--json").output)[0]["name"] == "fake"
-    assert call("list", "--errno", "econnrefused", "--fault", "reject").output.startswith("firewall")
+    listed = call("list", "--errno", "econnrefused", "--fault", "reject").output
+    assert listed.startswith("Firewalls (firewall)\n  firewall ")
     assert "properties" in json.loads(call("schema").output)
 
 

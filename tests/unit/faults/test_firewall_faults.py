@@ -91,6 +91,21 @@ def test_reject_says_no_in_the_words_of_each_family(answer: str, four: str, six:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("family", "tool"), [("ipv4", "iptables"), ("ipv6", "ip6tables")])
+def test_a_family_leaves_the_other_alone(family: str, tool: str) -> None:
+    """With `family:` a fault in a lab with both touches packets of that one only."""
+    plan = planned("drop", {**TCP, "family": family}, "server", dual=True)
+    assert {change.do[0] for change in plan.changes} == {tool}
+
+
+def test_a_family_that_cannot_be_is_refused() -> None:
+    """IPv6 in a lab without it, and a protocol of the other family, are refused with what to write instead."""
+    with pytest.raises(Impossible, match="family: ipv6 needs IPv6, and this lab has only IPv4; leave family: out"):
+        planned("drop", {"family": "ipv6"}, "server")
+    with pytest.raises(ValidationError, match="protocol icmp is never in ipv6; leave family: out"):
+        planned("drop", {"protocol": "icmp", "family": "ipv6"}, "server", dual=True)
+
+
 def test_both_families_are_filled_before_either_is_hooked_and_undone_exactly() -> None:
     """`ahead` is where the hooks begin, and each change is undone by the same words."""
     plan = planned("drop", {"first": 2, "direction": "both"}, "server", dual=True)

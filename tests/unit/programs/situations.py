@@ -125,6 +125,16 @@ PROBES = (
         op="connect",
         errno="ECONNREFUSED",
     ),
+    probe(
+        "in progress, then refused, then asked again on the same socket",
+        "connect",
+        "--nonblocking",
+        "--finish",
+        "--again",
+        exit_code=1,
+        op="connect",
+        errno="ECONNABORTED",
+    ),
     probe("port taken", "bind", server=SILENT, exit_code=1, op="bind", errno="EADDRINUSE"),
     probe(
         "silence, then our own time-out",
