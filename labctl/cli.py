@@ -21,7 +21,24 @@ if TYPE_CHECKING:
 
     from labctl.scenario.loader import Loaded
 
-PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+
+
+def offers(what: str) -> Any:
+    """What the shell offers for a word, by the name of a function in `labctl.completing`; imported only when it is asked."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> Any:
+        import labctl.completing
+
+        return getattr(labctl.completing, what)(ctx, param, incomplete)
+
+    return complete
+
+
+PATHS = click.argument(
+    "paths", nargs=-1, required=True, type=click.Path(path_type=Path), shell_complete=offers("scenarios")
+)
+WORDS = click.option("-k", "words", multiple=True, metavar="WORD", help="Only scenarios with this in their name; repeatable.")
+TAGS = click.option("--tag", "tags", multiple=True, help="Only scenarios with this tag; repeatable.")
 SET = click.option(
     "--set", "sets", multiple=True, metavar="NAME=VALUE", help="Change a parameter of the scenario."
 )
@@ -61,6 +78,8 @@ def main() -> None:
 @main.command()
 @PATHS
 @SET
+@WORDS
+@TAGS
 @click.option(
     "--jobs", "-j", default=1, show_default=True, type=click.IntRange(1, 64), help="How many runs at once."
 )
@@ -71,7 +90,7 @@ def main() -> None:
     type=click.Path(path_type=Path),
     help="Where run directories go.",
 )
-@click.option("--lab", metavar="NAME", help="Use a standing lab (labctl up).")
+@click.option("--lab", metavar="NAME", help="Use a standing lab (labctl up).", shell_complete=offers("labs"))
 @click.option("--keep", is_flag=True, help="Leave the lab up afterwards.")
 @click.option("--junit", type=click.Path(path_type=Path), help="Also write a JUnit file over all runs.")
 @click.option(
@@ -92,12 +111,13 @@ def main() -> None:
 def run(
     paths: tuple[Path, ...], sets: tuple[str, ...], jobs: int, out: Path, lab: str | None, keep: bool,
     junit: Path | None, markdown: Path | None, as_json: bool, seed: int | None, link_backend: str,
+    words: tuple[str, ...], tags: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Run scenarios, or folders of them, and judge what was seen."""
-    from labctl.runs import Options, exit_code, find_scenarios, prepare
+    from labctl.runs import Options, choose, exit_code, find_scenarios, prepare
 
     options = Options(out, overrides(sets), lab, keep, seed, link_backend)
-    files = find_scenarios(paths)
+    files = choose(find_scenarios(paths), words, tags)
     checked = [loaded for loaded, _ in check_all(files, options.overrides, prepare)]
     console = console_for(as_json)
     done = run_all(checked, options, jobs, console, as_json)
@@ -224,12 +244,16 @@ def write_file(path: Path, text: str) -> Path:
 @main.command("check")
 @PATHS
 @SET
+@WORDS
+@TAGS
 @click.option("--filters", is_flag=True, help="Also ask tshark about every packet filter; needs Docker, or a tshark here.")
-def check_command(paths: tuple[Path, ...], sets: tuple[str, ...], filters: bool) -> None:
+def check_command(
+    paths: tuple[Path, ...], sets: tuple[str, ...], filters: bool, words: tuple[str, ...], tags: tuple[str, ...]
+) -> None:
     """Validate scenarios: file:line:column, what is wrong, and what would be right."""
-    from labctl.runs import find_scenarios, prepare
+    from labctl.runs import choose, find_scenarios, prepare
 
-    files = find_scenarios(paths)
+    files = choose(find_scenarios(paths), words, tags)
     found = check_all(files, overrides(sets), prepare)
     if filters:
         check_filters([loaded for loaded, _ in found])
@@ -324,7 +348,7 @@ def up(compose: Path | None, name: str) -> None:
 
 
 @main.command()
-@click.argument("name", default="lab")
+@click.argument("name", default="lab", shell_complete=offers("labs"))
 def down(name: str) -> None:
     """Take a standing lab down."""
     from labctl.standing import take_down
@@ -352,8 +376,8 @@ def ps(as_json: bool) -> None:
 
 
 @main.command("exec", context_settings={"ignore_unknown_options": True})
-@click.option("--lab", metavar="NAME", help="Which standing lab, when there are several.")
-@click.argument("host")
+@click.option("--lab", metavar="NAME", help="Which standing lab, when there are several.", shell_complete=offers("labs"))
+@click.argument("host", shell_complete=offers("hosts"))
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec_command(lab: str | None, host: str, command: tuple[str, ...]) -> None:
     """Run a command (or a bundled program) on a host of a standing lab: labctl exec client -- probe connect server 80."""
@@ -364,11 +388,11 @@ def exec_command(lab: str | None, host: str, command: tuple[str, ...]) -> None:
 
 
 @main.command()
-@click.option("--lab", metavar="NAME", help="Which standing lab, when there are several.")
+@click.option("--lab", metavar="NAME", help="Which standing lab, when there are several.", shell_complete=offers("labs"))
 @click.option("-o", "--output", default="-", show_default=True, help="A file, or - for standard output.")
 @click.option("-f", "--filter", "filter_", help="A capture filter, like tcp port 80 (pcap-filter(7)).")
 @click.option("-i", "--interface", default="any", show_default=True, help="One interface of the host.")
-@click.argument("host")
+@click.argument("host", shell_complete=offers("hosts"))
 def capture(lab: str | None, output: str, filter_: str | None, interface: str, host: str) -> None:
     """Capture live on a host of a standing lab, until Ctrl-C: labctl capture server | wireshark -k -i -"""
     from labctl.standing import capture_argv
@@ -386,7 +410,7 @@ def capture(lab: str | None, output: str, filter_: str | None, interface: str, h
     os.execvp(argv[0], argv)
 
 
-LAB = click.option("--lab", metavar="NAME", help="Which standing lab, when there are several.")
+LAB = click.option("--lab", metavar="NAME", help="Which standing lab, when there are several.", shell_complete=offers("labs"))
 
 
 @main.group()
@@ -398,8 +422,8 @@ def fault() -> None:
 @LAB
 @click.option("--name", help="What to call it; its kind when not given.")
 @click.option("--json", "as_json", is_flag=True)
-@click.argument("host")
-@click.argument("kind")
+@click.argument("host", shell_complete=offers("hosts"))
+@click.argument("kind", shell_complete=offers("faults"))
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def fault_add(
     lab: str | None, name: str | None, as_json: bool, host: str, kind: str, options: tuple[str, ...]
@@ -452,7 +476,7 @@ def fault_remove(lab: str | None, as_json: bool, name: str) -> None:
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path, exists=True))
+@click.argument("run", type=click.Path(path_type=Path, exists=True), shell_complete=offers("runs"))
 @click.option("--json", "as_json", is_flag=True)
 def judge(run: Path, as_json: bool) -> None:
     """Judge a run again from its directory alone."""
@@ -469,7 +493,7 @@ def judge(run: Path, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path, exists=True))
+@click.argument("run", type=click.Path(path_type=Path, exists=True), shell_complete=offers("runs"))
 @click.option("--open", "open_it", is_flag=True, help="Open the page in a browser.")
 def report(run: Path, open_it: bool) -> None:
     """Write a run's page again."""
@@ -485,7 +509,7 @@ def report(run: Path, open_it: bool) -> None:
 
 
 @main.command()
-@click.argument("run", type=click.Path(path_type=Path, exists=True))
+@click.argument("run", type=click.Path(path_type=Path, exists=True), shell_complete=offers("runs"))
 @click.option("--width", type=click.IntRange(60, 400), help="Columns; the terminal's when not given.")
 def show(run: Path, width: int | None) -> None:
     """A run as a ladder of its packets in text, with the faults in it."""
@@ -498,8 +522,8 @@ def show(run: Path, width: int | None) -> None:
 
 
 @main.command()
-@click.argument("first", type=click.Path(path_type=Path, exists=True))
-@click.argument("second", type=click.Path(path_type=Path, exists=True))
+@click.argument("first", type=click.Path(path_type=Path, exists=True), shell_complete=offers("runs"))
+@click.argument("second", type=click.Path(path_type=Path, exists=True), shell_complete=offers("runs"))
 def diff(first: Path, second: Path) -> None:
     """What changed between two runs of a scenario: verdicts, errnos, times, packets."""
     from labctl.report.diff import diff as compare
@@ -573,6 +597,15 @@ def images_command(services: tuple[str, ...]) -> None:
 
     for name in build_images(services, lambda line: click.echo(line, err=True)):
         click.echo(name)
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """What makes Tab complete commands, scenarios, hosts and runs: eval "$(labctl completion bash)" in your ~/.bashrc."""
+    from labctl.completing import script
+
+    click.echo(script(shell))
 
 
 @main.command()

@@ -45,7 +45,7 @@ def find_scenarios(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if path.is_dir():
             inside = sorted(
-                p for p in path.rglob("*.y*ml") if p.suffix in (".yaml", ".yml") and _is_scenario(p)
+                p for p in path.rglob("*.y*ml") if p.suffix in (".yaml", ".yml") and is_scenario(p)
             )
             if not inside:
                 raise UsageError(f"there is no scenario in the folder {path}")
@@ -55,7 +55,8 @@ def find_scenarios(paths: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _is_scenario(path: Path) -> bool:
+def is_scenario(path: Path) -> bool:
+    """Whether a file says that it is a scenario, as opposed to what else a folder of them may hold."""
     # A folder of scenarios may hold compose files and defaults as well; a scenario says that it is one.
     try:
         return any(
@@ -64,6 +65,22 @@ def _is_scenario(path: Path) -> bool:
         )
     except OSError:
         return True
+
+
+def choose(files: Sequence[Path], words: Sequence[str], tags: Sequence[str]) -> list[Path]:
+    """The scenarios with one of the words in their name and one of the tags; all of them where none is asked for.
+
+    Raises UsageError when none is left, ScenarioError for a file whose tags cannot be read.
+    """
+    from labctl.catalogue import catalogue
+
+    chosen = [path for path in files if not words or any(word in path.stem for word in words)]
+    if tags:
+        chosen = [p for p, entry in zip(chosen, catalogue(chosen), strict=True) if {*tags} & {*entry.tags}]
+    if not chosen:
+        asked = " and ".join(f"{what} {' or '.join(which)}" for what, which in (("-k", words), ("--tag", tags)) if which)
+        raise UsageError(f"none of {len(files)} scenarios is like {asked}; `labctl list` shows them")
+    return chosen
 
 
 def lab_path(loaded: Loaded) -> Path:

@@ -1,0 +1,97 @@
+"""What Tab offers, and which scenarios -k and --tag choose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+from click.shell_completion import ShellComplete
+from click.testing import CliRunner
+
+import labctl.standing
+from labctl.cli import main
+from labctl.errors import MissingError, UsageError
+from labctl.runs import choose, find_scenarios
+
+ROOT = Path(__file__).resolve().parents[2]
+LABS = [
+    {"name": "mine", "kind": "standing", "hosts": [{"name": "web"}, {"name": "db"}]},
+    {"name": "other", "kind": "standing", "hosts": [{"name": "web"}, {"name": "cache"}]},
+    {"name": "a-run", "kind": "run", "hosts": [{"name": "client"}]},
+]
+
+
+def offered(*words: str) -> list[str]:
+    """What is offered for the last word."""
+    completion = ShellComplete(main, {}, "labctl", "_LABCTL_COMPLETE")
+    return [item.value for item in completion.get_completions(list(words[:-1]), words[-1])]
+
+
+@pytest.fixture
+def labs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labctl.standing, "listing", lambda: LABS)
+
+
+def test_commands_and_scenarios_are_offered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands by their beginning; scenario files and folders, but no compose file beside them."""
+    monkeypatch.chdir(ROOT)
+    assert {"report", "run"} <= set(offered("r"))
+    assert "scenarios/" in offered("run", "scen")
+    found = offered("run", "scenarios/")
+    assert "scenarios/firewall.yaml" in found
+    assert not [name for name in found if name.endswith("-lab.yml")]
+
+
+@pytest.mark.usefixtures("labs")
+def test_hosts_labs_faults_and_runs_are_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hosts of standing labs (of the one that is named), labs, kinds of faults, run directories the newest first."""
+    assert offered("exec", "") == ["web", "db", "cache"]
+    assert offered("exec", "--lab", "other", "c") == ["cache"]
+    assert offered("run", "--lab", "") == ["mine", "other"]
+    assert offered("down", "o") == ["other"]
+    assert {"drop", "down"} == set(offered("fault", "add", "web", "d"))
+    for name in ("20260101T000000Z-a-0000", "20260102T000000Z-b-0000", "no-run"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    for run in (tmp_path / "runs").glob("2026*"):
+        (run / "events.jsonl").touch()
+    monkeypatch.chdir(tmp_path)
+    assert offered("show", "") == ["runs/20260102T000000Z-b-0000", "runs/20260101T000000Z-a-0000"]
+
+
+def test_without_docker_nothing_is_offered_and_nothing_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tab never shows an error."""
+
+    def no_docker() -> None:
+        raise MissingError("no Docker daemon answers")
+
+    monkeypatch.setattr(labctl.standing, "listing", no_docker)
+    assert offered("exec", "") == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_gets_its_script(shell: str) -> None:
+    """`labctl completion SHELL` prints what that shell evaluates; another shell is exit 2."""
+    done = CliRunner().invoke(main, ["completion", shell])
+    assert (done.exit_code, "_LABCTL_COMPLETE" in done.output) == (0, True)
+    assert CliRunner().invoke(main, ["completion", "tcsh"]).exit_code == 2
+
+
+def test_scenarios_are_chosen_by_word_and_tag() -> None:
+    """-k by a part of the name, --tag by a tag; several of one kind are alternatives, both kinds must hold."""
+    files = find_scenarios([ROOT / "scenarios"])
+    assert choose(files, [], []) == files
+    by_word = choose(files, ["firewall", "partition"], [])
+    assert {p.stem for p in by_word} >= {"firewall", "partition", "one-way-partition"}
+    assert all("firewall" in p.stem or "partition" in p.stem for p in by_word)
+    assert {p.stem for p in choose(files, ["one-way"], ["path"])} == {"one-way-partition"}
+    with pytest.raises(UsageError, match="none of 2 scenarios is like -k x or y and --tag z"):
+        choose(files[:2], ["x", "y"], ["z"])
+
+
+def test_the_options_are_there() -> None:
+    """`labctl check -k WORD --tag TAG` says how many were left, and exits with 2 when none was."""
+    done = CliRunner().invoke(main, ["check", str(ROOT / "scenarios"), "-k", "one-way", "--tag", "path"])
+    assert (done.exit_code, done.output) == (0, "1 scenario checked, no problem\n")
+    assert CliRunner().invoke(main, ["check", str(ROOT / "scenarios"), "-k", "no-such"]).exit_code == 2
+    assert isinstance(main, click.Group)
