@@ -8,7 +8,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from docker import APIClient
@@ -98,15 +97,49 @@ def _engine(api: APIClient) -> Iterator[Finding]:
         "leftovers", not leftovers, f"{len(leftovers)} dead runs" if leftovers else "none",
         "they hold addresses and memory", "labctl gc", needed=False,
     )  # fmt: skip
-    yield _netem()
+    yield from _kernel(api)
 
 
-def _netem() -> Finding:
-    config = Path(f"/lib/modules/{platform.release()}")
-    loaded = (
-        any(p.name.startswith("sch_netem") for p in config.rglob("sch_netem*")) if config.is_dir() else False
-    )
-    return Finding(
-        "netem", loaded, "in this kernel" if loaded else "not found in this kernel's modules",
-        "link faults use the nfqueue backend", "install the kernel's extra modules (linux-modules-extra)", needed=False,
+# What each feature of the kernel is for, and what to do where it is not there.
+_MODULES = "load the kernel's modules, or install its extra ones (linux-modules-extra)"
+FEATURES: dict[str, tuple[str, str]] = {
+    "iptables": ("drop, reject and partition on IPv4", _MODULES),
+    "ip6tables": ("drop, reject and partition on IPv6", _MODULES),
+    "REJECT": ("reject", _MODULES),
+    "statistic": ("drop and reject of the n-th packet, or by probability", _MODULES),
+    "limit": ("drop and reject by rate", _MODULES),
+    "TTL": ("ttl on IPv4", _MODULES),
+    "HL": ("ttl on IPv6", _MODULES),
+    "conntrack": ("expire", _MODULES),
+    "MASQUERADE": ("masquerade", _MODULES),
+    "REDIRECT": ("resolve", _MODULES),
+    "raw": ("drops before connection tracking", _MODULES),
+    "netem": ("link faults by the kernel; without it our emulator makes them (nfqueue)", _MODULES),
+    "seed": ("the same losses again with netem; our emulator has a seed of its own", "Linux 6.6 and iproute2 6.6"),
+    "nfqueue": ("link faults where there is no netem", _MODULES),
+    "htb": ("link faults on one peer or port", _MODULES),
+    "tbf": ("rates", _MODULES),
+    "ifb": ("link faults on what arrives", _MODULES),
+    "sock_diag": ("socket samples: states and queues", "a kernel with CONFIG_INET_DIAG"),
+}
+
+
+def _kernel(api: APIClient) -> Iterator[Finding]:
+    if not api.images(agentimage.REPOSITORY):
+        why = "not asked, as the agent's image is not built yet"
+        yield Finding("kernel", False, why, "nobody knows which faults it can make", "labctl images agent", needed=False)
+        return
+    try:
+        found = agentimage.kernel_features(api)
+    except LabctlError as error:
+        yield Finding("kernel", False, str(error), "nobody knows which faults it can make", "labctl images agent", needed=False)
+        return
+    for name, (purpose, cure) in FEATURES.items():
+        why = found[name]
+        yield Finding(f"kernel: {name}", why is None, why or purpose, f"it is for {purpose}", cure, needed=False)
+    can_link = found["netem"] is None or found["nfqueue"] is None
+    backend = "netem" if found["netem"] is None else "nfqueue, our emulator"
+    yield Finding(
+        "link faults", can_link, f"by {backend}" if can_link else "neither netem nor NFQUEUE", "no link fault can be made",
+        _MODULES, needed=False,
     )  # fmt: skip

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import json
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,32 @@ def ensure(api: APIClient, say: Say) -> str:
             if not images.is_here(api, name):
                 _make(api, name)
     return name
+
+
+def kernel_features(api: APIClient) -> dict[str, str | None]:
+    """What the kernel under the engine can do for faults, tried in a network namespace of its own: feature -> why not, or None.
+
+    Raises MissingError, LabError.
+    """
+    labels = {"labctl.run": "doctor", "labctl.owner": str(Owner.me())}
+    limits = api.create_host_config(network_mode="none", cap_drop=["ALL"], cap_add=["NET_ADMIN", "NET_RAW"])
+    try:
+        made = api.create_container(
+            ensure(api, lambda _: None), ["python3", "-m", "agent.features"], labels=labels, host_config=limits,
+            working_dir=DIRECTORY,
+        )["Id"]  # fmt: skip
+        try:
+            api.start(made)
+            api.wait(made, timeout=60)
+            said = api.logs(made, stderr=False)
+            found: dict[str, str | None] = json.loads(said)
+        except ValueError:
+            raise LabError(f"the kernel could not be asked: {api.logs(made, tail=5)!r}") from None
+        finally:
+            api.remove_container(made, force=True)
+    except docker.errors.APIError as error:
+        raise LabError(f"the kernel could not be asked: {error.explanation or error}") from None
+    return found
 
 
 def stale(api: APIClient) -> list[str]:
