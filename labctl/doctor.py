@@ -135,8 +135,8 @@ def _kernel(api: APIClient) -> Iterator[Finding]:
         yield Finding("kernel", False, str(error), "nobody knows which faults it can make", "labctl images agent", needed=False)
         return
     for name, (purpose, cure) in FEATURES.items():
-        why = found[name]
-        yield Finding(f"kernel: {name}", why is None, why or purpose, f"it is for {purpose}", cure, needed=False)
+        refusal = found[name]
+        yield Finding(f"kernel: {name}", refusal is None, refusal or purpose, f"it is for {purpose}", cure, needed=False)
     can_link = found["netem"] is None or found["nfqueue"] is None
     backend = "netem" if found["netem"] is None else "nfqueue, our emulator"
     yield Finding(
