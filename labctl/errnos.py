@@ -32,7 +32,7 @@ TEXTS: tuple[Text, ...] = (
         "A RST that acknowledges the SYN, or ICMP 3/3 (ICMPv6 1/4) with the SYN or the datagram in it.",
         "`ss -tlnp` on the server: does it listen, on this port, and on this address (`127.0.0.1` is its own alone)? Is the address the one you "
         "meant? A RST whose TTL is not that of the server's other packets comes from something in between.",
-        "connect(2), udp(7), RFC 9293 3.5.2",
+        "connect(2), udp(7), net/ipv4/udp.c (__udp4_lib_err), RFC 9293 3.5.2",
     ),
     Text(
         "ETIMEDOUT", "Connection timed out",
@@ -94,14 +94,14 @@ TEXTS: tuple[Text, ...] = (
         "At once.",
         "Nothing: the packet never reached the wire.",
         "`iptables -vnL OUTPUT`, `nft list ruleset`: whose counter goes up? A full connection tracking table drops as well (`dmesg`: nf_conntrack: table full).",
-        "send(2), net/netfilter/core.c (nf_hook_slow)",
+        "net/netfilter/core.c (nf_hook_slow: what is dropped is EPERM to its sender)",
     ),
     Text(
         "EADDRINUSE", "Address already in use",
         "Somebody has the port: another socket that listens, or, without SO_REUSEADDR, a connection that ended lately and is in TIME-WAIT.",
         "At once. TIME-WAIT lasts 60 s.",
         "Nothing.",
-        "`ss -tlnp 'sport = :PORT'`: who listens? `ss -tan state time-wait`: what ended? A server sets SO_REUSEADDR.",
+        "`ss -tlnp 'sport = :PORT'`: who listens? `ss -tan state time-wait`: what ended? A server sets SO_REUSEADDR, always: it helps only if the one before had set it too.",
         "bind(2), socket(7), RFC 9293 3.6.1",
     ),
     Text(
