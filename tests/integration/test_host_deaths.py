@@ -62,14 +62,18 @@ def test_a_host_that_was_killed_is_what_it_was(tmp_path: Path) -> None:
     assert [c["complete"] for c in value["captures"]] == [True, True]
     (run,) = (tmp_path / "runs").glob("*-again-*")
     rows = [line.split("\t") for line in (run / "pcap/server.tsv").read_text(encoding="utf-8").splitlines()]
-    assert [int(row[0]) for row in rows] == list(range(1, len(rows) + 1))
     assert [row[1] for row in rows] == sorted(row[1] for row in rows)
     killed, back = (next(e for e in events(run) if e["event"] == f"host-{what}") for what in ("killed", "started"))
     assert {s["port"] for s in killed["open"]} == {65432}
     assert back["t"] > killed["t"]
-    tshark = ["docker", "run", "--rm", "-i", "labctl/agent", "tshark", "-r", "-", "-T", "fields", "-e", "frame.number"]
-    read = subprocess.run(tshark, input=(run / "pcap/server.pcapng").read_bytes(), capture_output=True, check=True)
-    assert len(read.stdout.split()) == len(rows)
+    tshark = ["docker", "run", "--rm", "-i", "labctl/agent", "tshark", "-r", "-", "-T", "fields"]
+    read = subprocess.run(
+        [*tshark, "-e", "frame.number", "-e", "frame.time_epoch"],
+        input=(run / "pcap/server.pcapng").read_bytes(), capture_output=True, check=True,
+    )  # fmt: skip
+    # The file may hold a packet after an end sentinel that the dissection leaves out; what is in both has one number.
+    assert {tuple(row[:2]) for row in rows} <= {tuple(line.split("\t")) for line in read.stdout.decode().splitlines()}
+    assert len({row[2] for row in rows}) == 2
     assert left_of(run.name) == []
 
 
