@@ -184,7 +184,7 @@ def _with_end(existing: bytes) -> bytes:
 def join(parts: Sequence[Path], target: Path) -> list[int]:
     """Captures of one host, one after the other in time, as one file that may be one of them. Sentinels stay.
 
-    Answers with how many packets stand before each part, which is what their numbers grow by. The interfaces of a later part come
+    Answers with how many packets stand before each part, by which their numbers grow. The interfaces of a later part come
     after those of the earlier ones, in the file and in number (4.2: an interface is described anywhere before its first
     packet). Raises EvidenceError, OSError.
     """
