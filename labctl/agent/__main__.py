@@ -25,6 +25,7 @@ from typing import Any
 from . import PROTOCOL, death, nftables
 from .action import Action, ActionFailed, Commands, failed
 from .capture import Capture, CaptureFailed
+from .choose import Chooser
 from .claims import Claims
 from .command import Ran, run
 from .dissect import Dissector
@@ -50,6 +51,7 @@ ACTIONS: dict[str, Callable[[dict[str, Any]], Action]] = {
     "dns": Responder.parse,
     "reset": Reset.parse,
     "expire": Expire.parse,
+    "choose": Chooser.parse,
 }
 
 

@@ -31,6 +31,10 @@ WARM_AFTER_S = 0.1
 TOOLS = {4: "iptables", 6: "ip6tables"}
 HOOKS = {"egress": ("mangle", "POSTROUTING", "-o", "E"), "ingress": ("raw", "PREROUTING", "-i", "I")}
 
+# What REJECT answers to the first packet of a connection shares that packet's unconfirmed conntrack entry, and a queue drops
+# such packets (net/netfilter/nfnetlink_queue.c, nf_ct_drop_unconfirmed, Linux 6.11): they pass beside it.
+REJECTIONS = ("-m", "conntrack", "--ctstate", "RELATED", "!", "--ctstatus", "CONFIRMED")
+
 Rules = tuple[tuple[str, ...], ...]
 
 
@@ -42,7 +46,7 @@ def chain(where: Where) -> str:
 def rules(where: Where, family: int, classes: tuple[LinkClass, ...], queues: dict[str, int], marked: bool) -> Rules:
     """What stands in the chain: the most specific class first. `marked`: packets put in again carry a mark and pass. Pure."""
     name = chain(where)
-    found: list[tuple[str, ...]] = []
+    found: list[tuple[str, ...]] = [("-A", name, *REJECTIONS, "-j", "RETURN")] if where.direction == "egress" else []
     if marked:
         found.append(("-A", name, "-m", "mark", "--mark", hex(MARK), "-j", "RETURN"))
     for one in classes:

@@ -75,26 +75,25 @@ def filter_expression(filter_: str) -> str:
     return f"({filter_}) && frame"
 
 
-def join_tables(parts: Sequence[Path], target: Path) -> None:
+def join_tables(parts: Sequence[Path], before: Sequence[int], target: Path) -> None:
     """Dissections of captures that were joined, as the dissection of the whole: packets and streams are numbered on.
 
-    `target` may be one of the parts. Raises EvidenceError, OSError.
+    Arguments: the parts, how many packets of the whole stand before each (more than are dissected: a capture goes on a little
+    after its end sentinel), and where it goes, which may be one of the parts. Raises EvidenceError, OSError.
     """
     number, stream = list(FIELDS).index("number"), list(FIELDS).index("tcp_stream")
-    packets = streams = 0
+    streams = 0
     lines: list[str] = []
-    for part in parts:
+    for part, packets in zip(parts, before, strict=True):
         last = streams
         with part.open(encoding="utf-8", errors="replace", newline="\n") as file:
-            before = packets
             header = file.readline()
             _check_header(part, header)
             lines += [] if lines else [header]
             for line in file:
                 cells = line.rstrip("\n").split("\t")
                 try:
-                    packets = before + int(cells[number])
-                    cells[number] = str(packets)
+                    cells[number] = str(packets + int(cells[number]))
                     if cells[stream]:
                         cells[stream] = str(streams + int(cells[stream]))
                         last = max(last, int(cells[stream]) + 1)

@@ -181,17 +181,20 @@ def _with_end(existing: bytes) -> bytes:
     return existing if existing else struct.pack("=HH", OPT_END, 0)
 
 
-def join(parts: Sequence[Path], target: Path) -> None:
+def join(parts: Sequence[Path], target: Path) -> list[int]:
     """Captures of one host, one after the other in time, as one file that may be one of them. Sentinels stay.
 
-    The interfaces of a later part come after those of the earlier ones, in the file and in number (4.2: an interface is
-    described anywhere before its first packet). Raises EvidenceError, OSError.
+    Answers with how many packets stand before each part, by which their numbers grow. The interfaces of a later part come
+    after those of the earlier ones, in the file and in number (4.2: an interface is described anywhere before its first
+    packet). Raises EvidenceError, OSError.
     """
     scratch = target.with_name(target.name + ".part")
-    base = 0
+    base = packets = 0
+    before: list[int] = []
     with scratch.open("wb") as out:
         for number, path in enumerate(parts):
             described = 0
+            before.append(packets)
             with path.open("rb") as source:
                 for found in blocks(source, str(path)):
                     body = found.body
@@ -202,10 +205,14 @@ def join(parts: Sequence[Path], target: Path) -> None:
                     elif found.kind == INTERFACE:
                         described += 1
                     elif found.kind in (ENHANCED_PACKET, STATISTICS):
+                        if len(body) < 4:
+                            raise EvidenceError(f"{path} is damaged at byte {found.offset}: a block without an interface")
+                        packets += found.kind == ENHANCED_PACKET
                         body = struct.pack("=I", struct.unpack_from("=I", body)[0] + base) + body[4:]
                     out.write(block(found.kind, body))
             base += described
     scratch.replace(target)
+    return before
 
 
 Notes = Callable[[Sequence[int]], Mapping[int, list[str]]]

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from labctl.faults.base import Family, FaultPlan, Impossible, Site
 from labctl.faults.chain import Chain, Match, chains
+from labctl.faults.chosen import chosen_plan
 from labctl.faults.select import Selection
 
 Direction = Literal["in", "out", "forward", "both"]
@@ -48,6 +49,8 @@ class Firewall(Selection):
         ]
         if not wanted:
             raise self.nobody(site)
+        if self.probability is not None and self.seed is not None:
+            return chosen_plan(self.kind, name, site, wanted, self.probability, self.seed)
         made = chains(name, wanted)
         return FaultPlan(
             name, self.kind, site.host, "iptables", made.changes, made.counters, made.quench, made.ahead

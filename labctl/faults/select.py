@@ -60,7 +60,10 @@ class Selection(Packets):
     first: StrictInt | None = Field(default=None, ge=1, lt=NEVER_AGAIN, description="Only the first n packets that match.")
     every: StrictInt | None = Field(default=None, ge=2, lt=NEVER_AGAIN, description="Every n-th packet: n, 2n, 3n and so on.")
     probability: Percent | None = Field(
-        default=None, gt=0, lt=100, description="Each packet with this probability; another choice in each run."
+        default=None, gt=0, lt=100, description="Each packet with this probability; another choice in each run without a seed."
+    )
+    seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] | None = Field(
+        default=None, description="With probability: the same seed, the same packets, counted among those that match."
     )
     above: (
         Annotated[
@@ -79,6 +82,8 @@ class Selection(Packets):
         given = [key for key in ("nth", "first", "every", "probability", "above") if getattr(self, key) is not None]
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} select packets each in its own way; write one of them, or two faults")
+        if self.seed is not None and self.probability is None:
+            raise ValueError("seed repeats what is left to chance, and nothing is; write probability as well, like 30%")
         if self.burst is not None and self.above is None:
             raise ValueError("burst says how many packets above lets through at once; write above as well, like above: 100/s")
         if self.above is not None and self._burst * self.above.period_s > MOST_CREDIT_S:
@@ -104,7 +109,7 @@ class Selection(Packets):
             ]
         if self.every is not None:
             return [_statistic(self.every, self.every - 1)]
-        if self.probability is not None:
+        if self.probability is not None and self.seed is None:
             return [("-m", "statistic", "--mode", "random", "--probability", f"{self.probability / 100:.10g}")]
         if self.above is not None:
             rate = f"{self.above.count}/{UNITS[self.above.unit]}"

@@ -126,8 +126,8 @@ class Captures:
         refused: list[str] = []
         answers = [self._fetch(part, asked, refused) for part in parts]
         if len(parts) > 1:
-            join([self._file(p.stem) for p in parts], self._file(host))
-            join_tables([self._file(p.stem, "tsv") for p in parts], self._file(host, "tsv"))
+            before = join([self._file(p.stem) for p in parts], self._file(host))
+            join_tables([self._file(p.stem, "tsv") for p in parts], before, self._file(host, "tsv"))
             for part in parts[1:]:
                 self._file(part.stem).unlink()
                 self._file(part.stem, "tsv").unlink()

@@ -190,6 +190,27 @@ def test_exactly_the_selected_packets_are_touched_and_counted(container: str) ->
     assert results == [[lost, len(lost)] for _, lost in table]
 
 
+def test_a_seed_chooses_the_same_packets_again_in_a_real_kernel(container: str) -> None:
+    """The same seed loses the same datagrams, another seed others; two such faults at once each choose as if alone."""
+    def chosen(seed: int) -> Any:
+        plan = planned("drop", {**UDP, "probability": "30%", "seed": seed}, "server", f"s{seed}", dual=False)
+        return [request(plan), 200]
+
+    (first, counted), (again, _), (other, _) = inside(container, COUNTED, [chosen(7), chosen(7), chosen(8)])
+    assert first == again != other
+    assert counted == len(first)
+    assert 30 <= len(first) <= 90
+    ((both, _),) = inside(container, TWO, [[chosen(7)[0], chosen(8)[0], 200]])
+    assert both == sorted({*first, *other})
+
+
+TWO = COUNTED.replace("for request, number in asked:\n    action = make_action(request)\n", '''for one, request, number in asked:
+    below = make_action(one)
+    below.do()
+    action = make_action(request)
+''').replace("    found.append", "    assert not failed(below.undo())\n    found.append").replace("action.quench()", "action.quench(); below.quench()")
+
+
 def test_a_probability_is_what_it_says(container: str) -> None:
     """Of 200 datagrams 30 % are lost, give or take four standard deviations, and the count is theirs."""
     plan = planned("drop", {**UDP, "probability": "30%"}, "server", "x", dual=False)

@@ -150,6 +150,7 @@ def test_the_rules_lead_the_most_specific_class_first() -> None:
     divided = classes([LinkFault("a", Spec(loss=5), target), LinkFault("b", Spec(delay_s=1))])
     queues = {c.key: n for n, c in enumerate(divided)}
     assert [" ".join(r) for r in rules(EGRESS, 4, divided, queues, marked=False)] == [
+        "-A LABCTL-E-lo -m conntrack --ctstate RELATED ! --ctstatus CONFIRMED -j RETURN",  # a queue would drop it
         "-A LABCTL-E-lo -d 10.0.0.1 -p tcp --dport 80 -j NFQUEUE --queue-num 0 --queue-bypass",
         "-A LABCTL-E-lo -j NFQUEUE --queue-num 1 --queue-bypass",
     ]

@@ -23,6 +23,7 @@ from labctl.evidence.pcapng import (
     annotate,
     block,
     blocks,
+    join,
     merge,
     option,
     options,
@@ -74,6 +75,33 @@ def test_merged_packets_are_in_order_of_time_on_interfaces_named_by_host(tmp_pat
     assert [i.name for i in merged.interfaces] == ["a:eth0", "b:eth1", "c:eth0"]
     assert [(p.ns // 10**9, p.interface) for p in merged.packets] == [(1, 0), (1, 1), (2, 1), (4, 0)]
     assert comments(tmp_path / "all")[0] == ["the comment"]
+
+
+def test_parts_of_one_host_are_joined_with_interfaces_and_numbers_going_on(tmp_path: Path) -> None:
+    """Packets keep their times and bytes; those of a later part are on interfaces of their own, after those before them."""
+    parts = [tmp_path / "host.pcapng", tmp_path / "host.life2.pcapng"]
+    parts[0].write_bytes(small_capture("eth0", (3_000_000, 5_000_000)))
+    parts[1].write_bytes(small_capture("eth0", (7_000_000,)) + small_capture("eth1", (8_000_000,))[28:])
+    first = Capture.read(parts[0])
+    assert join(parts, parts[0]) == [0, 2]
+    whole = Capture.read(parts[0])
+    assert [i.name for i in whole.interfaces] == ["eth0", "eth0", "eth1"]
+    assert [(p.ns, p.interface) for p in whole.packets] == [
+        (3_000_000_000, 0), (5_000_000_000, 0), (7_000_000_000, 1), (8_000_000_000, 1),
+    ]  # fmt: skip
+    assert [p.ns for p in first.packets] == [p.ns for p in whole.packets[:2]]
+    with parts[0].open("rb") as file:
+        assert [b.kind for b in blocks(file, "x")].count(SECTION) == 1
+
+
+def test_a_part_that_is_damaged_is_named(tmp_path: Path, capture: Path) -> None:
+    """What is no block of a capture is told with its file and place, and the target stays as it was."""
+    other = tmp_path / "y.pcapng"
+    other.write_bytes(small_capture() + block(ENHANCED_PACKET, b""))
+    before = capture.read_bytes()
+    with pytest.raises(EvidenceError, match=r"y\.pcapng is damaged at byte \d+: a block without an interface"):
+        join([capture, other], capture)
+    assert capture.read_bytes() == before
 
 
 def test_a_merged_file_keeps_every_byte_of_a_packet(tmp_path: Path, capture: Path) -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_engine import tsv_line
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labctl.errors import EvidenceError
+from labctl.evidence.packets import join_tables
 from labctl.evidence.record import load
 from labctl.evidence.shapes import is_outcome
 from labctl.runs import judge_run
@@ -226,3 +228,18 @@ def test_what_is_an_outcome() -> None:
     assert is_outcome(
         {"op": "x", "errno": "EPIPE", "ms": 1.5, "sent": 1, "received": 0, "timed_out": False, "more": [1]}
     )
+
+
+def test_dissections_of_parts_are_numbered_as_the_joined_capture(tmp_path: Path) -> None:
+    """Frames go on after all packets of the part before, dissected or not; TCP streams after its last; all else stays."""
+    one, two = tmp_path / "a.tsv", tmp_path / "b.tsv"
+    one.write_text(tsv_line(number="1", tcp_stream="0") + "\n" + tsv_line(number="2", tcp_stream="3", info="x") + "\n")
+    two.write_text(tsv_line(number="1") + "\n" + tsv_line(number="2", tcp_stream="0", info="y") + "\n")
+    join_tables([one, two], [0, 5], one)
+    assert one.read_text().splitlines() == [
+        tsv_line(number="1", tcp_stream="0"), tsv_line(number="2", tcp_stream="3", info="x"),
+        tsv_line(number="6"), tsv_line(number="7", tcp_stream="4", info="y"),
+    ]  # fmt: skip
+    two.write_text("nonsense\n")
+    with pytest.raises(EvidenceError, match=r"b\.tsv is no dissection"):
+        join_tables([one, two], [0, 5], one)

@@ -74,6 +74,24 @@ def test_the_chain_says_which_of_them(spec: dict[str, Any], rules: list[str]) ->
     ]  # fmt: skip
 
 
+def test_a_seeded_probability_is_chosen_in_mangle_and_taken_in_filter() -> None:
+    """The match leads to the queue, the mark that comes back to the target; only what was touched is counted."""
+    plan = planned("reject", {**TCP, "probability": "30%", "seed": 7, "with": "tcp-reset"}, "server")
+    assert commands(plan) == [
+        "iptables -N LABCTL-x",
+        "iptables -A LABCTL-x -p tcp -j REJECT --reject-with tcp-reset",
+        "iptables -t mangle -N LABCTL-x",
+        "iptables -t mangle -A LABCTL-x -m mark --mark {done}/{done} -j RETURN",
+        "iptables -t mangle -A LABCTL-x -j NFQUEUE --queue-num {queue} --queue-bypass",
+        "iptables -I INPUT -p tcp --dport 80 -m mark --mark {hit}/{hit} -j LABCTL-x",
+        "iptables -t mangle -I INPUT -p tcp --dport 80 -j LABCTL-x",
+    ]
+    assert [(c.tool, c.table) for c in plan.counters] == [("iptables", "filter")]
+    assert plan.backend == "nfqueue"
+    request = plan.request()
+    assert (request["type"], request["percent"], request["seed"], request["ahead"]) == ("choose", 30.0, 7, 5)
+
+
 @pytest.mark.parametrize(
     ("answer", "four", "six"),
     [
@@ -142,6 +160,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("drop", {"from": "client", "to": "client"}, "from and to are both client"),
     ("drop", {"nth": 1, "every": 2}, "nth and every select packets each in its own way; write one of them, or two faults"),
     ("drop", {"burst": 5}, "write above as well, like above: 100/s"),
+    ("drop", {"seed": 5}, "seed repeats what is left to chance, and nothing is; write probability as well"),
     ("drop", {"above": "100"}, "write a number and a unit, like 100/s, 10/m or 5/h"),
     ("drop", {"above": "20000/s"}, "a rate of packets is from 1/h to 10000/s"),
     ("drop", {"above": "0/s"}, "a rate of packets is from 1/h to 10000/s"),

@@ -164,6 +164,7 @@ def test_the_plan_shows_the_commands_of_both_backends() -> None:
     assert plan.changes[0].undo == ("tc", "qdisc", "del", "dev", "{dev:client-net}", "root", "handle", "1ab:")
     assert [" ".join(argv) for argv in plan.alternatives["nfqueue"]] == [
         "iptables -w 5 -t mangle -N LABCTL-E-{dev:client-net}",
+        "iptables -w 5 -t mangle -A LABCTL-E-{dev:client-net} -m conntrack --ctstate RELATED ! --ctstatus CONFIRMED -j RETURN",
         "iptables -w 5 -t mangle -A LABCTL-E-{dev:client-net} -d 198.18.0.3 -j NFQUEUE --queue-num 17000 --queue-bypass",
         "iptables -w 5 -t mangle -A POSTROUTING -o {dev:client-net} -j LABCTL-E-{dev:client-net}",
     ]

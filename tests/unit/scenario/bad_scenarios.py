@@ -171,7 +171,7 @@ NO_SCENARIO: list[tuple[str, tuple[str, ...]]] = [
     (
         HEAD + RUN + ("  - fault: w\n    at: router\n    drop: {to: server, dprot: 1}\n"),
         (
-            "f.yaml:8:24: unknown key 'dprot'; did you mean dport? The keys here are protocol, family, from, to, sport, dport, flags, icmp_type, state, nth, first, every, probability, above, burst and direction",
+            "f.yaml:8:24: unknown key 'dprot'; did you mean dport? The keys here are protocol, family, from, to, sport, dport, flags, icmp_type, state, nth, first, every, probability, seed, above, burst and direction",
         ),
     ),
     (

@@ -314,3 +314,12 @@ def test_a_peer_on_no_path_is_refused_with_its_place(at: str, fault: str, expect
     if expected:
         assert found[0].startswith(f"f.yaml:6:{text.splitlines()[5].index(fault) + 1}: ")
         assert expected in found[0]
+
+
+@pytest.mark.parametrize(
+    "fault", [f"{kind}protocol: icmpv6}}" for kind in ("drop: {", "reject: {", "ttl: {set: 1, ", "link: {delay: 1ms, ")]
+)
+def test_ipv6_in_a_lab_without_it_is_refused_at_its_place(fault: str) -> None:
+    """A fault about ICMPv6 can touch nothing in a lab that has IPv4 only."""
+    text = f"  - {{fault: x, at: client, {fault}}}\n"
+    assert problems(HEAD + RUN + text)[0].startswith("f.yaml:6:28: protocol icmpv6 needs IPv6, and this lab has only IPv4")
