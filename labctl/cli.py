@@ -114,11 +114,11 @@ def run(
     words: tuple[str, ...], tags: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Run scenarios, or folders of them, and judge what was seen."""
-    from labctl.runs import Options, choose, exit_code, find_scenarios, prepare
+    from labctl import api
 
-    options = Options(out, overrides(sets), lab, keep, seed, link_backend)
-    files = choose(find_scenarios(paths), words, tags)
-    checked = [loaded for loaded, _ in check_all(files, options.overrides, prepare)]
+    options = api.Options(out, overrides(sets), lab, keep, seed, link_backend)
+    files = api.find(paths, words, tags)
+    checked = [loaded for loaded, _ in check_all(files, options.overrides, api.load)]
     console = console_for(as_json)
     done = run_all(checked, options, jobs, console, as_json)
     results = [value for item in done if not isinstance(item, LabctlError) for value in (item[1],)]
@@ -141,16 +141,16 @@ def run(
         console.print(f"  index  {index}")
     for error in errors:
         click.echo(f"labctl: {error}", err=True)
-    codes = [exit_code(results)] * bool(results) + [error.exit_code for error in errors]
+    codes = [api.exit_code(results)] * bool(results) + [error.exit_code for error in errors]
     sys.exit(next((code for code in (130, 4, 3, 2, 1) if code in codes), 0))
 
 
 def run_all(checked: Sequence[Loaded], options: Any, jobs: int, console: Console, quiet: bool) -> list[Any]:
     """Run the scenarios, one after the other here or several at once in processes of their own."""
+    from labctl import api
     from labctl.interrupts import interruptible
     from labctl.jobs import run_many
     from labctl.report import terminal
-    from labctl.runs import run_scenario
 
     progress = terminal.Rich(console) if console.is_terminal and not quiet else terminal.Plain(console)
     done: list[Any] = []
@@ -161,7 +161,7 @@ def run_all(checked: Sequence[Loaded], options: Any, jobs: int, console: Console
         else:
             for loaded in checked:
                 try:
-                    done.append(run_scenario(loaded, options, partial(progress.observe, loaded.path.stem)))
+                    done.append(api.run_with(loaded, options, partial(progress.observe, loaded.path.stem)))
                 except LabctlError as error:
                     done.append(error)
                 if not isinstance(done[-1], LabctlError) and done[-1][1]["interrupted"]:
@@ -251,10 +251,10 @@ def check_command(
     paths: tuple[Path, ...], sets: tuple[str, ...], filters: bool, words: tuple[str, ...], tags: tuple[str, ...]
 ) -> None:
     """Validate scenarios: file:line:column, what is wrong, and what would be right."""
-    from labctl.runs import choose, find_scenarios, prepare
+    from labctl import api
 
-    files = choose(find_scenarios(paths), words, tags)
-    found = check_all(files, overrides(sets), prepare)
+    files = api.find(paths, words, tags)
+    found = check_all(files, overrides(sets), api.load)
     if filters:
         check_filters([loaded for loaded, _ in found])
     click.echo(f"{len(files)} scenario{'s' * (len(files) != 1)} checked, no problem")
@@ -287,12 +287,10 @@ def check_filters(scenarios: Sequence[Any]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="The plan as plan.json holds it.")
 def explain(path: Path, sets: tuple[str, ...], as_json: bool) -> None:
     """Show the plan: every host, step and exact command. Nothing is run; addresses are examples."""
-    from labctl.plan import plan
+    from labctl import api
     from labctl.report.explain import explain as words
-    from labctl.runs import prepare
 
-    loaded, lab = prepare(path, overrides(sets))
-    planned = plan(loaded.scenario, lab)
+    planned = api.plan(path, overrides(sets))
     click.echo(json.dumps(planned.as_json(), indent=2, ensure_ascii=False) if as_json else words(planned))
 
 
@@ -480,16 +478,15 @@ def fault_remove(lab: str | None, as_json: bool, name: str) -> None:
 @click.option("--json", "as_json", is_flag=True)
 def judge(run: Path, as_json: bool) -> None:
     """Judge a run again from its directory alone."""
+    from labctl import api
     from labctl.report import terminal
-    from labctl.runs import exit_code, judge_run
-    from labctl.verdict.judge import result
 
-    value = result(judge_run(run))
+    value = api.judge(run).result
     if as_json:
         click.echo(json.dumps(value, indent=2, ensure_ascii=False))
     else:
         terminal.summary(console_for(False), value, str(run))
-    sys.exit(exit_code([value]))
+    sys.exit(api.exit_code([value]))
 
 
 @main.command()

@@ -26,7 +26,7 @@ def script(shell: str) -> str:
 def scenarios(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
     """Scenario files and folders, with what each file shows."""
     from labctl.catalogue import summary_of
-    from labctl.runs import is_scenario
+    from labctl.scenario.recognise import is_scenario
 
     folder, _, start = incomplete.rpartition("/")
     found = []

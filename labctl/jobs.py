@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from labctl.errors import Interrupted, LabctlError
+from labctl.finished import Run
 from labctl.interrupts import interruptible
 from labctl.runs import Options, run_scenario
 
@@ -22,8 +23,8 @@ _Event = tuple[int, str, Any]
 
 def run_many(
     paths: Sequence[Path], options: Options, jobs: int, observe: Callable[[str, Mapping[str, Any]], None]
-) -> list[tuple[Path, dict[str, Any]] | LabctlError]:
-    """Run the scenarios, at most `jobs` at a time; for each its directory and result, or what stopped it before it began.
+) -> list[Run | LabctlError]:
+    """Run the scenarios, at most `jobs` at a time; for each the run, or what stopped it before it began.
 
     On KeyboardInterrupt every run that goes on is interrupted, undone and saved; the rest are not begun.
     """
@@ -32,7 +33,7 @@ def run_many(
     events: multiprocessing.Queue[_Event] = context.Queue()
     waiting = list(enumerate(paths))
     running: dict[int, Any] = {}
-    found: dict[int, tuple[Path, dict[str, Any]] | LabctlError] = {}
+    found: dict[int, Run | LabctlError] = {}
     stopping = False
     while (waiting and not stopping) or running:
         try:
@@ -55,7 +56,7 @@ def _take(
     events: multiprocessing.Queue[_Event],
     paths: Sequence[Path],
     running: dict[int, Any],
-    found: dict[int, tuple[Path, dict[str, Any]] | LabctlError],
+    found: dict[int, Run | LabctlError],
     observe: Callable[[str, Mapping[str, Any]], None],
 ) -> None:
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -94,13 +94,13 @@ class Plan:
         }
 
 
-def plan(scenario: Scenario, lab: Lab) -> Plan:
-    """Resolve a scenario against a lab.
+def plan(scenario: Scenario, lab: Lab, hosts: Iterable[str] = ()) -> Plan:
+    """Resolve a scenario against a lab. `hosts` come up besides those that the scenario speaks of.
 
     The scenario has been checked (`labctl.scenario.check`): names exist and faults are possible where they are put.
     Raises Impossible or KeyError when it has not.
     """
-    hosts = lab.needed(_named(scenario, lab))
+    up = lab.needed([*_named(scenario, lab), *hosts])
     steps: list[PlannedStep] = []
     active: dict[str, None] = {}
     for index, step in enumerate(scenario.steps, 1):
@@ -108,10 +108,10 @@ def plan(scenario: Scenario, lab: Lab) -> Plan:
     return Plan(
         scenario=scenario,
         lab=lab,
-        hosts=hosts,
-        routes={name: lab.routes(name, hosts) for name in hosts},
+        hosts=up,
+        routes={name: lab.routes(name, up) for name in up},
         steps=tuple(steps),
-        filters=_filters(scenario, hosts),
+        filters=_filters(scenario, up),
     )
 
 

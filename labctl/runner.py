@@ -23,7 +23,7 @@ from labctl.lab import Lab, from_compose
 from labctl.plan import Plan, PlannedStep, plan
 from labctl.scenario.check import check
 from labctl.scenario.loader import Loaded
-from labctl.scenario.model import Scenario, StartStep, StopStep, UntilStep, WaitStep
+from labctl.scenario.model import StartStep, StopStep, UntilStep, WaitStep
 from labctl.session.captures import Captures
 from labctl.session.faults import Faults
 from labctl.session.hosts import Hosts
@@ -36,7 +36,10 @@ POOL_ATTEMPTS = 5
 
 @dataclass(frozen=True)
 class Request:
-    """What to run. `lab` is where its hosts come from, `standing` whether they are up already and stay up."""
+    """What to run. `lab_path` is where its hosts come from, `standing` whether they are up already and stay up.
+
+    `hosts` are those to bring up for steps that are told one by one; None where the scenario has its steps and names them.
+    """
 
     loaded: Loaded
     lab_path: Path
@@ -45,6 +48,7 @@ class Request:
     overrides: Mapping[str, str] = field(default_factory=dict)
     standing: bool = False
     keep: bool = False
+    hosts: tuple[str, ...] | None = None
 
 
 def execute(request: Request, engine: Engine, record: RunDirectory, run: str) -> None:
@@ -60,42 +64,65 @@ def execute(request: Request, engine: Engine, record: RunDirectory, run: str) ->
      8. take down what is left
     Whatever fails, what follows it in this list still happens for what had been done before.
     """
-    scenario = request.loaded.scenario
     lab_stack = ExitStack()
     try:
+        begin(request, engine, record, run)
+        with session_of(request, engine, record, run, lab_stack) as session:
+            for step in session.plan.steps:
+                session.take(step)
+    except (KeyboardInterrupt, Exception) as error:
+        note(record, error)
+        lab_stack.close()  # does nothing, unless an interrupt came right before it was to be done
+    record.event("run-end")
+
+
+def begin(request: Request, engine: Engine, record: RunDirectory, run: str) -> None:
+    """Save what was asked, before anything is touched."""
+    scenario = request.loaded.scenario
+    with uninterrupted():
+        record.event(
+            "run-start", t=0.0, version=VERSION, run=run, scenario=scenario.scenario, engine=engine.name, seed=request.seed,
+            started=datetime.fromtimestamp(record.epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), epoch=record.epoch,
+            overrides=dict(request.overrides), steps=len(scenario.steps), labctl=__version__, live=request.hosts is not None,
+        )  # fmt: skip
+        record.write("scenario.yaml", request.loaded.text)
+        if request.loaded.included is not None:
+            record.write("include.yaml", request.loaded.included)
+
+
+@contextlib.contextmanager
+def session_of(
+    request: Request, engine: Engine, record: RunDirectory, run: str, stack: ExitStack
+) -> Iterator[Session]:
+    """A lab that is up and recorded while the block runs; at its end, however it ends, all is undone and saved.
+
+    `stack` takes the lab down; it is closed here, and may be closed again.
+    """
+    try:
+        session = _bring_up(request, engine, record, run, stack)
+        with session.captures.running(), session.programs_and_faults():
+            yield session
+    finally:
         with uninterrupted():
-            record.event(
-                "run-start", t=0.0, version=VERSION, run=run, scenario=scenario.scenario, engine=engine.name, seed=request.seed,
-                started=datetime.fromtimestamp(record.epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), epoch=record.epoch,
-                overrides=dict(request.overrides), steps=len(scenario.steps), labctl=__version__,
-            )  # fmt: skip
-            record.write("scenario.yaml", request.loaded.text)
-            if request.loaded.included is not None:
-                record.write("include.yaml", request.loaded.included)
-        try:
-            session = _bring_up(request, engine, record, run, lab_stack)
-            with session.captures.running(), session.programs_and_faults():
-                for step in session.plan.steps:
-                    session.take(step)
-        finally:
-            with uninterrupted():
-                lab_stack.close()
-    except KeyboardInterrupt as interrupt:
+            stack.close()
+
+
+def note(record: RunDirectory, error: BaseException) -> None:
+    """Put into the record what ended a run before its time."""
+    if isinstance(error, KeyboardInterrupt):
         record.event("interrupted")
-        if isinstance(interrupt.__context__, LabctlError):
-            record.event("error", message=str(interrupt.__context__))
-        lab_stack.close()  # does nothing, unless the interrupt came right before it was to be done above
-    except MissingError as error:
+        if isinstance(error.__context__, LabctlError):
+            record.event("error", message=str(error.__context__))
+    elif isinstance(error, MissingError):
         record.event("error", message=str(error), missing=True)
-    except LabctlError as error:
+    elif isinstance(error, LabctlError):
         record.event("error", message=str(error))
-    except Exception as error:
+    else:
         record.event(
             "error",
             message=f"a bug in labctl: {type(error).__name__}: {error}",
-            traceback=traceback.format_exc(),
+            traceback="".join(traceback.format_exception(error)),
         )
-    record.event("run-end")
 
 
 def _bring_up(request: Request, engine: Engine, record: RunDirectory, run: str, stack: ExitStack) -> Session:
@@ -104,7 +131,6 @@ def _bring_up(request: Request, engine: Engine, record: RunDirectory, run: str, 
     def say(message: str) -> None:
         record.event("progress", message=message)
 
-    scenario = request.loaded.scenario
     stack.callback(_down, request, engine, record)
     if request.standing:
         lab = engine.attach()
@@ -112,11 +138,11 @@ def _bring_up(request: Request, engine: Engine, record: RunDirectory, run: str, 
             request.loaded, lab
         ):  # it was checked against its own lab, and this may be another
             raise ScenarioError(problems)
-        planned = _planned(scenario, lab, record)
+        planned = planned_of(request, lab, record)
     else:
         config = engine.prepare(request.lab_path, say)
         lab = from_compose(config, request.lab_path)
-        planned = _up(config, lab, scenario, engine, record, say)
+        planned = _up(config, lab, request, engine, record, say)
     stays = request.standing or request.keep
     hosts = Hosts(planned, engine, record, request.link_backend)
     captures = Captures(hosts, run) if stays else Captures(hosts, run, engine.release)
@@ -130,10 +156,10 @@ def _bring_up(request: Request, engine: Engine, record: RunDirectory, run: str, 
 
 
 def _up(
-    config: Mapping[str, Any], lab: Lab, scenario: Scenario, engine: Engine, record: RunDirectory, say: Say
+    config: Mapping[str, Any], lab: Lab, request: Request, engine: Engine, record: RunDirectory, say: Say
 ) -> Plan:
     for attempt in range(POOL_ATTEMPTS):
-        planned = _planned(scenario, engine.reserve(lab), record)
+        planned = planned_of(request, engine.reserve(lab), record)
         try:
             engine.up(config, planned.lab, planned.hosts, record.path / "compose.yaml", say)
             break
@@ -143,8 +169,9 @@ def _up(
     return planned
 
 
-def _planned(scenario: Scenario, lab: Lab, record: RunDirectory) -> Plan:
-    planned = plan(scenario, lab)
+def planned_of(request: Request, lab: Lab, record: RunDirectory) -> Plan:
+    """The plan for a lab whose addresses are known; it is saved."""
+    planned = plan(request.loaded.scenario, lab, request.hosts or ())
     record.write_json("plan.json", planned.as_json())
     return planned
 
@@ -185,10 +212,20 @@ class Session:
                 self.programs.stop_all()
                 recorded(self.hosts.record, self.faults.heal)(list(reversed(self.faults.applied)))
 
-    def take(self, step: PlannedStep) -> None:
-        """Take one step. What it could not do is in the record; only a lab that broke raises."""
+    def follow(self, plan: Plan) -> None:
+        """Go on by a plan that has more steps than the one before, on the same hosts."""
+        self.hosts.plan = self.captures.plan = plan
+        self.hosts.prepare_links()
+
+    def take(self, step: PlannedStep, expects: bool = True) -> None:
+        """Take one step. What it could not do is in the record; only a lab that broke raises.
+
+        `expects` is false when nobody said what must be seen of it: then nothing is judged.
+        """
         record = self.hosts.record
-        record.event("step-start", index=step.index, kind=step.kind, title=step.title, host=step.host)
+        record.event(
+            "step-start", index=step.index, kind=step.kind, title=step.title, host=step.host, expects=expects
+        )
         error, program = None, None
         try:
             program = _TAKE[step.kind](self, step)

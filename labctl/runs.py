@@ -8,23 +8,38 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from labctl.errors import EvidenceError, LabctlError, ScenarioError, UsageError
 from labctl.evidence.record import Evidence
 from labctl.evidence.record import load as load_evidence
 from labctl.evidence.rundir import Observer, RunDirectory, new_run_name
+from labctl.finished import Run
 from labctl.interrupts import uninterrupted
 from labctl.lab import Lab, read_lab
 from labctl.plan import default_title
 from labctl.scenario.check import check
 from labctl.scenario.loader import Loaded, load
+from labctl.scenario.model import Scenario
+from labctl.scenario.recognise import is_scenario
 from labctl.verdict.judge import RunVerdict, judge, result
 
 if TYPE_CHECKING:
     from labctl.engines.base import Engine
 
 OWN_LAB = Path(__file__).resolve().parent.parent / "docker-compose.yml"
+
+
+class Checked(NamedTuple):
+    """A scenario and its lab, each checked against the other."""
+
+    loaded: Loaded
+    lab: Lab
+
+    @property
+    def scenario(self) -> Scenario:
+        """The scenario as a value."""
+        return self.loaded.scenario
 
 
 @dataclass(frozen=True)
@@ -55,18 +70,6 @@ def find_scenarios(paths: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def is_scenario(path: Path) -> bool:
-    """Whether a file says that it is a scenario, as opposed to what else a folder of them may hold."""
-    # A folder of scenarios may hold compose files and defaults as well; a scenario says that it is one.
-    try:
-        return any(
-            line.startswith("scenario:")
-            for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
-        )
-    except OSError:
-        return True
-
-
 def choose(files: Sequence[Path], words: Sequence[str], tags: Sequence[str]) -> list[Path]:
     """The scenarios with one of the words in their name and one of the tags; all of them where none is asked for.
 
@@ -89,9 +92,7 @@ def lab_path(loaded: Loaded) -> Path:
     return OWN_LAB if own is None else (loaded.path.parent / own).resolve()
 
 
-def prepare(
-    path: Path, overrides: Mapping[str, str], labs: dict[Path, Lab] | None = None
-) -> tuple[Loaded, Lab]:
+def prepare(path: Path, overrides: Mapping[str, str], labs: dict[Path, Lab] | None = None) -> Checked:
     """Load a scenario and its lab and check one against the other. Raises ScenarioError with every problem."""
     loaded = load(path, overrides)
     where = lab_path(loaded)
@@ -109,41 +110,51 @@ def prepare(
     problems = check(loaded, labs[where])
     if problems:
         raise ScenarioError(problems)
-    return loaded, labs[where]
+    return Checked(loaded, labs[where])
 
 
 def run_scenario(
     scenario: Path | Loaded, options: Options, observe: Observer, engine: Engine | None = None
-) -> tuple[Path, dict[str, Any]]:
-    """Run one scenario and judge it; its run directory, and the result as result.json holds it.
+) -> Run:
+    """Run one scenario and judge it.
 
     A scenario that is loaded has been checked (`prepare`). Raises ScenarioError, MissingError or LabError for what stops
     a run before it begins; whatever happens to the run itself is in the result.
     """
     loaded = scenario if isinstance(scenario, Loaded) else prepare(scenario, options.overrides)[0]
     run = new_run_name(loaded.scenario.scenario)
-    engine = engine or _docker(run, options.lab)
+    engine = engine or engine_for(run, options.lab)
     from labctl.runner import Request, execute
 
     threading.Thread(target=_read_ahead, daemon=True).start()
 
     record = RunDirectory.create(options.out, run, observe)
-    seed = options.seed if options.seed is not None else random.SystemRandom().randrange(2**31)
     request = Request(
-        loaded, lab_path(loaded), seed, options.link_backend, dict(options.overrides), options.lab is not None, options.keep
-    )
+        loaded, lab_path(loaded), seed_of(options.seed), options.link_backend, dict(options.overrides),
+        options.lab is not None, options.keep,
+    )  # fmt: skip
     try:
         execute(request, engine, record, run)
         with uninterrupted():
-            return record.path, conclude(record)
+            return Run(record.path, conclude(record))
     finally:
         record.close()
+
+
+def seed_of(given: int | None) -> int:
+    """The seed of a run: the one given, or any."""
+    return given if given is not None else random.SystemRandom().randrange(2**31)
 
 
 def _read_ahead() -> None:
     """Import what the reports need while the run waits for other things."""
     import labctl.report.html
     import labctl.report.junit  # noqa: F401
+
+
+def engine_for(run: str, standing: str | None = None) -> Engine:
+    """What provides the hosts of a run, or of a standing lab. Raises MissingError."""
+    return _docker(run, standing)
 
 
 def _docker(run: str, standing: str | None) -> Engine:
@@ -171,9 +182,12 @@ def judge_run(path: Path) -> RunVerdict:
 
 def _scenario_of(path: Path, evidence: Evidence) -> Loaded:
     try:
+        if evidence.live and not evidence.steps:  # a language in which there must be steps has no word for this
+            scenario = Scenario.model_construct(scenario=evidence.scenario, steps=())
+            return Loaded(path / "scenario.yaml", "", scenario, {})
         included = path / "include.yaml"
         text = included.read_text(encoding="utf-8") if included.exists() else None
-        return load(path / "scenario.yaml", evidence.overrides, text)
+        return load(path / "scenario.yaml", evidence.overrides, text, evidence.live)
     except (LabctlError, OSError, UnicodeDecodeError) as error:
         raise EvidenceError(f"the run's own scenario cannot be read: {error}") from None
 

@@ -81,6 +81,7 @@ class DockerEngine:
         self._dead: dict[str, str] = {}
         self._expected: Counter[str] = Counter()  # deaths that were asked for and not heard of yet
         self._closing = False
+        self._deaths: Any = None
         self._compose_version: str | None = None
         self._agent_image: str | None = None
         self._nurseries: dict[str, str] = {}
@@ -199,7 +200,8 @@ class DockerEngine:
     def _watch(self) -> None:
         ids = {container: host for host, container in self._containers.items()}
         with contextlib.suppress(Exception):
-            for event in self._api.events(decode=True, filters={"event": "die", "container": list(ids)}):
+            self._deaths = self._api.events(decode=True, filters={"event": "die", "container": list(ids)})
+            for event in self._deaths:
                 host = ids.get(event["id"])
                 if host and self._expected[host]:
                     self._expected[host] -= 1
@@ -373,6 +375,15 @@ class DockerEngine:
             self._childless.clear()
         else:
             self._remove()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Close what is open towards the daemon: the program that made this lab may go on for long without it."""
+        if self._deaths is not None:
+            with contextlib.suppress(docker.errors.DockerException, OSError):
+                self._deaths.close()
+            self._deaths = None
+        self._api.close()
 
     def _remove(self) -> None:
         remove(self._api, [f"{RUN}={self._run}"])

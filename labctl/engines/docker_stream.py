@@ -31,6 +31,14 @@ def raw_socket(stream: Any) -> socket.socket:
     return found
 
 
+def close(stream: Any) -> None:
+    """Close what docker-py handed out, and the socket under it, which it keeps open by itself."""
+    under = raw_socket(stream)
+    with contextlib.suppress(OSError, ValueError):
+        stream._response.close()  # the answer to the request that became this stream; it holds the socket as well
+        under.close()
+
+
 class DockerChannel:
     """An agent's standard streams as Docker multiplexes them; `fetch` copies from the container it lives in."""
 
@@ -72,6 +80,7 @@ class DockerChannel:
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
         self._ended.wait(CLOSE_TIMEOUT_S)
+        close(self._stream)
 
 
 class AttachedChannel(DockerChannel):
@@ -201,6 +210,7 @@ class DockerProcess:
         with contextlib.suppress(docker.errors.APIError, OSError):
             self._exit = self._api.exec_inspect(self._id)["ExitCode"]
         self._ended.set()
+        close(self._stream)
 
     def _take(self, kind: int, data: bytes) -> None:
         kept = self._out.setdefault(kind, bytearray())

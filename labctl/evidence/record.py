@@ -45,6 +45,7 @@ class StepRecord:
     ended: float | None = None
     error: str | None = None
     program: str | None = None
+    expects: bool = True
 
 
 @dataclass
@@ -116,7 +117,11 @@ class Sample:
 
 @dataclass
 class Evidence:
-    """Everything a run recorded."""
+    """Everything a run recorded.
+
+    `live` is a run that a Python program told what to do step by step; `left_by` is the exception that ended its block, and
+    `asserted` whether that one says that something did not hold.
+    """
 
     path: Path
     run: str
@@ -139,6 +144,9 @@ class Evidence:
     undoing_error: str | None = None
     missing: str | None = None
     interrupted: bool = False
+    live: bool = False
+    left_by: str | None = None
+    asserted: bool = False
 
     @cached_property
     def samples(self) -> dict[str, list[Sample]]:
@@ -196,6 +204,7 @@ def load(path: Path) -> Evidence:
                 evidence = Evidence(
                     path, line["run"], line["scenario"], line["engine"], line["started"], line["epoch"], line["seed"],
                     {str(name): str(value) for name, value in overrides.items()} if isinstance(overrides, dict) else {},
+                    live=line.get("live") is True,
                 )  # fmt: skip
             elif evidence is not None:
                 _take(evidence, line)
@@ -216,7 +225,8 @@ def _take(evidence: Evidence, line: dict[str, Any]) -> None:
     elif kind == "environment":
         evidence.environment = line["environment"]
     elif kind == "step-start":
-        evidence.steps[line["index"]] = StepRecord(line["index"], line["t"])
+        expects = line.get("expects") is not False
+        evidence.steps[line["index"]] = StepRecord(line["index"], line["t"], expects=expects)
     elif kind == "step-end":
         step = evidence.steps[line["index"]]
         step.ended, step.error, step.program = line["t"], line.get("error"), line.get("program")
@@ -246,6 +256,8 @@ def _take(evidence: Evidence, line: dict[str, Any]) -> None:
         evidence.missing = evidence.missing or (line["message"] if line.get("missing") else None)
     elif kind == "interrupted":
         evidence.interrupted = True
+    elif kind == "python-end":
+        evidence.left_by, evidence.asserted = line["exception"], line["assertion"]
     elif kind == "run-end":
         evidence.seconds = line["t"]
 

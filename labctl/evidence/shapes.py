@@ -86,5 +86,6 @@ EVENTS: dict[str, dict[str, Check]] = {
     },
     "error": {"message": text},
     "interrupted": {},
+    "python-end": {"exception": or_null(text), "assertion": flag},
     "run-end": {},
 }  # fmt: skip

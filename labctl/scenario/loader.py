@@ -55,23 +55,27 @@ def load(
     path: str | os.PathLike[str],
     overrides: Mapping[str, str] = MappingProxyType({}),
     included: str | None = None,
+    live: bool = False,
 ) -> Loaded:
     """The scenario in a file, with `overrides` (name -> YAML scalar) in the place of its params.
 
     `included` is the text of the file it includes, where that is known already (a run keeps it). Raises ScenarioError with
     every problem found, by line, and UsageError for an override of an unknown parameter.
     """
-    return from_source(read(path), overrides, included)
+    return from_source(read(path), overrides, included, live)
 
 
 def from_source(
-    source: Source, overrides: Mapping[str, str] = MappingProxyType({}), included: str | None = None
+    source: Source,
+    overrides: Mapping[str, str] = MappingProxyType({}),
+    included: str | None = None,
+    live: bool = False,
 ) -> Loaded:
-    """As `load`, from text that has been read already."""
+    """As `load`, from text that has been read already. A live one grows while it runs, and need not expect anything yet."""
     root = compose(source)
     lower = included_by(source, root, included)
     tree = grow(source, root, overrides, (lower, compose(lower)) if lower else None)
-    scenario = _validate(tree)
+    scenario = _validate(tree, live)
     problems = [*tree.problems, *(tree.below.problems if tree.below else ())]
     if problems or scenario is None:
         raise collected(problems)
@@ -105,7 +109,7 @@ def collected(problems: list[Problem]) -> ScenarioError:
 _STAND_IN = RunStep(run=("true",), on="x", expect=Expectation(errno=None))
 
 
-def _validate(tree: Tree) -> Scenario | None:
+def _validate(tree: Tree, live: bool) -> Scenario | None:
     values = dict(tree.value)
     raw = values.get("steps")
     steps: tuple[Step, ...] | None = ()
@@ -118,7 +122,7 @@ def _validate(tree: Tree) -> Scenario | None:
     if tree.below is not None and not put_below(tree, values, _below(tree.below)):
         return None
     try:
-        scenario = Scenario.model_validate(values)
+        scenario = Scenario.model_validate(values, context={"live": live})
     except ValidationError as error:
         tree.problems += explain(tree, Scenario, error, ())
         return None

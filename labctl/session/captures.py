@@ -23,11 +23,14 @@ CAPTURE_TIMEOUT_S = 60.0
 
 @dataclass
 class Part:
-    """The capture of one life of a host. `missing` are sentinels that its file lacks, known when it has ended."""
+    """The capture of one life of a host. `filters` are those that its tshark was started with, `missing` the sentinels that its
+    file lacks, known when it has ended.
+    """
 
     host: str
     agent: AgentClient
     number: int
+    filters: tuple[str, ...]
     missing: list[str] | None = None
 
     @property
@@ -98,17 +101,17 @@ class Captures:
         if not capture.enabled:
             return
         comment = f"labctl run {self.run}, scenario {self.plan.scenario.scenario}, host {host}"
-        agent, path = self.agents[host], self._remote(host)
+        agent, path, filters = self.agents[host], self._remote(host), self.plan.filters[host]
         try:
             # First, as starting tshark takes longest of all; then it is there when the shortest scenario ends.
-            agent.call("dissect_start", argv=dissect_argv(self.plan.filters[host]), capture=path)
+            agent.call("dissect_start", argv=dissect_argv(filters), capture=path)
             answer = agent.call(
                 "capture_start", path=path, token=secrets.token_hex(4), comment=comment,
                 snaplen=capture.snaplen, max_bytes=capture.max,
             )  # fmt: skip
         except AgentRefused as error:
             raise LabError(f"the capture of {host} did not start: {error}") from None
-        self.parts.append(Part(host, agent, 1 + sum(p.host == host for p in self.parts)))
+        self.parts.append(Part(host, agent, 1 + sum(p.host == host for p in self.parts), tuple(filters)))
         self.record.event("capture-start", host=host, **answer)
 
     def _remote(self, host: str) -> str:
@@ -143,7 +146,8 @@ class Captures:
         """One part and its dissection into files of their own. Filters that tshark refuses go from `asked` to `refused`."""
         agent = part.agent
         stopping = agent.ask("capture_stop", missing=part.missing)  # takes dumpcap a while, in which tshark reads
-        if refused:  # by an earlier part: the tshark that waits was asked for them as well
+        # An earlier part's tshark refused some, or steps that were told one by one have brought more since.
+        if tuple(asked) != part.filters:
             agent.call("dissect_start", argv=dissect_argv(asked), capture=self._remote(part.host))
         while True:
             done = agent.call("dissect", timeout_s=CAPTURE_TIMEOUT_S)

@@ -34,6 +34,7 @@ class Hosts:
     heard: dict[str, Heard] = field(default_factory=dict)
     killed: dict[str, str] = field(default_factory=dict)
     former: list[AgentClient] = field(default_factory=list)
+    linked: list[str] = field(default_factory=list)
 
     def open(self, stack: ExitStack) -> None:
         """An agent on every host, all at once; closed (and with it everything it did undone) by `stack`."""
@@ -45,7 +46,7 @@ class Hosts:
         everywhere(open_one, self.plan.hosts)
         hellos = everywhere(self._greet, self.plan.hosts)
         everywhere(self._set_routes, self.plan.hosts)
-        self._prepare_links()
+        self.prepare_links()
         self.environment["agent_rss_kib"] = max(hello["rss_kib"] for hello in hellos)
         self.record.event(
             "lab-up",
@@ -80,15 +81,19 @@ class Hosts:
         if self._link_sites() and self.environment["netem"] and self.link_backend != "nfqueue":
             everywhere(lambda host: self.agents[host].call("offloads", devices=self._devices(host)), hosts)
 
-    def _prepare_links(self) -> None:
+    def prepare_links(self) -> None:
         """Find out which backend link faults will have, before there is any, and make the hosts ready for it.
 
+        Asked again when the plan has grown, it looks at hosts that had none before.
         Raises MissingError when the scenario has link faults and neither backend can make them here.
         """
         sites = self._link_sites()
-        if not sites:
+        if "netem" not in self.environment and not sites:
             self.environment["netem"] = self.agents[self.plan.hosts[0]].call("netem")
+        sites = [host for host in sites if host not in self.linked]
+        if not sites:
             return
+        self.linked += sites
         found = everywhere(lambda host: self.agents[host].call("capabilities"), sites)
         self.environment["netem"] = all(can["netem"] for can in found)
         wanted = ("netem", "nfqueue") if self.link_backend == "auto" else (self.link_backend,)

@@ -55,12 +55,19 @@ def judge(scenario: Scenario, titles: dict[int, str], evidence: Evidence) -> Run
     problems = _problems(scenario, evidence)
     if evidence.missing:
         return RunVerdict("skip", evidence.missing, steps, evidence)
-    verdict = worst([s.verdict for s in steps] + (["error"] if problems else []))
+    verdicts: list[Verdict] = [s.verdict for s in steps]
+    if evidence.asserted:
+        verdicts.append("fail")
+    if problems:
+        verdicts.append("error")
+    verdict = worst(verdicts)
     bad = [s for s in steps if s.verdict == verdict]
     if problems:
         reason = problems[0]
     elif verdict == "pass":
         reason = _passed(steps, evidence)
+    elif not bad:
+        reason = f"the Python block was left by {evidence.left_by}"
     else:
         reason = f"step {bad[0].index} ({bad[0].name}): {bad[0].reason}"
     return RunVerdict(verdict, reason, steps, evidence)
@@ -72,6 +79,10 @@ def _problems(scenario: Scenario, evidence: Evidence) -> list[str]:
     if evidence.interrupted:
         found.append("interrupted before it was finished")
     found += [error for error in (evidence.error, evidence.undoing_error) if error]
+    if evidence.left_by and not evidence.asserted:
+        found.append(f"the Python block was left by {evidence.left_by}")
+    elif evidence.live and not evidence.programs and not evidence.left_by:
+        found.append("nothing ran in this lab, so it shows nothing")
     for fault in evidence.faults:
         if touched(fault, evidence) == 0:
             found.append(
@@ -89,7 +100,7 @@ def _problems(scenario: Scenario, evidence: Evidence) -> list[str]:
         ]
     if not found and evidence.seconds is None:
         found.append("the record ends before the run did; was labctl killed?")
-    if not found and len(evidence.steps) < len(scenario.steps):
+    if not found and not evidence.live and len(evidence.steps) < len(scenario.steps):
         found.append(f"only {len(evidence.steps)} of {len(scenario.steps)} steps were taken")
     return found
 
@@ -129,6 +140,8 @@ def _passed(steps: tuple[StepVerdict, ...], evidence: Evidence) -> str:
     findings = sum(len(s.findings) for s in steps)
     packets = sum(c.packets for c in evidence.captures.values())
     expected = f"{findings} expectation{'s' * (findings != 1)} held"
+    if evidence.live:
+        expected = f"the Python block ended by itself, {expected}"
     return (
         f"{expected}; {packets} packets captured on {len(evidence.captures)} hosts" if packets else expected
     )
@@ -139,7 +152,7 @@ def _judge_step(
 ) -> StepVerdict:
     record = evidence.steps[index]
     program = evidence.programs.get(record.program or "")
-    expect: Expectation | None = getattr(step, "expect", None)
+    expect: Expectation | None = getattr(step, "expect", None) if record.expects else None
     findings: list[Finding] = []
     if record.error is None and record.ended is None:
         verdict: Verdict = "error"
@@ -152,6 +165,8 @@ def _judge_step(
         findings = check(expect, evidence, index, program)
         verdict = worst([f.verdict for f in findings])
         reason = _reason(findings, evidence, index, program, scenario)
+    elif program is not None and program.ended is not None and not record.expects:
+        verdict, reason = "pass", _reason([], evidence, index, program, scenario)
     else:
         verdict, reason = "pass", _done(step, evidence)
     ended = record.ended if record.ended is not None else record.started
