@@ -30,7 +30,7 @@ from labctl.engines.images import ensure
 from labctl.engines.owner import Owner
 from labctl.errors import LabError, UsageError
 from labctl.evidence.rundir import new_run_name
-from labctl.lab import PROGRAMS, from_compose
+from labctl.lab import PROGRAMS, Lab, from_compose
 from labctl.plan import BUNDLED, command
 from labctl.scenario.model import PROGRAMS as BUNDLED_PROGRAMS
 from labctl.session.together import everywhere
@@ -67,14 +67,17 @@ def bring_up(compose: Path | None, name: str, say: Callable[[str], None]) -> tup
             for host in hosts:
                 client = AgentClient(host, engine.open_agent(host), lambda *_: None)
                 agents.callback(client.close)
-                subnets = [addressed.networks[n] for n in addressed.hosts[host].networks]
-                gateways = [g for s in subnets for g in (s.gateway, s.gateway6) if g]
-                client.call(
-                    "routes", routes=[[r.to, r.via] for r in addressed.routes(host, hosts)], gateways=gateways
-                )
+                _route(client, addressed, host)
                 engine.start_nursery(host)
         on_error.pop_all()
     return hosts
+
+
+def _route(client: AgentClient, lab: Lab, host: str) -> None:
+    """Have a host's agent set its routes. Raises AgentRefused."""
+    subnets = [lab.networks[n] for n in lab.hosts[host].networks]
+    gateways = [g for s in subnets for g in (s.gateway, s.gateway6) if g]
+    client.call("routes", routes=[[r.to, r.via] for r in lab.routes(host, lab.hosts)], gateways=gateways)
 
 
 def take_down(name: str) -> tuple[int, int]:
@@ -199,16 +202,18 @@ def sweep_standing() -> dict[str, list[list[str]]]:
     for name in sorted(labs):
         engine = DockerEngine(api, new_run_name("gc"), name)
 
-        def at(host: str, engine: DockerEngine = engine, name: str = name) -> None:
+        lab = engine.attach()
+
+        def at(host: str, engine: DockerEngine = engine, name: str = name, lab: Lab = lab) -> None:
             client = AgentClient(host, engine.open_agent(host), lambda *_: None)
             if commands := [ran["argv"] for ran in client.call("hello")["swept"]]:
                 swept[f"{name}/{host}"] = commands
+                _route(client, lab, host)  # an interface that was down has lost what led through it
             client.close()
 
         with ExitStack() as agents:
-            hosts = list(engine.attach().hosts)
             agents.callback(engine.down)
-            everywhere(at, hosts)
+            everywhere(at, list(lab.hosts))
     return dict(sorted(swept.items()))
 
 

@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from .action import ActionFailed, Commands, failed
+from .claims import Claims, is_held
 from .command import Ran, run
 
 ROUTE_ATTEMPTS = 3
 CARRIER_TIMEOUT_S = 2.0
 POLL_S = 0.001
 PERMANENT = 0xFFFFFFFF
+NOTE = "labctl has changed it; its MTU was "
 LEAST_V6 = 1280
 # What `ip route show` says of a route and `ip route add` does not take.
 _STATES = ("dead", "linkdown", "offload", "trap", "rt_offload", "rt_trap", "offload_failed")
@@ -42,6 +44,7 @@ class Interface:
     kernel: tuple[str, ...] = ()
     runner: Callable[[tuple[str, ...]], Ran] = run
     _before: dict[str, Any] | None = None
+    _claims: Claims = field(default_factory=Claims)
     _counted: dict[str, int] = field(default_factory=dict)
     _is_done: bool = False
 
@@ -52,7 +55,9 @@ class Interface:
         return cls(request["device"], request["mtu"], rules, tuple(request["kernel"]))
 
     def stage(self) -> None:
-        self._before = {"mtu": self._mtu(), "routes": self._routes(), "addresses": self._addresses()}
+        self._before = {
+            "mtu": self._mtu(), "routes": self._routes(), "addresses": self._addresses(), "alias": alias_of(self.device),
+        }  # fmt: skip
         if self.mtu is not None and self.mtu < LEAST_V6 and self._before["addresses"]:
             # The kernel would forget all of the interface's IPv6 settings, and those cannot be restored from a container.
             argv = ("ip", "link", "set", "dev", self.device, "mtu", str(self.mtu))
@@ -67,15 +72,25 @@ class Interface:
         self._counted = self._counters()
         self._is_done = True
         state = ("down",) if self.mtu is None else ("mtu", str(self.mtu))
-        ran = self.runner(("ip", "link", "set", "dev", self.device, *state))
+        ran = self.runner(("ip", "link", "set", "dev", self.device, *state, *self._note()))
         if not ran.ok:
             self._is_done = ran.exit is None
             self.undo()
             raise ActionFailed([*done, ran])
         return [*done, ran]
 
+    def _note(self) -> tuple[str, ...]:
+        """What it was, kept in the interface's alias, which outlives this agent: `sweep` mends it should nobody else do so.
+
+        An interface that has an alias keeps it.
+        """
+        assert self._before is not None
+        self._claims.hold(claim_of(self.device))
+        return () if self._before["alias"] else ("alias", f"{NOTE}{self._before['mtu']}")
+
     def undo(self) -> list[Ran]:
         ran = self._restore() if self._is_done else []
+        self._claims.close()
         self._is_done = bool(failed(ran))
         return [*ran, *self.rules.undo()]
 
@@ -89,10 +104,9 @@ class Interface:
 
     def _restore(self) -> list[Ran]:
         assert self._before is not None
-        if self.mtu is None:
-            ran = [self.runner(("ip", "link", "set", "dev", self.device, "up"))]
-        else:
-            ran = [self.runner(("ip", "link", "set", "dev", self.device, "mtu", str(self._before["mtu"])))]
+        state = ("up",) if self.mtu is None else ("mtu", str(self._before["mtu"]))
+        alias = () if self._before["alias"] else ("alias", "")
+        ran = [self.runner(("ip", "link", "set", "dev", self.device, *state, *alias))]
         if ran[0].ok:
             ran += self._add_missing()
             self._wait_for_carrier()
@@ -169,6 +183,28 @@ class Interface:
 
     def _file(self, name: str) -> Path:
         return Path("/sys/class/net", self.device, name)
+
+
+def alias_of(device: str) -> str:
+    """Its alias (ip-link(8)); empty when it has none, or is gone."""
+    with contextlib.suppress(OSError):
+        return Path("/sys/class/net", device, "ifalias").read_text().strip()
+    return ""
+
+
+def claim_of(device: str) -> str:
+    """The name that is held while somebody has changed the interface."""
+    return f"interface {device}"
+
+
+def mend() -> list[Ran]:
+    """Set interfaces up, and their MTU back, that an agent which was killed has left otherwise; routes it cannot know."""
+    ran = []
+    for path in sorted(Path("/sys/class/net").iterdir()):
+        alias = alias_of(path.name)
+        if alias.startswith(NOTE) and alias[len(NOTE) :].isdecimal() and not is_held(claim_of(path.name)):
+            ran.append(run(("ip", "link", "set", "dev", path.name, "mtu", alias[len(NOTE) :], "up", "alias", "")))
+    return ran
 
 
 def kernel_counters() -> dict[str, int]:

@@ -1,7 +1,7 @@
-"""What agents that were killed left in this namespace, taken away: chains and qdiscs of ours that no living agent holds.
+"""What agents that were killed left in this namespace, taken away: what is ours and no living agent holds.
 
-Ours are chains by their name (LABCTL-…), qdiscs by their handle and ifb devices by theirs; `labctl.agent.claims` says which of
-them somebody holds. To find nothing costs a few netlink messages and no command.
+Ours are chains by their name (LABCTL-…), qdiscs by their handle, ifb devices by theirs, and interfaces whose alias says so;
+`labctl.agent.claims` says which of them somebody holds. To find nothing costs a few netlink messages and no command.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from . import batch, netlink, nftables
 from .claims import is_held
 from .command import Ran, run
+from .interface import mend
 from .linktree import ROOT, teardown
 
 PREFIX = "LABCTL-"
@@ -37,7 +38,7 @@ def sweep() -> list[Ran]:
     ran += batch.ip([("ip", "link", "del", name) for name in names])
     if swept:
         nftables.remove_new(nftables.tables() - swept)
-    return ran
+    return ran + mend()
 
 
 def _orphans() -> dict[nftables.Table, list[str]]:

@@ -61,7 +61,7 @@ def test_a_host_that_was_killed_is_what_it_was(tmp_path: Path) -> None:
     assert all(span["packets"] for fault in value["faults"] for span in fault["spans"])
     assert [c["complete"] for c in value["captures"]] == [True, True]
     (run,) = (tmp_path / "runs").glob("*-again-*")
-    rows = [line.split("\t") for line in (run / "pcap/server.tsv").read_text(encoding="utf-8").splitlines()]
+    rows = [line.split("\t") for line in (run / "pcap/server.tsv").read_text(encoding="utf-8").splitlines()[1:]]
     assert [row[1] for row in rows] == sorted(row[1] for row in rows)
     killed, back = (next(e for e in events(run) if e["event"] == f"host-{what}") for what in ("killed", "started"))
     assert {s["port"] for s in killed["open"]} == {65432}

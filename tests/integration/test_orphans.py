@@ -28,7 +28,7 @@ NETEM = (
     "ip link add lci$N type ifb; ip link set lci$N up; tc qdisc add dev rehto handle ffff: ingress; "
     "tc filter add dev rehto parent ffff: protocol all prio 1 u32 match u32 0 0 action mirred egress redirect dev lci$N"
 )
-LOOK = "iptables-save | grep -v ^#; ip6tables-save | grep -v ^#; tc qdisc show; ip -o link show type ifb"
+LOOK = "iptables-save | grep -v ^#; ip6tables-save | grep -v ^#; tc qdisc show; ip -o link show"
 
 
 class Agent:
@@ -108,10 +108,11 @@ def test_the_next_agent_sweeps_what_a_killed_one_left_and_nothing_else(container
     dying.fault("link", "lossy", loss="10%", duplicate="1%", direction="ingress")
     dying.ask("apply", name="dns", action={**FAULTS["resolve"].model_validate({"query": "a.lab", "fails": "unknown"}).plan(
         SITE, "dns").request()})
+    dying.fault("mtu", "small", size="1300B", network="net")
     docker("exec", container, "sh", "-c", NETEM)
     left = look(container)
     traces = ("wall", "no", "short", "nat", "I-eth0", "dns")
-    for trace in (*(f"LABCTL-{name}" for name in traces), "lcd", "htb 1ab:", "ingress ffff:", "lci"):
+    for trace in (*(f"LABCTL-{name}" for name in traces), "lcd", "htb 1ab:", "ingress ffff:", "lci", "mtu 1300"):
         assert trace in left
     dying.kill()
     assert "LABCTL-wall" in look(container), "a killed agent takes nothing back: else this test shows nothing"

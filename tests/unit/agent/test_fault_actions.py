@@ -10,11 +10,13 @@ from collections.abc import Callable
 
 import pytest
 
+from labctl.agent import interface as interface_module
 from labctl.agent.action import ActionFailed, Commands
+from labctl.agent.claims import is_held
 from labctl.agent.command import Ran
 from labctl.agent.dns import NXDOMAIN, SERVFAIL, Question, Responder, parse_question, reply
 from labctl.agent.expire import Expire
-from labctl.agent.interface import Interface, kernel_counters
+from labctl.agent.interface import NOTE, Interface, claim_of, kernel_counters
 from labctl.agent.reset import ACK, RST, SYN, Segment, make_segment, parse_segment
 
 CHAIN = """\
@@ -106,9 +108,10 @@ def test_an_interface_that_was_down_gets_back_the_routes_that_the_kernel_did_not
     listings = iter([CONNECTED + DEFAULT + FAR + OTHER, CONNECTED + OTHER, CONNECTED + DEFAULT + FAR.replace(" linkdown", "")])
     kernel = Kernel({("ip", "-o", "-4", "route"): lambda: next(listings), ("ip", "-json"): "[]"})
     action = interface(kernel, None)
-    assert [r.argv for r in action.do()] == [("ip", "link", "set", "dev", "lo", "down")]
+    assert [r.argv for r in action.do()] == [("ip", "link", "set", "dev", "lo", "down", "alias", f"{NOTE}65536")]
+    assert is_held(claim_of("lo"))
     assert [" ".join(r.argv) for r in action.undo()] == [
-        "ip link set dev lo up",
+        "ip link set dev lo up alias ",
         "ip -4 route add default via 10.0.2.2 dev lo",
         "ip -4 route add 10.9.0.0/16 via 10.0.2.7 dev lo metric 7",
     ]
@@ -120,7 +123,33 @@ def test_an_mtu_is_put_back_to_what_it_was() -> None:
     action = interface(kernel, 600)
     action.do()
     assert action.count() >= 0
-    assert [" ".join(r.argv) for r in action.undo()] == ["ip link set dev lo mtu 65536"]
+    assert [" ".join(r.argv) for r in action.undo()] == ["ip link set dev lo mtu 65536 alias "]
+    assert not is_held(claim_of("lo"))
+
+
+def test_an_alias_that_somebody_gave_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interface with an alias of somebody else's is changed without a note in its alias."""
+    monkeypatch.setattr(interface_module, "alias_of", lambda _: "uplink to rack 7")
+    kernel = Kernel({("ip", "-o"): CONNECTED, ("ip", "-json"): "[]"})
+    action = interface(kernel, None)
+    assert action.do()[-1].argv == ("ip", "link", "set", "dev", "lo", "down")
+    assert action.undo()[0].argv == ("ip", "link", "set", "dev", "lo", "up")
+
+
+@pytest.mark.parametrize(
+    ("alias", "held", "mended"),
+    [(f"{NOTE}1500", False, True), (f"{NOTE}1500", True, False), ("uplink to rack 7", False, False), (NOTE, False, False), ("", False, False)],
+)
+def test_an_interface_that_a_killed_agent_changed_is_mended(
+    monkeypatch: pytest.MonkeyPatch, alias: str, held: bool, mended: bool
+) -> None:
+    """By the note in its alias, and only when nobody holds it any more."""
+    log: list[tuple[str, ...]] = []
+    monkeypatch.setattr(interface_module, "alias_of", lambda device: alias if device == "lo" else "")
+    monkeypatch.setattr(interface_module, "is_held", lambda _: held)
+    monkeypatch.setattr(interface_module, "run", lambda argv: log.append(argv) or Ran(argv, 0, "", "", 0.0))
+    interface_module.mend()
+    assert log == ([("ip", "link", "set", "dev", "lo", "mtu", "1500", "up", "alias", "")] if mended else [])
 
 
 def test_an_interface_that_cannot_be_taken_down_is_left_alone() -> None:

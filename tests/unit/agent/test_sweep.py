@@ -89,6 +89,7 @@ class Kernel:
         self.emptied: set[tuple[int, str]] = set()
         self.tables = frozenset({(int(FOUR), "filter"), (int(FOUR), "nat"), (int(SIX), "filter")})
         monkeypatch.setattr(sweep, "is_held", lambda name: name in held)
+        monkeypatch.setattr(sweep, "mend", list)
         monkeypatch.setattr(sweep, "run", self._run)
         monkeypatch.setattr(sweep, "_all_qdiscs", lambda: self.qdiscs)
         monkeypatch.setattr(socket, "if_nameindex", lambda: self.interfaces)

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_engine import tsv_line
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from labctl.errors import EvidenceError
-from labctl.evidence.packets import join_tables
+from labctl.evidence.packets import FIELDS, join_tables
 from labctl.evidence.record import load
 from labctl.evidence.shapes import is_outcome
 from labctl.runs import judge_run
@@ -230,16 +229,22 @@ def test_what_is_an_outcome() -> None:
     )
 
 
+def tsv_line(**cells: str) -> str:
+    """One line of a dissection; what is not given is empty."""
+    return "\t".join(cells.get(name, "") for name in FIELDS)
+
+
 def test_dissections_of_parts_are_numbered_as_the_joined_capture(tmp_path: Path) -> None:
     """Frames go on after all packets of the part before, dissected or not; TCP streams after its last; all else stays."""
     one, two = tmp_path / "a.tsv", tmp_path / "b.tsv"
-    one.write_text(tsv_line(number="1", tcp_stream="0") + "\n" + tsv_line(number="2", tcp_stream="3", info="x") + "\n")
-    two.write_text(tsv_line(number="1") + "\n" + tsv_line(number="2", tcp_stream="0", info="y") + "\n")
+    names = "\t".join(FIELDS.values())
+    one.write_text("\n".join([names, tsv_line(number="1", tcp_stream="0"), tsv_line(number="2", tcp_stream="3", info="x"), ""]))
+    two.write_text("\n".join([names, tsv_line(number="1"), tsv_line(number="2", tcp_stream="0", info="y"), ""]))
     join_tables([one, two], [0, 5], one)
     assert one.read_text().splitlines() == [
-        tsv_line(number="1", tcp_stream="0"), tsv_line(number="2", tcp_stream="3", info="x"),
+        names, tsv_line(number="1", tcp_stream="0"), tsv_line(number="2", tcp_stream="3", info="x"),
         tsv_line(number="6"), tsv_line(number="7", tcp_stream="4", info="y"),
     ]  # fmt: skip
-    two.write_text("nonsense\n")
+    two.write_text(f"{names}\nnonsense\n")
     with pytest.raises(EvidenceError, match=r"b\.tsv is no dissection"):
         join_tables([one, two], [0, 5], one)
