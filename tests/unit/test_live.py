@@ -203,3 +203,15 @@ def test_a_lab_with_settings_that_cannot_be_is_refused_at_once(
     """Wrong settings of a lab are told before anything is touched."""
     with pytest.raises(api.UsageError, match=words):
         make(**settings)
+
+
+def test_a_filter_that_comes_with_a_later_step_is_tried_on_the_whole_capture(make: MakeLab) -> None:
+    """The captures began before anybody knew the filter; at their end it is asked, and the expectation judged by it."""
+    wanted = {"at": "server", "filter": "tcp.dstport == 80", "count": 0}
+    with make() as lab:
+        lab.host("client").run(PROBE)
+        lab.host("client").run(PROBE, expect={"packets": [wanted]})
+    ends = {e["host"]: e for e in events(lab.path, "capture-end")}
+    assert {host: end["filters"] for host, end in ends.items()} == {"server": ["tcp.dstport == 80"], "client": []}
+    assert any("tcp.dstport == 80" in word for word in ends["server"]["argv"]), "the tshark that read it was not asked"
+    assert lab.finish().steps[1]["findings"][0]["verdict"] == "pass"
