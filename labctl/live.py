@@ -19,6 +19,7 @@ from labctl.amounts import Amounts, plain
 from labctl.engines.base import Engine
 from labctl.errors import LabctlError, LabError, ScenarioError, UsageError
 from labctl.evidence.rundir import Observer, RunDirectory, new_run_name
+from labctl.faults import FAULTS
 from labctl.finished import Run, findings
 from labctl.interrupts import uninterrupted
 from labctl.outcome import Outcome
@@ -66,7 +67,7 @@ class Lab:
         self._amounts = Amounts(header)
         self._ended: dict[str, dict[str, Any]] = {}
         self._started: dict[str, dict[str, Any]] = {}
-        self._touched: dict[str, int] = {}
+        self._touched: dict[str, int | None] = {}
         self._last: str | None = None
         self._session: Session | None = None
         self._finished: Run | None = None
@@ -188,7 +189,7 @@ class Lab:
             raise
         if self._session is not None:  # else it was taken away with the lab
             fault.heal()
-        if not fault.packets:
+        if fault.packets == 0 and self._kind_of(name) != "down":  # what `down` kept away is counted in the captures
             raise FaultTouchedNothing(
                 f"the fault {name} at {at} touched no packet, so nothing is proved; is it where the packets pass?"
             )
@@ -260,9 +261,12 @@ class Lab:
         taken = {program["handle"] for program in self._started.values()}
         return next(name for n in range(1, 10**6) if (name := base if n == 1 else f"{base}-{n}") not in taken)
 
-    def touched(self, name: str) -> int:
-        """How many packets a fault has touched, as counted when it was last taken away."""
+    def touched(self, name: str) -> int | None:
+        """How many packets a fault has touched, as counted when it was last taken away; None when nobody could."""
         return self._touched[name]
+
+    def _kind_of(self, name: str) -> str:
+        return next(str(kind) for s in reversed(self._amounts.steps) if s.get("fault") == name for kind in FAULTS if kind in s)
 
     def is_broken(self, name: str) -> bool:
         """Whether a fault is in place, or on its timeline."""
@@ -282,7 +286,8 @@ class Lab:
         elif kind == "step-end":
             self._last = event["program"]
         elif kind == "fault-removed":
-            self._touched[event["name"]] = self._touched.get(event["name"], 0) + (event["packets"] or 0)
+            before, now = self._touched.get(event["name"], 0), event["packets"]
+            self._touched[event["name"]] = None if before is None or now is None else before + now
         self._observer(event)
 
 
@@ -333,6 +338,15 @@ class Host:
         return Program(self._lab, label)
 
 
+    def until(self, *, listen: int | None = None, bound: int | None = None, timeout: str | None = None) -> None:
+        """Wait until a service that the host itself started is there: a TCP port listened on, or a UDP port bound.
+
+        Raises LabError when it does not come within `timeout` (`10s` when not given).
+        """
+        facts = {"listen": listen, "bound": bound, "timeout": timeout}
+        self._lab.take({"until": {k: v for k, v in facts.items() if v is not None}, "on": self.name})
+
+
 class Program:
     """A program that was started on a host."""
 
@@ -364,8 +378,8 @@ class Fault:
         self._lab, self.name = lab, name
 
     @property
-    def packets(self) -> int:
-        """How many packets it touched; counted when it is taken away."""
+    def packets(self) -> int | None:
+        """How many packets it touched, counted when it is taken away; None when nobody could count them."""
         return self._lab.touched(self.name)
 
     def heal(self) -> None:

@@ -39,6 +39,7 @@ def events(path: Path, kind: str) -> list[dict[str, Any]]:
 def test_steps_told_one_by_one_leave_a_run_directory_that_can_be_judged_and_run_again(make: MakeLab) -> None:
     """The record of a block has its steps, outcomes, faults and page, judges the same again, and is a scenario that loads."""
     with make() as lab:
+        lab.host("server").until(listen=80)
         server = lab.host("server").start(["serve"], ready={"listen": 80})
         outcome = lab.host("client").run(PROBE, name="the client asks", expect={"errno": None})
         with lab.fault("wall", at="server", drop={"protocol": "tcp", "dport": 80}) as wall:
@@ -53,15 +54,15 @@ def test_steps_told_one_by_one_leave_a_run_directory_that_can_be_judged_and_run_
     )
     assert outcome.stdout == "asked\n"
     assert wall.packets == 3
-    assert (run.verdict, unjudged.step) == ("pass", 4)
-    assert [s["kind"] for s in run.steps] == ["start", "run", "fault", "run", "heal", "wait", "stop"]
-    assert [len(s["findings"]) for s in run.steps] == [0, 1, 0, 0, 0, 0, 0]
+    assert (run.verdict, unjudged.step) == ("pass", 5)
+    assert [s["kind"] for s in run.steps] == ["until", "start", "run", "fault", "run", "heal", "wait", "stop"]
+    assert [len(s["findings"]) for s in run.steps] == [0, 0, 1, 0, 0, 0, 0, 0]
     assert run.faults[0]["packets"] == 3
     assert run.page.exists()
     assert api.judge(run.path).result == run.result
     again = api.load(run.path / "scenario.yaml")
     assert [step.kind for step in again.scenario.steps] == [s["kind"] for s in run.steps]
-    assert again.scenario.steps[3].expect.model_fields_set == {"errno"}  # type: ignore[union-attr]  # as it was seen
+    assert again.scenario.steps[4].expect.model_fields_set == {"errno"}  # type: ignore[union-attr]  # as it was seen
 
 
 def test_what_is_expected_and_does_not_hold_fails_at_the_end_of_the_block(make: MakeLab) -> None:
@@ -106,6 +107,11 @@ def test_a_fault_that_touched_nothing_is_told_where_it_ends(make: MakeLab) -> No
     with pytest.raises(KeyError), other, other.fault("wall", at="server", drop=drop):
         raise KeyError("mine")
     assert len(events(other.path, "fault-removed")) == 1
+    # What `down` kept away is counted in the captures, so only the verdict can tell.
+    third = make(packets=0)
+    with pytest.raises(api.LabError, match="touched no packet") as late, third, third.fault("x", at="client", down={}):
+        third.host("server").run(PROBE)
+    assert not isinstance(late.value, FaultTouchedNothing)
 
 
 def test_a_step_that_cannot_be_is_refused_and_leaves_no_trace(make: MakeLab) -> None:
@@ -197,3 +203,15 @@ def test_a_lab_with_settings_that_cannot_be_is_refused_at_once(
     """Wrong settings of a lab are told before anything is touched."""
     with pytest.raises(api.UsageError, match=words):
         make(**settings)
+
+
+def test_a_filter_that_comes_with_a_later_step_is_tried_on_the_whole_capture(make: MakeLab) -> None:
+    """The captures began before anybody knew the filter; at their end it is asked, and the expectation judged by it."""
+    wanted = {"at": "server", "filter": "tcp.dstport == 80", "count": 0}
+    with make() as lab:
+        lab.host("client").run(PROBE)
+        lab.host("client").run(PROBE, expect={"packets": [wanted]})
+    ends = {e["host"]: e for e in events(lab.path, "capture-end")}
+    assert {host: end["filters"] for host, end in ends.items()} == {"server": ["tcp.dstport == 80"], "client": []}
+    assert any("tcp.dstport == 80" in word for word in ends["server"]["argv"]), "the tshark that read it was not asked"
+    assert lab.finish().steps[1]["findings"][0]["verdict"] == "pass"
