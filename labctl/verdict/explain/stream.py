@@ -80,7 +80,7 @@ def _why_reset(case: Case, flow: Flow, reset: Packet) -> str | None:
         else f"sent a reset (#{reset.number})"
     )
     if blamed := blame(case, flow, ("reject",), "tcp-reset"):
-        return f"{who} {to}: {blamed}"
+        return f"{seems}: {blamed}" if _never_sent(case, flow, reset) else f"{who} {to}: {blamed}"
     forgot = blame(case, flow, ("expire",))
     if forgot and (who in (f.host for f in case.evidence.faults if f.kind == "expire") or "resets" in forgot):
         return f"{who} {to}: {forgot}"
