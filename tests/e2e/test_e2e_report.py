@@ -95,6 +95,20 @@ def test_a_click_on_a_packet_shows_its_fields_numbers_and_filter(chromium: Brows
     assert chromium.js("document.getElementById('detail').hidden")
 
 
+def test_a_number_in_a_reason_leads_to_its_packet(chromium: Browser, page: Page) -> None:
+    """A packet's number in a step's explanation opens that packet of that host's capture; by keyboard as well as by click."""
+    chromium.open(page(recorded("firewall")))
+    links = "[...document.querySelectorAll('#step-3 .packet-number')].map(e => e.textContent)"
+    assert chromium.js(links) == ["#19", "#20"]
+    chromium.click("#step-3 .packet-number:last-of-type")
+    assert text(chromium, "#detail h3") == "RST, ACK"
+    assert "client#20" in text(chromium, "#detail")
+    chromium.js("document.querySelector('#step-3 .packet-number').focus()")
+    chromium.key("Enter", "\r")
+    assert text(chromium, "#detail h3") == "SYN"
+    assert "client#19" in text(chromium, "#detail")
+
+
 def test_a_packet_that_stopped_says_where_and_what_was_in_place_there(chromium: Browser, page: Page) -> None:
     chromium.open(page(recorded("firewall")))
     set_input(chromium, "#filter-text", "lost")

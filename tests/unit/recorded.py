@@ -64,7 +64,8 @@ def pack(run: Path, scenario: Path) -> None:
 
 
 def _kept(run: Path) -> Iterator[tuple[str, bytes]]:
-    files = [run / n for n in ("scenario.yaml", "plan.json", "events.jsonl", "sockets.jsonl") if (run / n).exists()]
+    names = ("scenario.yaml", "include.yaml", "plan.json", "events.jsonl", "sockets.jsonl")
+    files = [run / name for name in names if (run / name).exists()]
     for path in [*files, *sorted((run / "programs").iterdir()), *sorted((run / "pcap").glob("*.tsv"))]:
         text = path.read_bytes()
         if path.name == "events.jsonl":

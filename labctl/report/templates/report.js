@@ -717,6 +717,23 @@ function fillChoices() {
   HOSTS.forEach((h, i) => $("filter-host").append(html("option", {value: i, textContent: h.name})));
   $("noise-label").hidden = !ROWS.some(r => r.z);
 }
+// Numbers in a reason are those of the program's own capture; what another host captured says so and is no link.
+function rowOf(host, number) {
+  const h = HOSTS.findIndex(x => x.name === host);
+  return h < 0 ? undefined : ROWS.find(row => numbersAt(row).some(([at, , low, high]) => at === h && low <= number && number <= high));
+}
+function linkNumbers(reason) {
+  const parts = reason.textContent.split(/(\([^()]* in its capture\)|#\d+)/);
+  reason.replaceChildren(...parts.map(part => /^#\d+$/.test(part) ? html("a", {href: "#packets", class: "packet-number", textContent: part}) : part));
+  reason.addEventListener("click", event => {
+    const link = event.target.closest(".packet-number"), row = link && rowOf(reason.dataset.host, +link.textContent.slice(1));
+    if (!row) return;
+    event.preventDefault();
+    $("packets").scrollIntoView();
+    select(row.i, true);
+  });
+}
+if (ROWS.length) document.querySelectorAll(".reason[data-host]").forEach(linkNumbers);
 document.querySelectorAll(".script-only").forEach(node => { node.hidden = node.id === "table-details" ? !ROWS.length : !STEPS.length && !ROWS.length; });
 $("timeline-tools").hidden = !(STEPS.length || ROWS.length);
 $("filters").addEventListener("submit", event => event.preventDefault());

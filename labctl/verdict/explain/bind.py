@@ -45,7 +45,7 @@ def _taken(case: Case, port: int) -> str | None:
         holder = _holder(case, port)
         who = f"{holder} has it" if holder else "another socket has it"
         return f"port {port} of {case.host} is taken: {who} ({'it listens there' if held == 'LISTEN' else 'bound for UDP'})."
-    waiting = {(s.get("remote"), s["peer"]) for s in sockets if s["state"] == "TIME-WAIT"}
+    waiting = {(str(s.get("remote")), s["peer"]) for s in sockets if s["state"] == "TIME-WAIT"}
     if waiting:
         return (
             f"nobody listens on port {port} of {case.host}, but {count(len(waiting), 'connection')} of it "

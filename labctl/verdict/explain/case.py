@@ -9,6 +9,7 @@ from typing import Any
 
 from labctl.evidence.packets import Packet
 from labctl.evidence.record import Evidence, FaultRecord, ProgramRecord, Sample
+from labctl.evidence.shapes import number as is_number
 from labctl.faults.base import Fault
 from labctl.scenario.model import FaultStep, Scenario
 
@@ -150,6 +151,11 @@ def endpoint(text: object) -> tuple[str, int] | None:
         return None
     address, _, port = text.rpartition(":")
     return (address.strip("[]"), int(port)) if address and port.isdecimal() and len(port) < 6 else None
+
+
+def as_number(value: object) -> float:
+    """What a program reports as a number; 0 for what is none."""
+    return float(value) if is_number(value) and isinstance(value, int | float) else 0.0
 
 
 def numbers(packets: Iterable[Packet]) -> str:

@@ -78,6 +78,8 @@ def _refused(case: Case, flow: Flow, reset: Packet) -> str:
     who = case.name(flow.remote)
     answer = f"{who} answered with a reset (#{reset.number})"
     found = guilty(case, flow, ("reject",), "tcp-reset")
+    if len(found) == 1 and found[0].host != who:  # REJECT writes the sender's address that was asked for (ipt_REJECT)
+        return f"a reset came in {who}'s name (#{reset.number}): {clause(case, found[0])}"
     if found:
         return f"{answer}: {clause(case, found[0])}" if len(found) == 1 else answer
     why = _nothing_listens(case, who, flow)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from labctl.verdict.explain.case import Case, Flow
+from labctl.verdict.explain.case import Case, Flow, as_number
 from labctl.verdict.explain.faults import SILENT, blame_all
 
 SLOW_S = 0.05
@@ -22,7 +22,7 @@ def explain(case: Case) -> str | None:
     ):
         return None
     flow = Flow(0, peer, 0)
-    rtts = [float(t) for t in times if isinstance(t, int | float)]
+    rtts = [as_number(t) for t in times]
     lost = asked - answered
     slow = bool(rtts) and max(rtts) >= SLOW_S * 1000
     if not lost and not slow:

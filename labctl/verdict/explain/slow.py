@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from labctl.evidence.packets import ACK, RST, SYN, Packet
-from labctl.verdict.explain.case import Case, Flow, count, endpoint, lasting, numbers
+from labctl.verdict.explain.case import Case, Flow, as_number, count, endpoint, lasting, numbers
 from labctl.verdict.explain.connect import neighbours
 from labctl.verdict.explain.faults import SILENT, blame, blame_all, clause, guilty
 from labctl.verdict.explain.names import SLOW_S, late
@@ -34,7 +34,7 @@ def _addresses(case: Case) -> str | None:
     if not isinstance(attempts, list) or len(attempts) < 2:
         return None
     failed = [a for a in attempts[:-1] if isinstance(a, dict) and (a.get("errno") or a.get("timed_out"))]
-    seconds = sum(float(a.get("ms", 0)) for a in failed) / 1000
+    seconds = sum(as_number(a.get("ms")) for a in failed) / 1000
     if not failed:
         return None
     first = failed[0]
@@ -74,7 +74,7 @@ def _held_up(case: Case, flow: Flow, syn: Packet, answer: Packet) -> str | None:
     """A connect() that took longer than its packets did: they were held back on their way to the wire."""
     attempts = case.outcome.get("attempts")
     last = attempts[-1] if isinstance(attempts, list) and attempts and isinstance(attempts[-1], dict) else {}
-    seconds, wire = float(last.get("ms", 0)) / 1000, answer.t - syn.t
+    seconds, wire = as_number(last.get("ms")) / 1000, answer.t - syn.t
     own = [f for f in guilty(case, flow, ("delay",)) if f.host == case.host]
     if seconds - wire < SLOW_S or not own:
         return None

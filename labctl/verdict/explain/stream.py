@@ -5,7 +5,7 @@ from __future__ import annotations
 from labctl.evidence.packets import ACK, FIN, RST, SYN, Packet
 from labctl.faults.kill import Kill
 from labctl.verdict.explain import icmp
-from labctl.verdict.explain.case import Case, Flow, count, endpoint, lasting, numbers
+from labctl.verdict.explain.case import Case, Flow, as_number, count, endpoint, lasting, numbers
 from labctl.verdict.explain.faults import SILENT, blame, clause, guilty
 
 CALLS = frozenset({"recv", "send", "sendall", "shutdown", "close", "select"})
@@ -80,7 +80,7 @@ def _why_reset(case: Case, flow: Flow, reset: Packet) -> str | None:
         else f"sent a reset (#{reset.number})"
     )
     if blamed := blame(case, flow, ("reject",), "tcp-reset"):
-        return f"{who} {to}: {blamed}"
+        return f"{seems}: {blamed}" if _never_sent(case, flow, reset) else f"{who} {to}: {blamed}"
     forgot = blame(case, flow, ("expire",))
     if forgot and (who in (f.host for f in case.evidence.faults if f.kind == "expire") or "resets" in forgot):
         return f"{who} {to}: {forgot}"
@@ -137,7 +137,7 @@ def _unread(case: Case, flow: Flow, who: str) -> int | None:
         if program.host == who and peer is not None and peer[1] == flow.port and peer[0] in case.own:
             taken = max((p.ack or 0 for p in case.talk if flow.heard(p) and p.has(ACK)), default=0)
             finished = any(flow.sent(p) and p.has(FIN) for p in case.talk)
-            return max(0, taken - 1 - finished - int(said.get("received", 0)))
+            return max(0, taken - 1 - finished - int(as_number(said.get("received"))))
     return None
 
 

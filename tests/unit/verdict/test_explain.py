@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -91,6 +92,19 @@ def test_a_reset_by_a_fault_names_it() -> None:
     said = of("ECONNREFUSED", [*SYNS, RESET], samples=LISTENS, faults=[fault("shut", "reject", ON_80)])
     assert said is not None
     assert said.endswith("answered with a reset (#3): the fault shut on server rejected 1 packet.")
+
+
+def test_a_reset_by_a_fault_on_the_way_is_not_the_peers() -> None:
+    """A reject at a router answers in the peer's name, and that is said."""
+    on_the_way = replace(fault("shut", "reject", ON_80), host="router")
+    passing = {"client": [*SYNS, RESET], "router": SYNS}
+    run = evidence(passing, outcome={"errno": "ECONNREFUSED"}, faults=[on_the_way])
+    run.captures.pop("server")
+    run.captures["router"] = replace(run.captures["client"], host="router")
+    run.packets["router"] = list(SYNS)
+    said = why(run)
+    assert said is not None
+    assert said.endswith("a reset came in server's name (#3): the fault shut on router rejected 1 packet.")
 
 
 def test_a_reject_on_another_port_is_not_blamed() -> None:

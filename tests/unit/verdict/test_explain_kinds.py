@@ -308,3 +308,15 @@ def test_a_host_that_was_killed_is_named_where_it_explains_silence_or_a_reset() 
     said = "server answered #4 with a reset (#5): its kernel knew no such connection"
     assert why(RECV, reset, scenario=whole, faults=[out]) == f"{said}, as the fault out had killed server."
     assert why(RECV, reset, scenario=program, faults=[out]) == f"{said}."
+
+
+ODD = (None, True, -1, 1e15, "", "x", "1.2.3.4:99999999", "[::1]:80", [], ["x"], [{"ms": "x", "address": 5}] * 2, {"a": 1})
+
+
+@pytest.mark.parametrize("key", ["local", "peer", "attempts", "asked", "answered", "rtt_ms", "verb", "datagrams"])
+def test_whatever_a_program_says_of_itself_there_is_no_traceback(key: str) -> None:
+    """A program may report anything; what is no address, number or list is not believed."""
+    for value in ODD:
+        for call in ("connect", "recv", "send", "bind", "recvfrom", "getaddrinfo"):
+            for errno in (None, "ECONNRESET", "ETIMEDOUT", "EADDRINUSE", "EAGAIN", "EMSGSIZE"):
+                why({"op": call, "errno": errno, "verb": "ping", "answered": 1, "asked": 2, "rtt_ms": [1.0], key: value}, AGAIN)
