@@ -14,8 +14,9 @@ from pathlib import Path
 
 from labctl.catalogue import expected_of
 from labctl.errnos import CLEAN_END, HANG, ICMP, TEXTS, Icmp, Text
+from labctl.faults import icmp
 from labctl.scenario.loader import load
-from labctl.scenario.model import CountRange, Expectation, PacketExpectation
+from labctl.scenario.model import CountRange, Expectation, IcmpExpectation, PacketExpectation
 
 SCENARIOS = Path(__file__).resolve().parents[1] / "scenarios"
 HEAD = """\
@@ -70,10 +71,17 @@ def icmp_seen(step: Shown) -> Iterator[tuple[bool, int, int | None]]:
         if not _wants_none(packet):
             for six, kind, code in _ICMP.findall(packet.filter):
                 yield bool(six), int(kind), int(code) if code else None
+    for message in step.expect.icmp:
+        if not _wants_none(message):
+            six = (
+                message.type in icmp.V6 and message.type not in icmp.V4
+            )  # a name of both is taken for IPv4's
+            kind, _, code = icmp.number(message.type, "icmpv6" if six else "icmp").partition("/")
+            yield six, int(kind), int(code) if code else None
 
 
-def _wants_none(packet: PacketExpectation) -> bool:
-    count = packet.count
+def _wants_none(wanted: PacketExpectation | IcmpExpectation) -> bool:
+    count = wanted.count
     return (count.min or 0) == 0 if isinstance(count, CountRange) else count == 0
 
 

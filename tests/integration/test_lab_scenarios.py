@@ -75,8 +75,8 @@ def test_every_shipped_scenario_passes(results: Mapping[str, Any], name: str) ->
 
 
 def test_every_file_in_the_folder_is_run_once(folder: tuple[Done, Path]) -> None:
-    """One run for each scenario we ship, in the order of their names; a new file is run without being named anywhere."""
-    assert [value["scenario"] for value in json.loads(folder[0].out)] == SHIPPED
+    """One run for each scenario we ship; a new file is run without being named anywhere."""
+    assert sorted(value["scenario"] for value in json.loads(folder[0].out)) == SHIPPED
 
 
 def test_a_folder_that_passes_exits_with_0_and_leaves_nothing(

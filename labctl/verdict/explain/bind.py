@@ -37,10 +37,10 @@ def _source(case: Case) -> tuple[str, int] | None:
 
 
 def _taken(case: Case, port: int) -> str | None:
-    """Who has the port, by the samples of the host's sockets."""
+    """Who has the port, by the last sample of the host's sockets: who listened before may be gone since."""
     protocol = "udp" if "--udp" in case.program.argv else "tcp"
     held = {"tcp": "LISTEN", "udp": "UNCONN"}[protocol]
-    sockets = [s for sample in case.samples(case.host) for s in sample.sockets if s["port"] == port]
+    sockets = [s for sample in case.samples(case.host)[-1:] for s in sample.sockets if s["port"] == port]
     if any(s["state"] == held for s in sockets):
         holder = _holder(case, port)
         who = f"{holder} has it" if holder else "another socket has it"

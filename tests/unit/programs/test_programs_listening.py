@@ -22,11 +22,12 @@ def connections(port: int, number: int) -> Iterator[list[socket.socket]]:
 
 def test_a_server_that_has_no_descriptor_left_gets_emfile_from_accept() -> None:
     """accept() ends in EMFILE at the limit, and the client that waits in the queue was connected all the same."""
-    with (
-        Program(["probe", "listen", "127.0.0.1", "0", "--nofile", "6"]) as server,
-        connections(server.port(), 8),
-    ):
-        outcome = outcome_of(server.wait())
+    with Program(["probe", "listen", "127.0.0.1", "0", "--nofile", "6"]) as server:
+        port = server.port()
+        os.kill(server.pid, signal.SIGSTOP)  # so that all are in the queue before the first is accepted
+        with connections(port, 8):
+            os.kill(server.pid, signal.SIGCONT)
+            outcome = outcome_of(server.wait())
     assert (outcome["op"], outcome["errno"]) == ("accept", "EMFILE")
     assert 1 <= outcome["connections"] < 6
 

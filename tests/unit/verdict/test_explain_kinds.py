@@ -182,6 +182,14 @@ def test_bind(outcome: dict[str, Any], samples: list[Any], said: str | None) -> 
     assert why({"op": "bind", "peer": None, **outcome}, [], samples={"client": [Sample(2.0, tuple(samples))]}) == said
 
 
+def test_who_listened_before_and_is_gone_does_not_have_the_port() -> None:
+    """The last sample says who has the port: a listener that is not in it any more left its connections in TIME-WAIT."""
+    samples = [Sample(0.9, (socket("LISTEN"),)), Sample(2.0, (socket("TIME-WAIT"),))]
+    said = why({"op": "bind", "peer": None, "errno": "EADDRINUSE", "local": "0.0.0.0:80"}, [], samples={"client": samples})
+    assert said is not None
+    assert said.startswith("nobody listens on port 80 of client, but 1 connection of it is in TIME-WAIT")
+
+
 def dns(number: int, info: str) -> Packet:
     return packet(number, 1.0 + number / 10, flags=None, sport=53, dport=53, protocol="DNS", info=info)
 
