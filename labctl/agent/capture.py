@@ -154,8 +154,9 @@ class Capture:
         self._end()
         said = self._said()
         counts = list(_COUNTS.finditer(said))
-        dropped = sum(int(match["dropped"]) for match in counts)
         kernel, queue = (sum(int(match[key] or 0) for match in counts) for key in ("kernel", "queue"))
+        # Its own sum has what came after it was told to stop as well ("flushed": dumpcap.c, capture_loop_write_packet_cb).
+        dropped = kernel + queue + sum(int(match["dropped"]) for match in counts if match["kernel"] is None)
         size = self.path.stat().st_size if self.path.exists() else 0
         reason = None
         if missing and size >= self.max_bytes // 1000 * 1000:

@@ -178,6 +178,8 @@ def test_a_capture_without_its_sentinels_is_not_complete(
     (tmp_path / "h").write_bytes(b"x" * 2_000_000)
     assert capture.stop(["end sentinel of lo"])["reason"] == "it reached its limit of 2000000 bytes"
     assert capture.stop([])["complete"] is True
+    capture._errors.write(b"Packets received/dropped on interface 'eth0': 9/4 (pcap:0/dumpcap:0/flushed:4)\n")
+    assert capture.stop([])["complete"] is True, "what came after the end sentinel is no loss"
     capture._errors.write(b"Packets received/dropped on interface 'lo': 5/3 (pcap:1/dumpcap:2/flushed:0)")
     lost = "3 packets were lost on the way into the file (by the kernel 1, by dumpcap 2)"
     assert capture.stop([])["reason"] == lost
