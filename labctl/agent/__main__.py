@@ -10,6 +10,7 @@ driver is gone: everything is undone and the process exits.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -90,7 +91,7 @@ class Agent:
             "wait_bound": self.wait_bound, "sockets": self.sockets,
             "sample": self.sample, "capture_start": self.capture_start,
             "capture_finish": self.capture_finish, "capture_stop": self.capture_stop,
-            "dissect_start": self.dissect_start, "dissect": self.dissect, "rulesets": self.rulesets,
+            "dissect_start": self.dissect_start, "dissect": self.dissect, "read": self.read, "rulesets": self.rulesets,
             "capabilities": self.capabilities, "netem": self.netem, "offloads": self.offloads,
             "sweep": self.sweep, "routes": self.routes,
         }  # fmt: skip
@@ -343,6 +344,19 @@ class Agent:
         if self.capture is None:
             raise Refused("nothing is captured here")
         return self.capture
+
+    def read(self, path: str, offset: int, size: int) -> dict[str, Any]:
+        """At most `size` bytes of a file from `offset` on, as base64, and whether it ends there.
+
+        By this way and not by `docker cp`: that mounts what the container shares with its host, which is being removed by then.
+        """
+        try:
+            with Path(path).open("rb") as file:
+                file.seek(offset)
+                data = file.read(size)
+                return {"data": base64.b64encode(data).decode(), "end": file.tell() >= os.fstat(file.fileno()).st_size}
+        except OSError as error:
+            raise Refused(f"{path} cannot be read: {error.strerror}") from None
 
     def dissect_start(self, argv: list[str], capture: str) -> dict[str, Any]:
         """Start tshark with these arguments; it waits for the capture to end, and writes beside it."""

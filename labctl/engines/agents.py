@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import random
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from pathlib import Path
 from typing import Any
 
 from labctl.agent import PROTOCOL
@@ -17,6 +19,7 @@ from labctl.engines.base import Channel
 from labctl.errors import LabError
 
 CALL_TIMEOUT_S = 30.0
+PIECE_BYTES = 2**20
 
 
 class AgentGone(LabError):
@@ -98,6 +101,18 @@ class AgentClient:
             return future.result(timeout_s)
         except FutureTimeout:
             raise LabError(f"the agent on {self.host} did not answer {op} within {timeout_s:g}s") from None
+
+    def fetch(self, remote: str, local: Path) -> None:
+        """Copy a file the agent wrote to a local path, piece by piece. Raises AgentRefused, AgentGone, LabError."""
+        try:
+            with local.open("wb") as target:
+                ended = False
+                while not ended:
+                    piece = self.call("read", path=remote, offset=target.tell(), size=PIECE_BYTES)
+                    target.write(base64.b64decode(piece["data"]))
+                    ended = piece["end"]
+        except OSError as error:
+            raise LabError(f"{local} cannot be written: {error.strerror}") from None
 
     def check(self) -> None:
         """Raises AgentGone when it has ended."""

@@ -17,7 +17,7 @@ class AddressesTaken(LabError):
 
 
 class Channel(Protocol):
-    """A byte stream to one agent, both ways, and a way to get files out of where it lives."""
+    """A byte stream to one agent, both ways."""
 
     def send(self, data: bytes) -> None:
         """Write all of it. Raises OSError when the agent is gone."""
@@ -27,9 +27,6 @@ class Channel(Protocol):
 
     def errors(self) -> str:
         """What the agent wrote to standard error so far."""
-
-    def fetch(self, remote: str, local: Path) -> None:
-        """Copy a file the agent wrote to a local path. Raises LabError when it is not there."""
 
     def close(self) -> None:
         """End the agent's standard input, which makes it undo everything and exit, and wait until it has."""

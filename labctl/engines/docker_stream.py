@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import re
 import socket
-import tarfile
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import docker.errors
@@ -40,7 +37,7 @@ def close(stream: Any) -> None:
 
 
 class DockerChannel:
-    """An agent's standard streams as Docker multiplexes them; `fetch` copies from the container it lives in."""
+    """An agent's standard streams as Docker multiplexes them."""
 
     def __init__(self, api: APIClient, container: str, stream: Any) -> None:
         self._api = api
@@ -71,9 +68,6 @@ class DockerChannel:
 
     def errors(self) -> str:
         return self._errors.decode(errors="replace")
-
-    def fetch(self, remote: str, local: Path) -> None:
-        fetch(self._api, self._container, remote, local)
 
     def close(self) -> None:
         # Whoever reads hears the end of the agent's output when it has undone everything and exited.
@@ -109,43 +103,6 @@ class ForkedChannel(DockerChannel):
         except docker.errors.APIError as error:
             raise LabError(f"no agent could be started: {error.explanation or error}") from None
         super().__init__(api, nursery, stream)
-
-
-def fetch(api: APIClient, container: str, remote: str, local: Path) -> None:
-    """Copy one file out of a container, streaming, so that a large capture needs no memory. Raises LabError."""
-    try:
-        chunks, _ = api.get_archive(container, remote, chunk_size=1 << 20)
-        with tarfile.open(fileobj=_Reader(chunks), mode="r|") as archive:
-            member = archive.next()
-            source = archive.extractfile(member) if member else None
-            if source is None:
-                raise LabError(f"{remote} is no file on the agent")
-            with local.open("wb") as target:
-                while block := source.read(1 << 20):
-                    target.write(block)
-    except docker.errors.APIError as error:
-        raise LabError(f"{remote} could not be fetched: {error.explanation or error}") from None
-    except OSError as error:
-        raise LabError(f"{local} cannot be written: {error.strerror}") from None
-
-
-class _Reader(io.RawIOBase):
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = iter(chunks)
-        self._rest = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        while size < 0 or len(self._rest) < size:
-            chunk = next(self._chunks, b"")
-            if not chunk:
-                break
-            self._rest += chunk
-        cut = len(self._rest) if size < 0 else size
-        data, self._rest = self._rest[:cut], self._rest[cut:]
-        return data
 
 
 # A process started by exec can be signalled only by its number inside the container, which Docker does not tell. A shell

@@ -158,10 +158,10 @@ class Captures:
             asked.remove(bad)
             agent.call("dissect_start", argv=dissect_argv(asked), capture=self._remote(part.host))
         answer = agent.result(stopping, "capture_stop", CAPTURE_TIMEOUT_S)
-        agent.channel.fetch(answer["file"], self._file(part.stem))
+        agent.fetch(answer["file"], self._file(part.stem))
         if done["exit"]:
             raise LabError(f"tshark could not read the capture of {part.host}: {done['err'].strip()[-300:]}")
-        agent.channel.fetch(done["file"], self._file(part.stem, "tsv"))
+        agent.fetch(done["file"], self._file(part.stem, "tsv"))
         return {**answer, "packets": done["packets"], "argv": done["argv"]}
 
     def _merge_and_mark(self, hosts: Sequence[str]) -> None:

@@ -292,10 +292,6 @@ class FakeChannel:
     def errors(self) -> str:
         return self.said
 
-    def fetch(self, remote: str, local: Path) -> None:
-        self._world.fuse.point(f"fetch.{local.name}")
-        local.write_bytes(Path(remote).read_bytes())
-
     def close(self) -> None:
         if self.is_open and not self.is_dead:
             self.agent.close()

@@ -142,7 +142,7 @@ def left(ran: Ran) -> None:
 
 AGAIN = ("hello", "routes", "capture_start", "sample", "apply")
 POINTS = ["agent.server.die", "engine.kill.server", "engine.unkill.server", "engine.open_agent.server#2",
-          *(f"agent.server.{op}#2" for op in AGAIN), "fetch.server.life2.pcapng", "fetch.server.life2.tsv"]  # fmt: skip
+          *(f"agent.server.{op}#2" for op in AGAIN), "agent.server.read#3", "agent.server.read#4"]  # fmt: skip
 
 
 @pytest.mark.parametrize("point", POINTS)

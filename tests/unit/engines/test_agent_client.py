@@ -39,9 +39,6 @@ class Pipe:
     def errors(self) -> str:
         return self.said
 
-    def fetch(self, remote: str, local: object) -> None:
-        raise NotImplementedError
-
     def close(self) -> None:
         self.is_closed = True
         self.say(b"")
