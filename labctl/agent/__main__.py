@@ -25,6 +25,7 @@ from typing import Any
 
 from . import PROTOCOL, death, nftables
 from .action import Action, ActionFailed, Commands, failed
+from .addresses import settle
 from .capture import Capture, CaptureFailed
 from .choose import Chooser
 from .claims import Claims
@@ -160,6 +161,8 @@ class Agent:
             if not ran.ok and NO_SUCH_ROUTE not in ran.err:
                 raise Refused(str(ran), {"ran": done})
             done.append(ran.as_json())
+        if any(":" in gateway for gateway in gateways) and (left := settle()):
+            raise Refused(f"the IPv6 addresses of {', '.join(left)} are still being checked", {"ran": done})
         return done
 
     def apply(self, name: str, action: dict[str, Any], note: object = None) -> dict[str, Any]:
