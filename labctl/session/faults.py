@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from labctl.session.lives import Killed, Lives, ProgramKilled
 from labctl.session.programs import Programs, StepFailed
 from labctl.session.together import everywhere
 
+BEGIN_TIMEOUT_S = 30.0
+WATCH_S = 0.05
 _DEVICE = re.compile(r"\{dev:([^}]+)\}")
 
 
@@ -36,6 +39,7 @@ class Faults:
     by_driver: dict[str, HostFaults] = field(default_factory=dict)
     steps: dict[tuple[str, str], PlannedStep] = field(default_factory=dict)
     since: dict[tuple[str, str], float] = field(default_factory=dict)
+    begun: dict[tuple[str, str], threading.Event] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.agents, self.record = self.hosts.agents, self.hosts.record
@@ -62,11 +66,23 @@ class Faults:
             raise StepFailed(f"{fault.host} was killed by the fault {self.hosts.killed[fault.host]} and is not up again")
         self.steps[key], self.since[key] = step, time.monotonic()
         self.applied[key] = fault  # the moment before, so that whatever happens it is undone
+        self.begun[key] = threading.Event()
         try:
             self._put(fault, step)
+            self._await(fault, step)
         except AgentRefused as error:
             del self.applied[key]
             raise StepFailed(f"the fault {fault.name} could not be applied: {error}") from None
+
+    def _await(self, fault: FaultPlan, step: PlannedStep) -> None:
+        """A fault whose timeline begins now is in place before the next step. Raises StepFailed."""
+        if step.timeline is None or step.timeline.get("after_s"):
+            return
+        deadline = time.monotonic() + BEGIN_TIMEOUT_S
+        while not self.begun[fault.name, fault.host].wait(WATCH_S):
+            self.hosts.check()
+            if time.monotonic() > deadline:
+                raise StepFailed(f"the fault {fault.name} at {fault.host} has not begun after {BEGIN_TIMEOUT_S:g}s")
 
     def _put(self, fault: FaultPlan, step: PlannedStep, over_s: float = 0.0) -> None:
         """Ask for a fault, of whose timeline over_s seconds are over. Raises AgentRefused."""
@@ -96,6 +112,7 @@ class Faults:
 
     def _failed(self, host: str, message: Mapping[str, Any]) -> None:
         """A fault could not do what its timeline says: the scenario is not what it claims to be."""
+        self.begun[message["name"], host].set()
         self.record.event("error", message=f"the fault {message['name']} at {host}: {message['error']}")
 
     def heal(self, keys: Sequence[tuple[str, str]]) -> None:
@@ -129,6 +146,7 @@ class Faults:
         return HostAction(self.hosts.engine, agent, host)
 
     def _applied(self, fault: FaultPlan, message: Mapping[str, Any]) -> None:
+        self.begun[fault.name, fault.host].set()
         self.record.event(
             "fault-applied", step=self.steps[fault.name, fault.host].index,
             t=self.hosts.at(fault.host, message["time"]), name=fault.name, kind=fault.kind, host=fault.host,

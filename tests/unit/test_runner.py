@@ -571,6 +571,13 @@ def test_a_fault_on_a_timeline_is_recorded_each_time(run: Runner) -> None:
         assert done.count("do") == done.count("undo")
 
 
+def test_a_fault_that_begins_now_for_a_while_is_in_place_before_the_next_step(run: Runner) -> None:
+    """With `for:` and no `after:` the step that puts it lasts until the agent has said that it began."""
+    ran = run(text=SCENARIO.replace("fault: wall, at: server,", "fault: wall, at: server, for: 10s,"))
+    order = [(e["event"], e.get("index"), e.get("name")) for e in ran.events]
+    assert order.index(("fault-applied", None, "wall")) < order.index(("step-start", 3, None))
+
+
 @pytest.mark.parametrize("lines", [1, 2, 4, 8, 12, 16, 20, 24, 28, 32])
 def test_a_full_disk_at_any_line_of_the_record_leaves_nothing(
     run: Runner, monkeypatch: pytest.MonkeyPatch, lines: int
