@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from labctl.errors import MissingError
+from labctl.errors import LabError, MissingError
 from labctl.linkbed import BedAgent, bed
 
 PORT = 7
@@ -102,7 +102,9 @@ def measure_delays(client: BedAgent, server: BedAgent, count: int, interval_s: f
     """Round trips in milliseconds, in the order of the answers."""
     sink = Sink(server, ECHO_SERVER, "echo")
     out = client.run(ECHO, server.address, str(count), str(interval_s), "1.0", str(size), timeout_s=count * interval_s + 60)
-    sink.end()
+    seen = sink.end()
+    if not out:
+        raise LabError(f"none of {count} datagrams was answered; {len(seen['numbers'])} had arrived")
     return [float(pair.partition(":")[2]) for pair in out.split()]
 
 

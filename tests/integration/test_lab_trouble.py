@@ -84,19 +84,20 @@ def test_a_scenario_with_a_mistake_starts_nothing(tmp_path: Path) -> None:
 
 
 def test_a_filter_that_wireshark_refuses_is_an_error_that_names_it(tmp_path: Path) -> None:
-    """A display filter with a field that does not exist: an error that shows the filter, and the other findings still stand."""
+    """A display filter that only tshark can refuse: an error that shows the filter, and the other findings still stand."""
     path = scenario(
         tmp_path,
         SERVER
         + "  - name: filtered\n    run: [echo-client, server, 65432]\n    on: client\n    expect:\n      errno: null\n"
-        "      packets: [{at: client, filter: 'tcp.flaggs.syn == 1'}, {at: client, filter: tcp.flags.syn == 1, count: 2}]\n",
+        "      packets: [{at: client, filter: 'tcp.flags.syn == nonsense'}, "
+        "{at: client, filter: tcp.flags.syn == 1, count: 2}]\n",
     )
     done = labctl("run", path, "--out", tmp_path / "runs", "--json")
     assert done.code == 4, done.out + done.err
     verdicts = {f["check"]: f["verdict"] for f in done.json["steps"][1]["findings"]}
     assert verdicts == {
         "errno": "pass",
-        "packets at client: tcp.flaggs.syn == 1": "error",
+        "packets at client: tcp.flags.syn == nonsense": "error",
         "packets at client: tcp.flags.syn == 1": "pass",
     }
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import vm_disks
 import vm_machine
-from vm_fault_table import TABLE, as_argument
-from vm_jobs import ROOT, Job, script
+from vm_jobs import ROOT, Job
+from vm_plan import jobs_for
 
 from labctl.standing import build_images
 
 LIMIT_S = 840.0  # for everything in the guest, whatever the jobs together may take
-SCENARIO_S = 90.0
 LAST = ROOT / ".cache" / "vm-last.json"
 JOBS = pytest.StashKey[list[Job]]()
 
@@ -26,30 +24,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "guest(job, scenario=None): what this test needs done in the virtual machine"
     )
-
-
-def jobs_for(wanted: Iterable[tuple[str, str | None]]) -> list[Job]:
-    """The jobs behind the tests' marks, each once, the quickest and most telling first."""
-    wanted = list(dict.fromkeys(wanted))
-    fresh, together = (
-        [path for job, path in wanted if job == kind and path] for kind in ("fresh", "standing")
-    )
-    jobs = []
-    if ("fault-table", None) in wanted:
-        jobs.append(script("fault_table.py", as_argument(TABLE), timeout_s=240))
-    if fresh or together:
-        argv = (
-            "python3",
-            "tests/vm/guest/scenarios.py",
-            "/results/jobs/scenarios/runs",
-            *fresh,
-            "--",
-            *together,
-        )
-        jobs.append(Job("scenarios", argv, 120 + 2 * SCENARIO_S * len(fresh) + SCENARIO_S * len(together)))
-    if ("calibration", None) in wanted:
-        jobs.append(script("calibration.py", timeout_s=240))
-    return jobs
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

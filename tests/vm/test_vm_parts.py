@@ -8,11 +8,11 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from conftest import jobs_for
 from vm_disks import Disks, VmError, cache_home, key
 from vm_fault_table import TABLE, Row, as_argument, missing, plain
 from vm_jobs import Job, as_json, pack, tree_files
 from vm_machine import KERNEL_LINE, Report, container_argv, diagnose, options, qemu_argv, read_events
+from vm_plan import jobs_for
 
 
 def test_a_key_changes_with_every_input_and_with_nothing_else() -> None:
