@@ -262,18 +262,22 @@ class DockerEngine:
             log_config=LogConfig(type="none"),
             auto_remove=True,  # it ends by itself, and nobody has to wait until Docker has tidied up behind it
         )
-        try:
-            made = self._api.create_container(
-                self._image_of_agents(),
-                ["python3", "-u", *python],
-                stdin_open=True,
-                detach=detach,
-                working_dir=agentimage.DIRECTORY,
-                labels=labels,
-                host_config=config,
-            )
-        except docker.errors.APIError as error:
-            raise self._no_agent(host, error) from None
+        for last in (False, True):
+            try:
+                made = self._api.create_container(
+                    self._image_of_agents(),
+                    ["python3", "-u", *python],
+                    stdin_open=True,
+                    detach=detach,
+                    working_dir=agentimage.DIRECTORY,
+                    labels=labels,
+                    host_config=config,
+                )
+                break
+            except docker.errors.APIError as error:
+                if last or not isinstance(error, docker.errors.ImageNotFound):
+                    raise self._no_agent(host, error) from None
+                self._agent_image = None  # the gc of another version took it for stale in between: it is made again
         return str(made["Id"])
 
     def _image_of_agents(self) -> str:

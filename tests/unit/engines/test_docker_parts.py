@@ -270,3 +270,37 @@ def test_a_compose_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytes
     fake_docker(tmp_path, monkeypatch, "sleep 60")
     with pytest.raises(LabError, match=r"`docker compose version` did not end within 0.1s"):
         compose.compose("version", timeout_s=0.1)
+
+
+class _NoImage:
+    """An engine in which somebody removes the agent's image right after it was looked for, as often as is said."""
+
+    def __init__(self, removals: int) -> None:
+        self.removals, self.asked = removals, 0
+
+    def create_host_config(self, **_: object) -> dict[str, object]:
+        return {}
+
+    def create_container(self, image: str, *_: object, **__: object) -> dict[str, str]:
+        self.asked += 1
+        if self.asked <= self.removals:
+            raise docker.errors.ImageNotFound(f"No such image: {image}")
+        return {"Id": "made"}
+
+    def inspect_container(self, _: str) -> dict[str, object]:
+        return {"State": {"Running": True}}
+
+
+def test_an_agent_image_that_somebody_removes_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gc of another version may take it for stale between our looking and our asking: once is borne, twice is an error."""
+    ensured: list[str] = []
+    monkeypatch.setattr("labctl.engines.agentimage.ensure", lambda *_: ensured.append("again") or "labctl/agent:code-x")
+    for removals, made in ((1, "made"), (2, None)):
+        engine = DockerEngine(_NoImage(removals), "run")  # type: ignore[arg-type]
+        engine._containers = {"server": "id"}
+        if made:
+            assert engine._beside("server", {}, ["-m", "agent"], detach=False) == made
+        else:
+            with pytest.raises(LabError, match="no agent could be started for server"):
+                engine._beside("server", {}, ["-m", "agent"], detach=False)
+    assert len(ensured) == 4

@@ -1,0 +1,47 @@
+"""The image with the agent's code: named by what is in it, and gone when nobody needs its version."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import docker.errors
+import pytest
+
+from labctl.engines import agentimage
+
+
+class Images:
+    """An engine's images; what runs from one keeps it."""
+
+    def __init__(self, tools: str, tags: tuple[str, ...], in_use: tuple[str, ...] = ()) -> None:
+        self.tools, self.tags, self.in_use = tools, list(tags), in_use
+
+    def inspect_image(self, _: str) -> dict[str, str]:
+        return {"Id": self.tools}
+
+    def images(self, **_: Any) -> list[dict[str, list[str]]]:
+        return [{"RepoTags": [tag]} for tag in self.tags]
+
+    def remove_image(self, tag: str) -> None:
+        if tag in self.in_use:
+            raise docker.errors.APIError("conflict: image is being used by a container")
+        self.tags.remove(tag)
+
+
+def test_its_name_changes_with_the_tools_and_with_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same tools and code give the same name; other tools another; other code another."""
+    name = agentimage._name(Images("sha256:a", ()))  # type: ignore[arg-type]
+    assert name == agentimage._name(Images("sha256:a", ()))  # type: ignore[arg-type]
+    assert name != agentimage._name(Images("sha256:b", ()))  # type: ignore[arg-type]
+    sources = agentimage._sources()
+    monkeypatch.setattr(agentimage, "_sources", lambda: sources[1:])
+    assert name != agentimage._name(Images("sha256:a", ()))  # type: ignore[arg-type]
+
+
+def test_images_of_other_versions_go_unless_something_runs_from_them() -> None:
+    """gc removes the code of other versions, keeps this driver's own, and leaves what is in use."""
+    mine = agentimage._name(Images("sha256:a", ()))  # type: ignore[arg-type]
+    old, used = "labctl/agent:code-old", "labctl/agent:code-used"
+    engine = Images("sha256:a", (mine, old, used), in_use=(used,))
+    assert agentimage.remove_stale(engine) == 1  # type: ignore[arg-type]
+    assert engine.tags == [mine, used]
