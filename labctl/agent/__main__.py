@@ -324,7 +324,7 @@ class Agent:
                 return
 
     def capture_start(
-        self, path: str, token: str, comment: str, snaplen: int, max_bytes: int
+        self, path: str, token: str, comment: str, snaplen: int, max_bytes: int, only: str | None = None
     ) -> dict[str, Any]:
         """Start capturing every interface of the namespace; returns when it is proven to record."""
         names = tuple(
@@ -332,7 +332,7 @@ class Agent:
             for i in self.hello()["interfaces"]
             if not i["name"].startswith(("tunl", "sit", "ip6tnl", "lci", "lcd"))
         )
-        self.capture = Capture(Path(path), names, token, comment, snaplen, max_bytes)
+        self.capture = Capture(Path(path), names, token, comment, snaplen, max_bytes, only)
         return self.capture.start()
 
     def capture_finish(self) -> list[str]:

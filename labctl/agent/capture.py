@@ -60,6 +60,7 @@ class Capture:
     comment: str
     snaplen: int
     max_bytes: int
+    filter: str | None = None
     bracketed_bytes: int = 0
     _process: subprocess.Popen[bytes] | None = None
     _errors: Any = field(default_factory=tempfile.TemporaryFile)
@@ -74,6 +75,7 @@ class Capture:
                 name,
                 "-s",
                 str(self.snaplen),
+                *self._only(),
                 "-B",
                 str(LOOPBACK_MIB if name == "lo" else BUFFER_MIB),
             )
@@ -84,6 +86,10 @@ class Capture:
             "-w", str(self.path), "-a", f"filesize:{limit}", "--update-interval", str(UPDATE_MS),
             "--capture-comment", self.comment,
         )  # fmt: skip
+
+    def _only(self) -> tuple[str, ...]:
+        """What is captured (pcap-filter(7)): all of it, or what the filter selects and, in any case, the sentinels."""
+        return () if self.filter is None else ("-f", f"({self.filter}) or ether proto {ETHERTYPE:#x}")
 
     def start(self) -> dict[str, Any]:
         """Start, and return when every packet from now on will be in the file. Raises CaptureFailed.

@@ -642,13 +642,16 @@ class Capture(Strict):
         description="A capture that grows beyond this ends, and the run says so.",
     )
     snaplen: Size = Field(default=2**18, ge=64, le=2**18, description="Bytes kept of each packet.")
+    filter: str | None = Field(
+        default=None, min_length=1, description="Only such packets are kept: a filter of pcap-filter(7), like tcp port 80."
+    )
 
 
 def _capture(value: object) -> object:
     if value in ("on", "off"):
         return {"enabled": value == "on"}
     if not isinstance(value, bool | dict | Capture):
-        raise ValueError("capture: is on or off, or a mapping (enabled, max, snaplen)")
+        raise ValueError("capture: is on or off, or a mapping (enabled, max, snaplen, filter)")
     return {"enabled": value} if isinstance(value, bool) else value
 
 

@@ -107,7 +107,7 @@ class Captures:
             agent.call("dissect_start", argv=dissect_argv(filters), capture=path)
             answer = agent.call(
                 "capture_start", path=path, token=secrets.token_hex(4), comment=comment,
-                snaplen=capture.snaplen, max_bytes=capture.max,
+                snaplen=capture.snaplen, max_bytes=capture.max, only=capture.filter,
             )  # fmt: skip
         except AgentRefused as error:
             raise LabError(f"the capture of {host} did not start: {error}") from None

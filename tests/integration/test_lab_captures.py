@@ -84,6 +84,21 @@ def test_a_capture_that_reaches_its_limit_ends_and_says_so(tmp_path: Path) -> No
     assert (run / "pcap/client.pcapng").stat().st_size < 2**20
 
 
+def test_a_capture_filter_keeps_what_it_selects_and_the_capture_stays_complete(tmp_path: Path) -> None:
+    """`capture: {filter: …}`: other packets are not in the files, the brackets are; one that is no filter is a named error."""
+    probe = "  - {run: [probe, connect, server, 65433], on: client, expect: {errno: ECONNREFUSED}}\n"
+    path = scenario(tmp_path, SERVER + probe, "capture: {filter: tcp port 65433}\n")
+    done = labctl("run", path, "--out", tmp_path / "runs", "--json")
+    assert done.code == 0, done.out + done.err
+    # SYN and RST, and the two brackets of each of the two interfaces.
+    assert {c["host"]: c["packets"] for c in done.json["captures"]} == {"client": 6, "server": 6}
+    path = scenario(tmp_path, SERVER + probe, "capture: {filter: tcp prot 1}\n")
+    bad = labctl("run", path, "--out", tmp_path / "bad", "--json")
+    assert bad.code == 4
+    assert "the capture of" in bad.json["reason"]
+    assert "filter" in bad.json["reason"]
+
+
 @pytest.mark.parametrize("word", ["off", "false"])
 def test_without_a_capture_the_rest_is_judged(tmp_path: Path, word: str) -> None:
     """`capture: off`: no file, no packets, and everything else as ever."""

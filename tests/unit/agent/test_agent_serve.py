@@ -185,6 +185,15 @@ def test_a_capture_without_its_sentinels_is_not_complete(
     assert capture.stop([])["reason"] == lost
 
 
+def test_a_capture_filter_lets_the_sentinels_through(capturing: Callable[..., Capture]) -> None:
+    """Each interface has the filter with the sentinels' ethertype beside it; without one there is no -f at all."""
+    capture = capturing("lo", "eth0", name="h")
+    assert "-f" not in capture.argv()
+    capture.filter = "tcp port 80"
+    argv = capture.argv()
+    assert [argv[at + 1] for at, word in enumerate(argv) if word == "-f"] == ["(tcp port 80) or ether proto 0x88b5"] * 2
+
+
 def test_dumpcap_is_given_room_for_a_burst(capturing: Callable[..., Capture]) -> None:
     """Its queue and its rings are larger than its defaults, which drop a burst of uncut segments."""
     argv = capturing("lo", "eth0", name="h").argv()

@@ -472,7 +472,7 @@ NO_SCENARIO: list[tuple[str, tuple[str, ...]]] = [
         ),
         (
             "f.yaml:2:1: unknown key 'timout'; did you mean timeout? The keys here are scenario, include, lab, tags, params, timeout, capture, sample and steps",
-            "f.yaml:3:10: capture: is on or off, or a mapping (enabled, max, snaplen)",
+            "f.yaml:3:10: capture: is on or off, or a mapping (enabled, max, snaplen, filter)",
             "f.yaml:4:9: sample: '1ms' is out of range; it must be at least 10ms",
             "f.yaml:5:6: lab: must be text, not '3'; as text it is written in quotes: \"3\"",
             "f.yaml:6:7: tags: must be a list, not 'a'",
@@ -491,7 +491,7 @@ NO_SCENARIO: list[tuple[str, tuple[str, ...]]] = [
         ),
         (
             "f.yaml:2:16: max: '1KiB' is out of range; it must be at least 64KiB",
-            "f.yaml:2:22: unknown key 'snap'; did you mean snaplen? The keys here are enabled, max and snaplen",
+            "f.yaml:2:22: unknown key 'snap'; did you mean snaplen? The keys here are enabled, max, snaplen and filter",
             "f.yaml:3:10: the parameter a needs one value: text, a number, true or false",
             "f.yaml:3:10: the parameter a is used nowhere; write ${a} where it belongs",
             "f.yaml:3:18: '3b' cannot be a parameter; a name is letters, digits, _ and -, a letter first",

@@ -40,7 +40,7 @@ GOOD_ONES = [
     + RUN
     + "  - {fault: a, at: [b, c], reject: {with: tcp-reset, protocol: tcp, dport: 80-90, sport: 5}}\n",
     "scenario: a\nlab: x.yml\ntags: [a]\ntimeout: 1m\ncapture: false\nsample: 50ms\nsteps:\n" + RUN,
-    "scenario: a\ncapture: {max: 1GiB, snaplen: 96B}\nparams: {a: 1}\ntimeout: ${a}0s\nsteps:\n" + RUN,
+    "scenario: a\ncapture: {max: 1GiB, snaplen: 96B, filter: tcp port 80}\nparams: {a: 1}\ntimeout: ${a}0s\nsteps:\n" + RUN,
     HEAD
     + "  - run: x\n    on: a\n    expect: {errno: [null, EAGAIN], sent: 64KiB, received: {min: 0, max: 3}, stdout: x,\n"
     "      stderr: {lacks: y}, timed_out: false, within: 0, packets: [{at: a, filter: x, count: {min: 1}}],\n"
