@@ -27,10 +27,9 @@ from labctl.scenario.model import StartStep, StopStep, UntilStep, WaitStep
 from labctl.session.captures import Captures
 from labctl.session.faults import Faults
 from labctl.session.hosts import Hosts
-from labctl.session.programs import Programs, StepFailed
+from labctl.session.programs import WATCH_S, Programs, StepFailed
 from labctl.session.together import recorded
 
-WATCH_S = 0.05
 POOL_ATTEMPTS = 5
 
 

@@ -24,6 +24,7 @@ from labctl.engines.docker import (
     DockerEngine,
     connect,
     dead_runs,
+    programs_image,
     remove,
 )
 from labctl.engines.images import ensure
@@ -115,7 +116,7 @@ def exec_argv(name: str | None, host: str, words: tuple[str, ...], interactive: 
     if words[0] in BUNDLED_PROGRAMS and programs is None:
         labels = ["--label", f"{RUN}=exec", "--label", f"{OWNER}={Owner.me()}"]
         beside = ["--network", f"container:{container['Id']}", "--cap-drop", "ALL"]
-        return ["docker", "run", "--rm", *streams, *beside, *labels, "labctl/host", *argv]
+        return ["docker", "run", "--rm", *streams, *beside, *labels, programs_image(connect()), *argv]
     return ["docker", "exec", *streams, container["Id"], *argv]
 
 

@@ -125,10 +125,6 @@ class AgentClient:
             self._gone = self._gone or f"the agent on {self.host} has been closed"
         self._channel.close()
 
-    @property
-    def channel(self) -> Channel:
-        return self._channel
-
     def _read(self) -> None:
         buffer = b""
         while data := self._receive():

@@ -222,7 +222,10 @@ class DockerEngine:
     def start_nursery(self, host: str) -> None:
         """On a lab that stands: a process beside the host that gives birth to agents at once; see `labctl.agent.nursery`."""
         container = self._beside(host, {**self._labels(), NURSERY: host}, ["-m", "agent.nursery"], detach=True)
-        self._api.start(container)
+        try:
+            self._api.start(container)
+        except docker.errors.APIError as error:
+            raise self._no_agent(host, error) from None
 
     def _find_nurseries(self) -> None:
         """Those of this lab that have this driver's code; an agent of another version would not understand it."""
@@ -299,7 +302,7 @@ class DockerEngine:
         """A container with the bundled programs for a host that has none: its network namespace and names, no privilege."""
         with self._lock:
             if host not in self._companions:
-                own = images.ensure(self._api, compose.read_config(OWN_COMPOSE), ["server"], lambda _: None)
+                image = programs_image(self._api)
                 config = self._api.create_host_config(
                     network_mode=f"container:{self._containers[host]}",
                     cap_drop=["ALL"],
@@ -309,7 +312,7 @@ class DockerEngine:
                 )
                 labels = {RUN: self._run, OWNER: str(Owner.me()), COMPANION: host}
                 try:
-                    made = self._api.create_container(own["server"], labels=labels, host_config=config)["Id"]
+                    made = self._api.create_container(image, labels=labels, host_config=config)["Id"]
                     self._api.start(made)
                 except docker.errors.APIError as error:
                     raise LabError(f"nothing could be started beside {host}: {error.explanation or error}") from None
@@ -391,6 +394,11 @@ class DockerEngine:
 
     def _remove(self) -> None:
         remove(self._api, [f"{RUN}={self._run}"])
+
+
+def programs_image(api: APIClient) -> str:
+    """Make sure the image with the bundled programs is there; its name. Raises MissingError, LabError."""
+    return images.ensure(api, compose.read_config(OWN_COMPOSE), ["server"], lambda _: None)["server"]
 
 
 def remove(api: APIClient, labels: list[str]) -> tuple[int, int]:

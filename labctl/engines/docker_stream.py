@@ -39,9 +39,7 @@ def close(stream: Any) -> None:
 class DockerChannel:
     """An agent's standard streams as Docker multiplexes them."""
 
-    def __init__(self, api: APIClient, container: str, stream: Any) -> None:
-        self._api = api
-        self._container = container
+    def __init__(self, stream: Any) -> None:
         self._socket = raw_socket(stream)
         self._socket.settimeout(None)
         self._stream = stream
@@ -86,7 +84,7 @@ class AttachedChannel(DockerChannel):
 
     def __init__(self, api: APIClient, container: str) -> None:
         stream = api.attach_socket(container, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1})
-        super().__init__(api, container, stream)
+        super().__init__(stream)
 
 
 class ForkedChannel(DockerChannel):
@@ -102,7 +100,7 @@ class ForkedChannel(DockerChannel):
             stream = api.exec_start(created["Id"], socket=True)
         except docker.errors.APIError as error:
             raise LabError(f"no agent could be started: {error.explanation or error}") from None
-        super().__init__(api, nursery, stream)
+        super().__init__(stream)
 
 
 # A process started by exec can be signalled only by its number inside the container, which Docker does not tell. A shell

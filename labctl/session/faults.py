@@ -19,11 +19,10 @@ from labctl.plan import PlannedStep
 from labctl.session.captures import Captures
 from labctl.session.hosts import Hosts
 from labctl.session.lives import Killed, Lives, ProgramKilled
-from labctl.session.programs import Programs, StepFailed
+from labctl.session.programs import WATCH_S, Programs, StepFailed
 from labctl.session.together import everywhere
 
 BEGIN_TIMEOUT_S = 30.0
-WATCH_S = 0.05
 _DEVICE = re.compile(r"\{dev:([^}]+)\}")
 
 
