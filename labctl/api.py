@@ -47,6 +47,7 @@ from labctl.runs import (
     find_scenarios,
     judge_run,
     prepare,
+    prepare_all,
     seed_of,
 )
 from labctl.runs import run_scenario as run_with
@@ -80,6 +81,11 @@ def load(
     many scenarios are loaded. Raises ScenarioError with every problem, UsageError for a parameter it has not.
     """
     return prepare(Path(path), _texts(sets), labs)
+
+
+def load_all(paths: Sequence[PathLike], sets: Mapping[str, object] | None = None) -> list[Checked]:
+    """As `load`, for many, each lab read once. Raises ScenarioError with the problems of all of them."""
+    return prepare_all([Path(path) for path in paths], _texts(sets))
 
 
 def plan(scenario: Checked | PathLike, sets: Mapping[str, object] | None = None) -> Plan:
@@ -180,5 +186,5 @@ def _text(value: object) -> str:
 
 __all__ = [
     "Checked", "EvidenceError", "LabError", "LabctlError", "MissingError", "Options", "Outcome", "Plan", "Run", "ScenarioError",
-    "UsageError", "exit_code", "find", "findings", "judge", "lab", "load", "plan", "run", "run_with",
+    "UsageError", "exit_code", "find", "findings", "judge", "lab", "load", "load_all", "plan", "run", "run_with",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from labctl.errors import EvidenceError, LabctlError, ScenarioError, UsageError
+from labctl.errors import EvidenceError, LabctlError, Problem, ScenarioError, UsageError
 from labctl.evidence.record import Evidence
 from labctl.evidence.record import load as load_evidence
 from labctl.evidence.rundir import Observer, RunDirectory, new_run_name
@@ -111,6 +111,21 @@ def prepare(path: Path, overrides: Mapping[str, str], labs: dict[Path, Lab] | No
     if problems:
         raise ScenarioError(problems)
     return Checked(loaded, labs[where])
+
+
+def prepare_all(paths: Sequence[Path], overrides: Mapping[str, str]) -> list[Checked]:
+    """As `prepare`, for many, each lab read once. Raises ScenarioError with the problems of all of them."""
+    problems: list[Problem] = []
+    found: list[Checked] = []
+    labs: dict[Path, Lab] = {}
+    for path in paths:
+        try:
+            found.append(prepare(path, overrides, labs))
+        except ScenarioError as error:
+            problems += error.problems
+    if problems:
+        raise ScenarioError(problems)
+    return found
 
 
 def run_scenario(

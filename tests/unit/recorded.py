@@ -76,7 +76,7 @@ def _kept(run: Path) -> Iterator[tuple[str, bytes]]:
 def record(scenarios: list[Path], jobs: int) -> int:
     """Run the scenarios and record those that pass; how many did not."""
     with tempfile.TemporaryDirectory(prefix="labctl-record-") as out:
-        argv = [sys.executable, "-m", "labctl.cli", "run", *map(str, scenarios), "--jobs", str(jobs), "--out", out, "--json"]
+        argv = [sys.executable, "-m", "labctl", "run", *map(str, scenarios), "--jobs", str(jobs), "--out", out, "--json"]
         done = subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, check=False)
         value = json.loads(done.stdout)
         results = {r["scenario"]: r for r in (value if isinstance(value, list) else [value])}

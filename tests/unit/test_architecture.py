@@ -86,11 +86,11 @@ def offenders(offence: Callable[[str], object], names: Iterable[str] = MODULES) 
 
 def test_there_are_modules_to_look_at() -> None:
     """These tests see the modules they are about."""
-    assert {"labctl.runner", "labctl.cli", "labctl.agent.__main__", "labctl.engines.docker"} <= MODULES.keys()
+    assert {"labctl.runner", "labctl.cli.running", "labctl.agent.__main__", "labctl.engines.docker"} <= MODULES.keys()
     assert "labctl.session.hosts" in imports("labctl.runner")
     assert "labctl.engines.agents" in imports("labctl.session.hosts")
     assert "labctl.agent.journal" in imports("labctl.agent.__main__")
-    assert any(what == "click.echo" for _, what, _ in calls("labctl.cli"))
+    assert any(what == "click.echo" for _, what, _ in calls("labctl.cli.running"))
     assert len(SCENARIOS) >= 4
 
 
@@ -133,7 +133,7 @@ def test_the_runner_knows_engines_by_their_protocol_only() -> None:
 
 
 def test_only_the_command_line_prints_and_exits() -> None:
-    """Nothing but cli.py (and __main__) writes to the terminal or ends the process; all else returns or raises."""
+    """Nothing but cli/ (and __main__) writes to the terminal or ends the process; all else returns or raises."""
     ends = (
         "print",
         "exit",

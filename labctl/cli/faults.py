@@ -1,0 +1,72 @@
+"""labctl fault: a standing lab broken by hand."""
+
+from __future__ import annotations
+
+import shlex
+
+import click
+
+from labctl.cli.options import HOST, LAB, offers
+from labctl.cli.output import echo_json
+
+
+@click.group()
+def fault() -> None:
+    """Break a standing lab by hand."""
+
+
+@fault.command("add", context_settings={"ignore_unknown_options": True})
+@LAB
+@click.option("--name", help="What to call it; its kind when not given.")
+@click.option("--json", "as_json", is_flag=True)
+@HOST
+@click.argument("kind", shell_complete=offers("faults"))
+@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+def fault_add(
+    lab: str | None, name: str | None, as_json: bool, host: str, kind: str, options: tuple[str, ...]
+) -> None:
+    """Put a fault at a host: labctl fault add router drop --protocol tcp --dport 80 --to server."""
+    from labctl.byhand import add, parse_fault
+
+    chosen, answer = add(lab, host, name, parse_fault(kind, options))
+    if as_json:
+        echo_json({"name": chosen, "host": host, **answer})
+        return
+    for ran in answer["ran"]:
+        click.echo(f"{host}# {shlex.join(ran['argv'])}")
+    click.echo(f"{chosen} is in place at {host}; `labctl fault remove {chosen}` takes it away")
+
+
+@fault.command("list")
+@LAB
+@click.option("--json", "as_json", is_flag=True)
+def fault_list(lab: str | None, as_json: bool) -> None:
+    """What is broken by hand, and how many packets each fault has touched."""
+    from labctl.byhand import listing
+
+    found = listing(lab)
+    if as_json:
+        echo_json(found)
+        return
+    for item in found:
+        note = dict(item["note"] or {})
+        words = " ".join([str(note.pop("kind", "")), *(f"{k}={v}" for k, v in note.items())])
+        click.echo(f"{item['host']:12} {item['name']:20} {item['packets']} packets   {words}")
+    if not found:
+        click.echo("nothing is broken by hand")
+
+
+@fault.command("remove")
+@LAB
+@click.option("--json", "as_json", is_flag=True)
+@click.argument("name")
+def fault_remove(lab: str | None, as_json: bool, name: str) -> None:
+    """Take a fault away by name; `all` takes every one."""
+    from labctl.byhand import remove
+
+    removed = remove(lab, name)
+    if as_json:
+        echo_json(removed)
+        return
+    for item in removed:
+        click.echo(f"{item['name']} at {item['host']} is gone; it touched {item['packets']} packets")

@@ -1,0 +1,87 @@
+"""Commands for a lab that stays: up, down, ps, exec, capture."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from labctl.cli.options import HOST, LAB, offers
+from labctl.cli.output import echo_json, say
+from labctl.errors import LabctlError, UsageError
+
+
+@click.command()
+@click.argument("compose", required=False, type=click.Path(path_type=Path))
+@click.option("--name", default="lab", show_default=True, help="What other commands call it.")
+def up(compose: Path | None, name: str) -> None:
+    """Bring up a lab that stays, for work by hand and for `labctl run --lab NAME`."""
+    from labctl.standing import bring_up
+
+    hosts = bring_up(compose, name, say)
+    click.echo(f"lab {name} is up: {', '.join(hosts)}")
+
+
+@click.command()
+@click.argument("name", default="lab", shell_complete=offers("labs"))
+def down(name: str) -> None:
+    """Take a standing lab down."""
+    from labctl.standing import take_down
+
+    containers, networks = take_down(name)
+    click.echo(f"lab {name} is down: {containers} containers and {networks} networks removed")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True)
+def ps(as_json: bool) -> None:
+    """What stands and what runs: labs, their hosts and addresses."""
+    from labctl.standing import listing
+
+    labs = listing()
+    if as_json:
+        echo_json(labs)
+        return
+    if not labs:
+        click.echo("no lab is up")
+    for lab in labs:
+        click.echo(f"{lab['name']}  ({lab['kind']})")
+        for host in lab["hosts"]:
+            click.echo(f"  {host['name']:12} {host['state']:10} {', '.join(host['addresses'])}")
+
+
+@click.command("exec", context_settings={"ignore_unknown_options": True})
+@LAB
+@HOST
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def exec_command(lab: str | None, host: str, command: tuple[str, ...]) -> None:
+    """Run a command (or a bundled program) on a host of a standing lab: labctl exec client -- probe connect server 80."""
+    from labctl.standing import exec_argv
+
+    argv = exec_argv(lab, host, command, interactive=sys.stdin.isatty() and sys.stdout.isatty())
+    os.execvp(argv[0], argv)
+
+
+@click.command()
+@LAB
+@click.option("-o", "--output", default="-", show_default=True, help="A file, or - for standard output.")
+@click.option("-f", "--filter", "filter_", help="A capture filter, like tcp port 80 (pcap-filter(7)).")
+@click.option("-i", "--interface", default="any", show_default=True, help="One interface of the host.")
+@HOST
+def capture(lab: str | None, output: str, filter_: str | None, interface: str, host: str) -> None:
+    """Capture live on a host of a standing lab, until Ctrl-C: labctl capture server | wireshark -k -i -"""
+    from labctl.standing import capture_argv
+
+    if output == "-" and sys.stdout.isatty():
+        raise UsageError(
+            "a capture is no text for a terminal; write -o FILE, or pipe it: | wireshark -k -i -"
+        )
+    argv = capture_argv(lab, host, filter_, interface)
+    if output != "-":
+        try:
+            os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), sys.stdout.fileno())
+        except OSError as error:
+            raise LabctlError(f"{output} cannot be written: {error.strerror}") from None
+    os.execvp(argv[0], argv)

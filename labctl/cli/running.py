@@ -1,0 +1,140 @@
+"""labctl run: scenarios in, a summary of each out, and the files over all of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from labctl.cli.options import BACKENDS, PATHS, SET, TAGS, WORDS, offers, overrides
+from labctl.cli.output import console_for, echo_json, write_file
+from labctl.errors import LabctlError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from labctl.scenario.loader import Loaded
+
+
+@click.command()
+@PATHS
+@SET
+@WORDS
+@TAGS
+@click.option(
+    "--jobs", "-j", default=1, show_default=True, type=click.IntRange(1, 64), help="How many runs at once."
+)
+@click.option(
+    "--out",
+    default=Path("runs"),
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Where run directories go.",
+)
+@click.option("--lab", metavar="NAME", help="Use a standing lab (labctl up).", shell_complete=offers("labs"))
+@click.option("--keep", is_flag=True, help="Leave the lab up afterwards.")
+@click.option("--junit", type=click.Path(path_type=Path), help="Also write a JUnit file over all runs.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else, on stdout."
+)
+@click.option(
+    "--link-backend", type=BACKENDS, default="auto", show_default=True,
+    help="What makes link faults: the kernel's netem or our emulator.",
+)  # fmt: skip
+@click.option(
+    "--markdown",
+    type=click.Path(path_type=Path),
+    help="Also write a Markdown summary, for a pull request or a CI job.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), help="For everything random; recorded in the result."
+)
+def run(
+    paths: tuple[Path, ...], sets: tuple[str, ...], jobs: int, out: Path, lab: str | None, keep: bool,
+    junit: Path | None, markdown: Path | None, as_json: bool, seed: int | None, link_backend: str,
+    words: tuple[str, ...], tags: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Run scenarios, or folders of them, and judge what was seen."""
+    from labctl import api
+
+    options = api.Options(out, overrides(sets), lab, keep, seed, link_backend)
+    files = api.find(paths, words, tags)
+    checked = [loaded for loaded, _ in api.load_all(files, options.overrides)]
+    console = console_for(as_json)
+    done = run_all(checked, options, jobs, console, as_json)
+    results = [value for item in done if not isinstance(item, LabctlError) for value in (item[1],)]
+    errors = [item for item in done if isinstance(item, LabctlError)]
+    write_summaries(
+        results,
+        {item[1]["run"]: item[0] for item in done if not isinstance(item, LabctlError)},
+        junit,
+        markdown,
+    )
+    index = write_index(out, results) if len(results) > 1 else None
+    if as_json:
+        echo_json(results[0] if len(files) == 1 and results else results)
+    elif len(files) > 1 and results:
+        from labctl.report import terminal
+
+        terminal.table(console, results)
+        console.print(f"  index  {index}")
+    for error in errors:
+        click.echo(f"labctl: {error}", err=True)
+    codes = [api.exit_code(results)] * bool(results) + [error.exit_code for error in errors]
+    sys.exit(next((code for code in (130, 4, 3, 2, 1) if code in codes), 0))
+
+
+def run_all(checked: Sequence[Loaded], options: Any, jobs: int, console: Console, quiet: bool) -> list[Any]:
+    """Run the scenarios, one after the other here or several at once in processes of their own."""
+    from labctl import api
+    from labctl.interrupts import interruptible
+    from labctl.jobs import run_many
+    from labctl.report import terminal
+
+    progress = terminal.Rich(console) if console.is_terminal and not quiet else terminal.Plain(console)
+    done: list[Any] = []
+    interruptible()
+    with progress:
+        if jobs > 1 and len(checked) > 1:
+            done = run_many([loaded.path for loaded in checked], options, jobs, progress.observe)
+        else:
+            for loaded in checked:
+                try:
+                    done.append(api.run_with(loaded, options, partial(progress.observe, loaded.path.stem)))
+                except LabctlError as error:
+                    done.append(error)
+                if not isinstance(done[-1], LabctlError) and done[-1][1]["interrupted"]:
+                    break
+    if not quiet:
+        for item in done:
+            if not isinstance(item, LabctlError) and (len(checked) == 1 or item[1]["verdict"] != "pass"):
+                terminal.summary(console, item[1], str(item[0]))
+    return done
+
+
+def write_summaries(
+    results: list[dict[str, Any]], directories: Mapping[str, Path], junit: Path | None, markdown: Path | None
+) -> None:
+    """The files over all runs that were asked for. Raises LabctlError."""
+    if junit is not None:
+        from labctl.report.junit import junit as as_junit
+
+        # Attachments are found from where the file is read, which is the folder it is in.
+        here = [{**r, "directory": os.path.relpath(directories[r["run"]], junit.parent)} for r in results]
+        write_file(junit, as_junit(here))
+    if markdown is not None:
+        from labctl.report.markdown import markdown as as_markdown
+
+        write_file(markdown, as_markdown(results))
+
+
+def write_index(out: Path, results: list[dict[str, Any]]) -> Path:
+    """One page over several runs, beside their directories. Raises LabctlError."""
+    from labctl.report.index import index
+
+    return write_file(out / "index.html", index(results))

@@ -1,0 +1,121 @@
+"""Commands about scenarios that run nothing: check, explain, init, list, schema."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from labctl.cli.options import PATHS, SET, TAGS, WORDS, overrides
+from labctl.cli.output import echo_json, say
+from labctl.errors import ScenarioError
+
+if TYPE_CHECKING:
+    from labctl.scenario.loader import Loaded
+
+
+@click.command("check")
+@PATHS
+@SET
+@WORDS
+@TAGS
+@click.option("--filters", is_flag=True, help="Also ask tshark about every packet filter; needs Docker, or a tshark here.")
+def check_command(
+    paths: tuple[Path, ...], sets: tuple[str, ...], filters: bool, words: tuple[str, ...], tags: tuple[str, ...]
+) -> None:
+    """Validate scenarios: file:line:column, what is wrong, and what would be right."""
+    from labctl import api
+
+    files = api.find(paths, words, tags)
+    found = api.load_all(files, overrides(sets))
+    if filters:
+        check_filters([loaded for loaded, _ in found])
+    click.echo(f"{len(files)} scenario{'s' * (len(files) != 1)} checked, no problem")
+
+
+def check_filters(scenarios: Sequence[Loaded]) -> None:
+    """Ask tshark about every packet filter of the scenarios. Raises ScenarioError with those that it refuses."""
+    from labctl.engines.tshark import refused, tshark
+
+    ask, can_ask = tshark(say)
+    places = [
+        (loaded, ("steps", index, "expect", *loc), text)
+        for loaded in scenarios
+        for index, step in enumerate(loaded.scenario.steps)
+        if (expect := getattr(step, "expect", None)) is not None
+        for loc, _, text in expect.filters()
+        if can_ask(text)
+    ]
+    bad = refused([text for _, _, text in places], ask)
+    problems = [
+        loaded.problem(loc, f"Wireshark refuses this filter: {bad[text]}") for loaded, loc, text in places if text in bad
+    ]
+    if problems:
+        raise ScenarioError(list(dict.fromkeys(problems)))
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@SET
+@click.option("--json", "as_json", is_flag=True, help="The plan as plan.json holds it.")
+def explain(path: Path, sets: tuple[str, ...], as_json: bool) -> None:
+    """Show the plan: every host, step and exact command. Nothing is run; addresses are examples."""
+    from labctl import api
+    from labctl.report.explain import explain as words
+
+    planned = api.plan(path, overrides(sets))
+    if as_json:
+        echo_json(planned.as_json())
+    else:
+        click.echo(words(planned))
+
+
+@click.command()
+@click.argument("compose", required=False, type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where; scenarios/first.yaml beside it when not given.")
+def init(compose: Path | None, output: Path | None) -> None:
+    """Write a first scenario for your own compose file, with its hosts and ports filled in."""
+    from labctl.first import find_compose, write_first
+
+    compose = compose or find_compose(Path())
+    target, schema_file = write_first(compose, output or compose.parent / "scenarios" / "first.yaml")
+    click.echo(f"{target} is there, and {schema_file} for your editor; now: labctl run {target}")
+
+
+@click.command("list")
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--errno", metavar="SYMBOL", help="Only scenarios that produce this error, like ECONNRESET.")
+@click.option("--fault", metavar="KIND", help="Only scenarios with this fault, like drop, or loss for a link that loses.")
+@click.option("--tag", metavar="TAG", help="Only scenarios with this tag.")
+@click.option("--json", "as_json", is_flag=True)
+def list_command(
+    paths: tuple[Path, ...], errno: str | None, fault: str | None, tag: str | None, as_json: bool
+) -> None:
+    """The catalogue of scenarios, by topic: ours, or those in PATHS."""
+    import shutil
+
+    from labctl.catalogue import TOPICS, by_topic, catalogue, select
+    from labctl.report.plain import shorten
+    from labctl.runs import OWN_LAB, find_scenarios
+
+    chosen = select(catalogue(find_scenarios(paths or (OWN_LAB.parent / "scenarios",))), errno, fault, tag)
+    if as_json:
+        echo_json([e.as_json() for e in chosen])
+        return
+    width = max(len(e.name) for e in chosen)
+    columns = shutil.get_terminal_size((140, 40)).columns if sys.stdout.isatty() else 10_000
+    for number, (topic, entries) in enumerate(by_topic(chosen)):
+        click.echo("\n" * bool(number) + f"{TOPICS.get(topic, topic)} ({topic})")
+        for entry in entries:
+            click.echo(shorten(f"  {entry.name:{width}}  {entry.summary}", columns))
+
+
+@click.command()
+def schema() -> None:
+    """The JSON Schema of a scenario, for editors."""
+    from labctl.scenario.schema import schema as of_scenarios
+
+    echo_json(of_scenarios())
