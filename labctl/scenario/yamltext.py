@@ -21,6 +21,9 @@ from labctl.scenario.yamlsentences import sentence
 
 MAX_BYTES = 2**20
 MAX_DEPTH = 40
+_TOO_DEEP = f"is nested more than {MAX_DEPTH} deep; a scenario needs about 6"
+# What a newer libyaml says at depth 1000, where it reads that far ahead of its events.
+_LIBYAML_TOO_DEEP = "exceeded maximum nesting depth"
 MAX_VALUES = 20_000
 # PyYAML's time grows with their square, as libyaml's does with that of directives (%TAG), which are refused.
 MAX_ANCHORS = 200
@@ -118,7 +121,8 @@ def compose(source: Source) -> yaml.MappingNode:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        source.fail(line, column, sentence(error, source.text.splitlines()))
+        deep = error.problem == _LIBYAML_TOO_DEEP
+        source.fail(line, column, _TOO_DEEP if deep else sentence(error, source.text.splitlines()))
     except yaml.YAMLError as error:
         source.fail(1, 1, f"is not YAML: {str(error).splitlines()[0]}")
     if root is None or (isinstance(root, yaml.ScalarNode) and not root.value and not root.style):
@@ -211,7 +215,7 @@ class _Survey:
     def _count(self, event: Any, values: int, depth: int) -> None:
         self.values += values
         if len(self.stack) - 1 + depth > MAX_DEPTH:
-            self._fail(event, f"is nested more than {MAX_DEPTH} deep; a scenario needs about 6")
+            self._fail(event, _TOO_DEEP)
         if self.values > MAX_VALUES:
             what = f"makes more than {MAX_VALUES} values, all aliases (*) written out"
             self._fail(event, f"{what}; a scenario has some hundred")
