@@ -23,7 +23,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labctl.amounts import Amounts, plain
 from labctl.errors import (
     EvidenceError,
     LabctlError,
@@ -34,7 +33,9 @@ from labctl.errors import (
 )
 from labctl.evidence.rundir import Observer
 from labctl.finished import Run, findings
-from labctl.outcome import Outcome
+from labctl.live.amounts import Amounts, plain
+from labctl.live.failures import ExpectationFailed, FaultTouchedNothing
+from labctl.live.outcome import Outcome
 from labctl.plan import Plan
 from labctl.plan import plan as plan_of
 from labctl.runs import (
@@ -58,7 +59,7 @@ from labctl.verdict.judge import result
 if TYPE_CHECKING:
     from labctl.engines.base import Engine
     from labctl.lab import Lab as LabModel
-    from labctl.live import Lab
+    from labctl.live.lab import Lab
 
 PathLike = str | Path
 
@@ -147,7 +148,7 @@ def lab(
     Raises ScenarioError or UsageError for what cannot be; entering the block raises MissingError and LabError.
     """
     from labctl.lab import read_lab
-    from labctl.live import Lab
+    from labctl.live.lab import Lab
     from labctl.runner import Request
     from labctl.scenario.words import did_you_mean, listing
 
@@ -185,6 +186,7 @@ def _text(value: object) -> str:
 
 
 __all__ = [
-    "Checked", "EvidenceError", "LabError", "LabctlError", "MissingError", "Options", "Outcome", "Plan", "Run", "ScenarioError",
-    "UsageError", "exit_code", "find", "findings", "judge", "lab", "load", "load_all", "plan", "run", "run_with",
+    "Checked", "EvidenceError", "ExpectationFailed", "FaultTouchedNothing", "LabError", "LabctlError", "MissingError",
+    "Options", "Outcome", "Plan", "Run", "ScenarioError", "UsageError", "exit_code", "find", "findings", "judge", "lab", "load",
+    "load_all", "plan", "run", "run_with",
 ]  # fmt: skip

@@ -16,7 +16,7 @@ import pytest
 
 if TYPE_CHECKING:
     from labctl.finished import Run
-    from labctl.live import Lab
+    from labctl.live.lab import Lab
 
 MARKER = "labctl: a scenario file (made by labctl); `-m 'not labctl'` leaves them out"
 LAB_MARKER = (
@@ -199,7 +199,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, None
     """End the test's lab as a part of the test, so that what did not hold fails it, and is no error of its clean-up."""
     outcome = yield
     made: Any = pyfuncitem.funcargs.get("lab")
-    if type(made).__module__ != "labctl.live":
+    if type(made).__module__ != "labctl.live.lab":
         return
     error = outcome.excinfo[1] if outcome.excinfo else None
     try:

@@ -11,7 +11,8 @@ import pytest
 from fake_engine import COMPOSE, FakeEngine, Fuse, World, in_memory
 
 from labctl import api
-from labctl.live import ExpectationFailed, FaultTouchedNothing, Lab
+from labctl.api import ExpectationFailed, FaultTouchedNothing
+from labctl.live.lab import Lab
 
 MakeLab = Callable[..., Lab]
 PROBE = ["probe", "connect", "server", 80]

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from labctl.faults import FAULTS
+
 # Text that YAML's core schema (10.3.2) reads as that text, in a flow collection too.
 _PLAIN = re.compile(r"[A-Za-z/_][A-Za-z0-9/_.-]*(?: [A-Za-z0-9/_.-]+)*")
 _WORDS = frozenset({"true", "false", "null"})
@@ -30,6 +32,16 @@ class Amounts:
             for index, (key, value) in enumerate(step.items()):
                 lines.append(f"  {'- ' if index == 0 else '  '}{flow(key)}: {flow(value)}")
         return "\n".join(lines) + "\n"
+
+    def program(self, step: Mapping[str, Any]) -> str:
+        """The program that a step runs or finishes, as it was called when it was started."""
+        if "run" in step:
+            return str(step["run"][0])
+        return next(str(s["start"][0]) for s in reversed(self.steps) if s.get("as") == step["finish"])
+
+    def fault_kind(self, name: str) -> str:
+        """The kind of the fault that was last put in place under this name."""
+        return next(kind for s in reversed(self.steps) if s.get("fault") == name for kind in FAULTS if kind in s)
 
 
 def plain(value: Any) -> Any:

@@ -1,12 +1,9 @@
-"""A lab that a Python program tells what to do, step by step. It leaves the same run directory as a scenario does.
-
-Each step is a step of the scenario language: held against the same models, planned by the same planner, taken by the same
-session, recorded in the same events. The scenario that the steps amount to grows in the run directory as `scenario.yaml`.
-"""
+"""The block: a lab that is up inside it, takes steps, and is judged when it ends."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,14 +12,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from labctl.amounts import Amounts, plain
 from labctl.engines.base import Engine
 from labctl.errors import LabctlError, LabError, ScenarioError, UsageError
 from labctl.evidence.rundir import Observer, RunDirectory, new_run_name
-from labctl.faults import FAULTS
 from labctl.finished import Run, findings
 from labctl.interrupts import uninterrupted
-from labctl.outcome import Outcome
+from labctl.live.amounts import Amounts, plain
+from labctl.live.failures import ExpectationFailed, FaultTouchedNothing
+from labctl.live.handles import Fault, Host, named
+from labctl.live.outcome import Outcome
+from labctl.live.seen import Seen
 from labctl.plan import PlannedStep
 from labctl.runner import Request, Session, begin, note, planned_of, session_of
 from labctl.runs import conclude
@@ -32,21 +31,8 @@ from labctl.scenario.model import PROGRAMS
 from labctl.scenario.words import did_you_mean, listing
 from labctl.scenario.yamltext import Source
 
-Words = Sequence[object] | str
 # What stands in the scenario for an expectation while a program runs of which nothing was expected.
 _NOT_YET = {"exit": 0}
-
-
-class ExpectationFailed(AssertionError):
-    """Something that was expected of a lab did not hold; `run` has the evidence."""
-
-    def __init__(self, message: str, run: Run) -> None:
-        super().__init__(message)
-        self.run = run
-
-
-class FaultTouchedNothing(LabError):
-    """A fault was put in place and taken away, and no packet met it: nothing is proved."""
 
 
 class Lab:
@@ -65,10 +51,7 @@ class Lab:
     ) -> None:
         self._request, self._engine, self._out, self._observer = request, engine, out, observe
         self._amounts = Amounts(header)
-        self._ended: dict[str, dict[str, Any]] = {}
-        self._started: dict[str, dict[str, Any]] = {}
-        self._touched: dict[str, int | None] = {}
-        self._last: str | None = None
+        self._seen = Seen()
         self._session: Session | None = None
         self._finished: Run | None = None
 
@@ -176,8 +159,8 @@ class Lab:
         Raises FaultTouchedNothing at the end of the block when no packet met it; what the block raises goes first.
         """
         words = {key.rstrip("_"): value for key, value in words.items()}
-        self._touched[name] = 0
-        self.take({"fault": name, "at": at, **_named(title), **words})
+        self._seen.expect_fault(name)
+        self.take({"fault": name, "at": at, **named(title), **words})
         fault = Fault(self, name)
         try:
             yield fault
@@ -189,7 +172,7 @@ class Lab:
             raise
         if self._session is not None:  # else it was taken away with the lab
             fault.heal()
-        if fault.packets == 0 and self._kind_of(name) != "down":  # what `down` kept away is counted in the captures
+        if fault.packets == 0 and self._amounts.fault_kind(name) != "down":  # what `down` kept away is counted in the captures
             raise FaultTouchedNothing(
                 f"the fault {name} at {at} touched no packet, so nothing is proved; is it where the packets pass?"
             )
@@ -203,7 +186,7 @@ class Lab:
     def take(self, words: Mapping[str, Any]) -> Outcome | None:
         """Take one step, written as a scenario has it; what the program it was about ended in, if it ended.
 
-        Raises ScenarioError for a step that cannot be, LabError for one that could not be done.
+        Raises UsageError for a step that cannot be, LabError for one that could not be done.
         """
         session = self._up()
         try:
@@ -212,14 +195,10 @@ class Lab:
             raise UsageError(str(error)) from None
         step, expects = self._planned(session, raw)
         session.take(step, expects)
-        ended = self._ended.get(self._last or "")
-        if ended is None:
-            return None
-        outcome = Outcome.read(self._record.path, step.index, self._started[ended["id"]], ended)
-        if not expects and "expect" in raw:
-            raw["expect"] = (
-                outcome.as_expected() if self._word(raw) in PROGRAMS else {"exit": outcome.exit or 0}
-            )
+        outcome = self._seen.outcome(self._record.path, step.index)
+        if outcome is not None and not expects and "expect" in raw:
+            bundled = self._amounts.program(raw) in PROGRAMS
+            raw["expect"] = outcome.as_expected() if bundled else {"exit": outcome.exit or 0}
             self._record.write("scenario.yaml", self._amounts.text())
         return outcome
 
@@ -248,25 +227,16 @@ class Lab:
             raise UsageError("\n".join(problem.message for problem in error.problems)) from None
         return loaded
 
-    def _word(self, raw: Mapping[str, Any]) -> str:
-        """The program that a step is about, as it was called when it was started."""
-        if "run" in raw:
-            return str(raw["run"][0])
-        return next(str(s["start"][0]) for s in reversed(self._amounts.steps) if s.get("as") == raw["finish"])
-
     def label(self, program: str) -> str:
         """A name for a program that is started, which none has had."""
         base = re.sub(r"[^a-z0-9]+", "-", Path(program).name.lower()).strip("-")
         base = (base if base[:1].isalpha() else f"p{base}")[:16].strip("-")
-        taken = {program["handle"] for program in self._started.values()}
-        return next(name for n in range(1, 10**6) if (name := base if n == 1 else f"{base}-{n}") not in taken)
+        names = itertools.chain([base], (f"{base}-{n}" for n in itertools.count(2)))
+        return next(name for name in names if name not in self._seen.handles)
 
     def touched(self, name: str) -> int | None:
         """How many packets a fault has touched, as counted when it was last taken away; None when nobody could."""
-        return self._touched[name]
-
-    def _kind_of(self, name: str) -> str:
-        return next(str(kind) for s in reversed(self._amounts.steps) if s.get("fault") == name for kind in FAULTS if kind in s)
+        return self._seen.touched(name)
 
     def is_broken(self, name: str) -> bool:
         """Whether a fault is in place, or on its timeline."""
@@ -278,124 +248,8 @@ class Lab:
         return self._session
 
     def _observe(self, event: dict[str, Any]) -> None:
-        kind = event["event"]
-        if kind == "program-start":
-            self._started[event["id"]] = event
-        elif kind == "program-end":
-            self._ended[event["id"]] = event
-        elif kind == "step-end":
-            self._last = event["program"]
-        elif kind == "fault-removed":
-            before, now = self._touched.get(event["name"], 0), event["packets"]
-            self._touched[event["name"]] = None if before is None or now is None else before + now
+        self._seen.observe(event)
         self._observer(event)
-
-
-class Host:
-    """One host of a lab."""
-
-    def __init__(self, lab: Lab, name: str) -> None:
-        self._lab, self.name = lab, name
-
-    def run(
-        self,
-        command: Words,
-        *,
-        expect: Mapping[str, Any] | None = None,
-        name: str | None = None,
-        timeout: str | None = None,
-        env: Mapping[str, object] | None = None,
-    ) -> Outcome:
-        """Run a program to its end; what it saw.
-
-        Arguments: a bundled program or any command the host has, with its arguments; what must be seen, in the words of
-        a scenario's `expect:`; a sentence for the report; when it is killed (`5s`); environment variables.
-        Raises LabError when it is killed.
-        """
-        words = {"run": _argv(command), "on": self.name, "timeout": timeout, "env": env, "expect": expect}
-        outcome = self._lab.take({**words, **_named(name)})
-        assert outcome is not None
-        return outcome
-
-    def start(
-        self,
-        command: Words,
-        *,
-        ready: Mapping[str, Any] | None = None,
-        name: str | None = None,
-        label: str | None = None,
-        env: Mapping[str, object] | None = None,
-    ) -> Program:
-        """Start a program and go on; it runs until it is stopped or the lab ends.
-
-        Arguments as for `run`; `ready` is the fact to wait for, like {"listen": 80}. Raises LabError when it does not come.
-        """
-        argv = _argv(command)
-        label = label or self._lab.label(str(argv[0]) if argv else "")
-        self._lab.take(
-            {"start": argv, "on": self.name, "as": label, "ready": ready, "env": env, **_named(name)}
-        )
-        return Program(self._lab, label)
-
-
-    def until(self, *, listen: int | None = None, bound: int | None = None, timeout: str | None = None) -> None:
-        """Wait until a service that the host itself started is there: a TCP port listened on, or a UDP port bound.
-
-        Raises LabError when it does not come within `timeout` (`10s` when not given).
-        """
-        facts = {"listen": listen, "bound": bound, "timeout": timeout}
-        self._lab.take({"until": {k: v for k, v in facts.items() if v is not None}, "on": self.name})
-
-
-class Program:
-    """A program that was started on a host."""
-
-    def __init__(self, lab: Lab, label: str) -> None:
-        self._lab, self.label = lab, label
-
-    def finish(
-        self, *, timeout: str | None = None, expect: Mapping[str, Any] | None = None, name: str | None = None
-    ) -> Outcome:
-        """Wait until it ends by itself; what it saw. Raises LabError when it does not."""
-        return self._end({"finish": self.label, "timeout": timeout, "expect": expect, **_named(name)})
-
-    def stop(
-        self, signal: str = "TERM", *, expect: Mapping[str, Any] | None = None, name: str | None = None
-    ) -> Outcome:
-        """End it with a signal; what it saw until then."""
-        return self._end({"stop": self.label, "signal": signal, "expect": expect, **_named(name)})
-
-    def _end(self, words: Mapping[str, Any]) -> Outcome:
-        outcome = self._lab.take(words)
-        assert outcome is not None
-        return outcome
-
-
-class Fault:
-    """A fault while its block runs."""
-
-    def __init__(self, lab: Lab, name: str) -> None:
-        self._lab, self.name = lab, name
-
-    @property
-    def packets(self) -> int | None:
-        """How many packets it touched, counted when it is taken away; None when nobody could count them."""
-        return self._lab.touched(self.name)
-
-    def heal(self) -> None:
-        """Take it away before its block ends."""
-        if self._lab.is_broken(self.name):
-            self._lab.take({"heal": self.name})
-
-
-def _named(name: str | None) -> dict[str, str]:
-    return {} if name is None else {"name": name}
-
-
-def _argv(command: Words) -> list[object]:
-    if isinstance(command, str):
-        return [command]
-    return [word if isinstance(word, int) else str(word) for word in command]
 
 
 def _is_assertion(error: BaseException | None) -> bool:
