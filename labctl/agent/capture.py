@@ -25,9 +25,9 @@ from typing import Any
 ETHERTYPE = 0x88B5
 LINK_LOCAL_GROUP = bytes.fromhex("0180c200000e")
 START_TIMEOUT_S = 10.0
-# libpcap hands packets over when a block of its ring is full or 250 ms old (CAP_READ_TIMEOUT in dumpcap.c); preloaded, our
-# library makes that 50 ms. Without it everything works as well, and takes longer.
-PRELOAD = "/usr/local/lib/labctl/pcap_timeout.so"
+# libpcap hands packets over when a block of its ring is full or 250 ms old (CAP_READ_TIMEOUT in dumpcap.c), and dumpcap takes
+# up to 450 ms to stop; preloaded, our library makes that 50 and 60 ms. Without it everything works as well, and takes longer.
+PRELOAD = "/usr/local/lib/labctl/dumpcap_timeouts.so"
 UPDATE_MS = 1
 SENTINEL_TIMEOUT_S = 5.0
 RESEND_S = 0.5
