@@ -7,11 +7,15 @@ import signal
 import threading
 from collections.abc import Iterator
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Ctrl-C, `kill`, and a terminal or a connection that was closed.
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 def interruptible() -> None:
-    """The first SIGINT or SIGTERM interrupts the run; what follows while it is being undone is ignored."""
+    """The first SIGINT, SIGTERM or SIGHUP interrupts the run; what follows while it is being undone is ignored.
+
+    A SIGHUP that was ignored from the start stays so: that is what nohup(1) asks for.
+    """
 
     def interrupt(number: int, frame: object) -> None:  # noqa: ARG001
         for each in _SIGNALS:
@@ -19,12 +23,13 @@ def interruptible() -> None:
         raise KeyboardInterrupt
 
     for each in _SIGNALS:
-        signal.signal(each, interrupt)
+        if each == signal.SIGINT or signal.getsignal(each) != signal.SIG_IGN:
+            signal.signal(each, interrupt)
 
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back while the block runs; one that came meanwhile is heard at its end.
+    """Hold those signals back while the block runs; one that came meanwhile is heard at its end.
 
     Undoing and saving go in here, so that they are done whole. Signals are handled by the main thread only, so in any
     other there is nothing to hold back.

@@ -147,9 +147,9 @@ def test_an_interrupt_at_any_moment_undoes_everything_and_saves_the_result(start
     assert found == [(moment, 130, True, "error", []) for moment in MOMENTS]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_further_signals_while_it_is_being_undone_are_ignored(start: Start, number: int) -> None:
-    """Somebody who presses Ctrl-C again and again, or a supervisor that repeats SIGTERM, still gets everything undone."""
+    """Ctrl-C again and again, a supervisor that repeats SIGTERM, a terminal that is closed: everything is undone and saved."""
     live = start(WAIT)
     live.wait_for("step-start", kind="wait")
     while live.process.poll() is None:

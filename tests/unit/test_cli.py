@@ -125,7 +125,7 @@ Engines = list[FakeEngine]
 def engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engines]:
     """In place of Docker hosts in memory; the engines that were made, in order."""
     made: Engines = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
 
     def make(*_: object) -> FakeEngine:
         root = tmp_path / f"agents{len(made)}"
