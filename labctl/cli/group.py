@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+import signal
 import sys
 from typing import Any, NoReturn
 
 import click
 
-from labctl.errors import LabctlError, ScenarioError
+from labctl.cli.output import silence
+from labctl.errors import LabctlError, LabError, ScenarioError
 
 
 class Commands(click.Group):
@@ -23,8 +25,13 @@ class Commands(click.Group):
             click.echo("interrupted", err=True)
             sys.exit(130)
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(141)
+            silence()
+            sys.exit(128 + signal.SIGPIPE)
+        except OSError as error:  # what labctl reads and writes itself is told by name; this is what it prints to
+            with contextlib.suppress(OSError):
+                click.echo(f"labctl: what was to be printed could not be written: {error.strerror}", err=True)
+            silence()
+            sys.exit(LabError.exit_code)
 
 
 def fail(error: LabctlError) -> NoReturn:

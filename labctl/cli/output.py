@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +18,20 @@ from labctl.errors import LabctlError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from labctl.report.terminal import Plain, Rich
+
 
 def console_for(quiet: bool) -> Console:
     """Where progress goes: the terminal, a pipe (with lines of a fixed width), or nowhere when only JSON is wanted."""
     from rich.console import Console
 
+    class Printing(Console):
+        def on_broken_pipe(self) -> None:  # rich's own ends the process, in the middle of a run
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
     if quiet:
-        return Console(quiet=True)
-    return Console(
+        return Printing(quiet=True)
+    return Printing(
         highlight=False, width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "110"))
     )
 
@@ -45,3 +54,48 @@ def say(line: str) -> None:
 def echo_json(value: Any) -> None:
     """The result for a program, alone on standard output."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+@contextlib.contextmanager
+def read_or_not() -> Iterator[None]:
+    """What the block prints is lost without harm when nobody reads it any more: a closed pipe, a terminal that is gone."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            raise
+        silence()
+
+
+def silence() -> None:
+    """What is printed from now on, or waits to be written, goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+class Telling:
+    """Progress that is told while somebody reads it; a run does not hang on that."""
+
+    def __init__(self, progress: Rich | Plain) -> None:
+        self._progress = progress
+        self._read = True
+
+    def __enter__(self) -> Telling:
+        self._try(self._progress.__enter__)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._try(self._progress.__exit__)
+
+    def observe(self, scenario: str, event: Mapping[str, Any]) -> None:
+        self._try(self._progress.observe, scenario, event)
+
+    def _try(self, tell: Callable[..., object], *arguments: Any) -> None:
+        if self._read:
+            try:
+                tell(*arguments)
+            except OSError:
+                self._read = False

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from labctl.cli.options import BACKENDS, PATHS, SET, TAGS, WORDS, offers, overrides
-from labctl.cli.output import console_for, echo_json, write_file
+from labctl.cli.output import Telling, console_for, echo_json, read_or_not, write_file
 from labctl.errors import LabctlError
 
 if TYPE_CHECKING:
@@ -76,15 +76,16 @@ def run(
         markdown,
     )
     index = write_index(out, results) if len(results) > 1 else None
-    if as_json:
-        echo_json(results[0] if len(files) == 1 and results else results)
-    elif len(files) > 1 and results:
-        from labctl.report import terminal
+    with read_or_not():
+        if as_json:
+            echo_json(results[0] if len(files) == 1 and results else results)
+        elif len(files) > 1 and results:
+            from labctl.report import terminal
 
-        terminal.table(console, results)
-        console.print(f"  index  {index}")
-    for error in errors:
-        click.echo(f"labctl: {error}", err=True)
+            terminal.table(console, results)
+            console.print(f"  index  {index}")
+        for error in errors:
+            click.echo(f"labctl: {error}", err=True)
     codes = [api.exit_code(results)] * bool(results) + [error.exit_code for error in errors]
     sys.exit(next((code for code in (130, 4, 3, 2, 1) if code in codes), 0))
 
@@ -96,7 +97,7 @@ def run_all(checked: Sequence[Loaded], options: Any, jobs: int, console: Console
     from labctl.jobs import run_many
     from labctl.report import terminal
 
-    progress = terminal.Rich(console) if console.is_terminal and not quiet else terminal.Plain(console)
+    progress = Telling(terminal.Rich(console) if console.is_terminal and not quiet else terminal.Plain(console))
     done: list[Any] = []
     interruptible()
     with progress:
@@ -110,8 +111,8 @@ def run_all(checked: Sequence[Loaded], options: Any, jobs: int, console: Console
                     done.append(error)
                 if not isinstance(done[-1], LabctlError) and done[-1][1]["interrupted"]:
                     break
-    if not quiet:
-        for item in done:
+    with read_or_not():
+        for item in () if quiet else done:
             if not isinstance(item, LabctlError) and (len(checked) == 1 or item[1]["verdict"] != "pass"):
                 terminal.summary(console, item[1], str(item[0]))
     return done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from labs import ROOT, SCENARIOS, Start, containers, docker, labctl, left_of
+from labs import LABCTL, ROOT, SCENARIOS, Start, containers, docker, labctl, left_of
 
 PAIR = SCENARIOS / "pair.yaml"
 WAIT = SCENARIOS / "wait.yaml"
@@ -319,3 +320,27 @@ def test_a_closed_pipe_is_no_bug_and_leaves_nothing(start: Start) -> None:
     assert live.process.stderr is not None
     assert "Traceback" not in live.process.stderr.read()
     assert left_of(live.run) == []
+
+
+def test_a_run_goes_on_when_nobody_reads_what_it_says(start: Start) -> None:
+    """`labctl run … | head -1`: the reader goes away after a line, and the run is saved and judged all the same."""
+    live = start(PAIR)
+    assert live.process.stdout is not None
+    assert live.process.stdout.readline()
+    live.process.stdout.close()
+    assert live.process.wait(timeout=60) == 0
+    assert live.result()["verdict"] == "pass"
+    assert left_of(live.run) == []
+
+
+def test_output_that_cannot_be_written_is_an_error_and_the_run_is_saved(tmp_path: Path) -> None:
+    """Standard output on a full disk: the run ends with its record whole, and labctl says that its words were lost."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*LABCTL, "run", str(PAIR), "--out", str(tmp_path / "runs"), "--json"],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60, cwd=ROOT,
+        )  # fmt: skip
+    assert done.returncode == 4
+    assert done.stderr == "labctl: what was to be printed could not be written: No space left on device\n"
+    result = json.loads((tmp_path / "runs" / run_name(tmp_path / "runs") / "result.json").read_text())
+    assert result["verdict"] == "pass"
