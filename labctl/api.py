@@ -67,31 +67,47 @@ PathLike = str | Path
 def find(paths: Sequence[PathLike], words: Sequence[str] = (), tags: Sequence[str] = ()) -> list[Path]:
     """The scenario files named, and those in the folders named, sorted.
 
-    Arguments: of them only those with one of the words in their name and one of the tags, where any is given.
-    Raises UsageError when there are none.
+    Arguments: of them only those with one of the words in their name (a file with cases: in that of one of them, which is
+    `file[case]`) and one of the tags, where any is given. Raises UsageError when there are none.
     """
     return choose(find_scenarios([Path(path) for path in paths]), words, tags)
 
 
 def load(
-    path: PathLike, sets: Mapping[str, object] | None = None, labs: dict[Path, LabModel] | None = None
+    path: PathLike,
+    sets: Mapping[str, object] | None = None,
+    labs: dict[Path, LabModel] | None = None,
+    *,
+    case: str | None = None,
 ) -> Checked:
     """A scenario and its lab, each checked against the other. Needs no Docker.
 
     Arguments: its file; values for its parameters, as `--set` takes them; labs that were read already, by compose file, where
-    many scenarios are loaded. Raises ScenarioError with every problem, UsageError for a parameter it has not.
+    many scenarios are loaded; one of its cases, where it has some. Raises ScenarioError with every problem, UsageError for a
+    parameter or a case that it has not.
     """
-    return prepare(Path(path), _texts(sets), labs)
+    return prepare(Path(path), _texts(sets), labs, case)
 
 
-def load_all(paths: Sequence[PathLike], sets: Mapping[str, object] | None = None) -> list[Checked]:
-    """As `load`, for many, each lab read once. Raises ScenarioError with the problems of all of them."""
-    return prepare_all([Path(path) for path in paths], _texts(sets))
+def load_all(
+    paths: Sequence[PathLike],
+    sets: Mapping[str, object] | None = None,
+    words: Sequence[str] = (),
+    cases: Sequence[str] = (),
+) -> list[Checked]:
+    """As `load`, for many scenarios and each of their cases; each lab is read once.
+
+    Arguments: of the cases only those with one of the words in their name, which is `file[case]`, and those named, where any
+    are. Raises ScenarioError with the problems of all of them, UsageError when none is left.
+    """
+    return prepare_all([Path(path) for path in paths], _texts(sets), words, cases)
 
 
-def plan(scenario: Checked | PathLike, sets: Mapping[str, object] | None = None) -> Plan:
+def plan(
+    scenario: Checked | PathLike, sets: Mapping[str, object] | None = None, *, case: str | None = None
+) -> Plan:
     """Every host, step and exact command of a run; addresses are examples. Needs no Docker. Raises as `load`."""
-    checked = scenario if isinstance(scenario, Checked) else load(scenario, sets)
+    checked = scenario if isinstance(scenario, Checked) else load(scenario, sets, case=case)
     return plan_of(checked.loaded.scenario, checked.lab)
 
 
@@ -99,6 +115,7 @@ def run(
     scenario: Checked | PathLike,
     sets: Mapping[str, object] | None = None,
     *,
+    case: str | None = None,
     out: PathLike = "runs",
     lab: str | None = None,
     keep: bool = False,
@@ -109,14 +126,14 @@ def run(
 ) -> Run:
     """Run a scenario and judge it.
 
-    Arguments: its file, or what `load` made of it (with the same `sets`); the folder for the run directory; a standing lab to
-    use; whether the lab stays up; the seed of everything random; `netem` or `nfqueue` for link faults; who is told of every
-    event as it happens. Raises ScenarioError, UsageError, MissingError or LabError for what stops a run before it begins;
-    whatever happens to the run itself is in its verdict.
+    Arguments: its file and one of its cases where it has some, or what `load` made of it (with the same `sets`); the folder
+    for the run directory; a standing lab to use; whether the lab stays up; the seed of everything random; `netem` or
+    `nfqueue` for link faults; who is told of every event as it happens. Raises ScenarioError, UsageError, MissingError or
+    LabError for what stops a run before it begins; whatever happens to the run itself is in its verdict.
     """
     options = Options(Path(out), _texts(sets), lab, keep, seed, link_backend)
     return run_with(
-        scenario.loaded if isinstance(scenario, Checked) else Path(scenario), options, observe, engine
+        scenario.loaded if isinstance(scenario, Checked) else Path(scenario), options, observe, engine, case
     )
 
 

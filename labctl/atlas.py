@@ -15,7 +15,7 @@ from pathlib import Path
 from labctl.catalogue import expected_of
 from labctl.errnos import CLEAN_END, HANG, ICMP, TEXTS, Icmp, Text
 from labctl.faults import icmp
-from labctl.scenario.loader import load
+from labctl.scenario.loader import load_cases
 from labctl.scenario.model import CountRange, Expectation, IcmpExpectation, PacketExpectation
 
 SCENARIOS = Path(__file__).resolve().parents[1] / "scenarios"
@@ -34,9 +34,10 @@ _ICMP = re.compile(r"\bicmp(v6)?\.type == (\d+)(?: && icmp(?:v6)?\.code == (\d+)
 
 @dataclass(frozen=True)
 class Shown:
-    """One step that shows something: its scenario's file, its number from 1 and its name, and what it expects."""
+    """One step that shows something: its scenario's file and name, its number from 1 and its name, and what it expects."""
 
     path: Path
+    scenario: str
     tags: tuple[str, ...]
     number: int
     name: str
@@ -45,11 +46,11 @@ class Shown:
 
 def shown(files: Sequence[Path]) -> list[Shown]:
     """Every step of the scenarios that expects something. Raises ScenarioError for a file that cannot be read."""
-    scenarios = [(path, load(path).scenario) for path in files]
     return [
-        Shown(path, scenario.tags, number, name, expect)
-        for path, scenario in scenarios
-        for number, name, _, expect in expected_of(scenario)
+        Shown(path, case.name, case.scenario.tags, number, name, expect)
+        for path in files
+        for case in load_cases(path)
+        for number, name, _, expect in expected_of(case.scenario)
     ]
 
 
@@ -111,7 +112,7 @@ def _section(text: Text, ways: Sequence[Shown], page: Path) -> str:
 
 
 def _link(step: Shown, page: Path) -> str:
-    return f"[{step.path.stem}]({os.path.relpath(step.path, page.parent)}), step {step.number}: {step.name}"
+    return f"[{step.scenario}]({os.path.relpath(step.path, page.parent)}), step {step.number}: {step.name}"
 
 
 def _icmp_section(steps: Sequence[Shown], page: Path) -> str:

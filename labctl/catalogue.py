@@ -12,7 +12,7 @@ from labctl.faults import FAULTS
 from labctl.faults.base import Fault
 from labctl.faults.link import Link
 from labctl.scenario.expectations import ERRNOS, LOOKUPS, SYNONYMS
-from labctl.scenario.loader import load
+from labctl.scenario.loader import load_cases, uncased
 from labctl.scenario.model import Expectation, FaultStep, FinishStep, RunStep, Scenario, StartStep, StopStep
 from labctl.scenario.words import did_you_mean, listing
 
@@ -63,7 +63,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Entry:
-    """One scenario: its name and topic, what its first comment says, and what it produces."""
+    """One scenario: its name and topic, what its first comment says, and what it produces in any of its cases."""
 
     name: str
     path: str
@@ -74,6 +74,7 @@ class Entry:
     faults: tuple[str, ...]
     programs: tuple[str, ...]
     ways: tuple[Way, ...]
+    cases: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -124,15 +125,18 @@ def by_topic(entries: Iterable[Entry]) -> Iterator[tuple[str, list[Entry]]]:
 
 
 def _entry(path: Path) -> Entry:
-    loaded = load(path)
-    scenario = loaded.scenario
-    ways = tuple(_ways(scenario))
+    cases = load_cases(path)
+    steps = [step for case in cases for step in case.scenario.steps]
+    ways = tuple(dict.fromkeys(way for case in cases for way in _ways(case.scenario)))
+    first = cases[0]
     return Entry(
-        scenario.scenario, str(path), next(iter(scenario.tags), OTHER), summary_of(loaded.text), scenario.tags,
+        uncased(first.scenario.scenario), str(path), next(iter(first.scenario.tags), OTHER), summary_of(first.text),
+        first.scenario.tags,
         tuple(dict.fromkeys(way.errno for way in ways)),
-        tuple(dict.fromkeys(word for s in scenario.steps if isinstance(s, FaultStep) for word in fault_words(s.spec))),
-        tuple(dict.fromkeys(_words(s)[0] for s in scenario.steps if isinstance(s, StartStep | RunStep))),
+        tuple(dict.fromkeys(word for s in steps if isinstance(s, FaultStep) for word in fault_words(s.spec))),
+        tuple(dict.fromkeys(_words(s)[0] for s in steps if isinstance(s, StartStep | RunStep))),
         ways,
+        tuple(case.case for case in cases if case.case is not None),
     )  # fmt: skip
 
 

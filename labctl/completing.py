@@ -40,6 +40,17 @@ def scenarios(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
     return found
 
 
+def cases(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    """The cases of the scenarios that were named before."""
+    from labctl.runs import cases_of, find_scenarios
+
+    # While an option lacks its value, click leaves the arguments before it unread.
+    named = [Path(word) for word in ctx.args if not word.startswith("-")]
+    with contextlib.suppress(LabctlError):
+        return _starting(incomplete, [case for path in find_scenarios(named) for case in cases_of(path) if case])
+    return []
+
+
 def runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
     """Run directories: under runs/, or under the folder that is being written; the newest first."""
     folder = Path(incomplete.rpartition("/")[0] or "runs")

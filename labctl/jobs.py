@@ -17,12 +17,13 @@ from labctl.errors import Interrupted, LabctlError
 from labctl.finished import Run
 from labctl.interrupts import interruptible
 from labctl.runs import Options, run_scenario
+from labctl.scenario.loader import Loaded, cased
 
 _Event = tuple[int, str, Any]
 
 
 def run_many(
-    paths: Sequence[Path], options: Options, jobs: int, observe: Callable[[str, Mapping[str, Any]], None]
+    scenarios: Sequence[Loaded], options: Options, jobs: int, observe: Callable[[str, Mapping[str, Any]], None]
 ) -> list[Run | LabctlError]:
     """Run the scenarios, at most `jobs` at a time; for each the run, or what stopped it before it began.
 
@@ -31,30 +32,30 @@ def run_many(
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["labctl.runner", "labctl.engines.docker", "labctl.report.html"])
     events: multiprocessing.Queue[_Event] = context.Queue()
-    waiting = list(enumerate(paths))
+    waiting = list(enumerate(scenarios))
     running: dict[int, Any] = {}
     found: dict[int, Run | LabctlError] = {}
     stopping = False
     while (waiting and not stopping) or running:
         try:
             while waiting and len(running) < jobs and not stopping:
-                index, path = waiting.pop(0)
-                running[index] = context.Process(target=_run, args=(index, path, options, events))
+                index, one = waiting.pop(0)
+                running[index] = context.Process(target=_run, args=(index, one.path, one.case, options, events))
                 running[index].start()
-            _take(events, paths, running, found, observe)
+            _take(events, scenarios, running, found, observe)
         except KeyboardInterrupt:
             stopping = True
             for process in running.values():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGINT)
-    for index, path in waiting:
-        found[index] = Interrupted(f"{path}: interrupted before it began")
+    for index, one in waiting:
+        found[index] = Interrupted(f"{cased(str(one.path), one.case)}: interrupted before it began")
     return [found[index] for index in sorted(found)]
 
 
 def _take(
     events: multiprocessing.Queue[_Event],
-    paths: Sequence[Path],
+    scenarios: Sequence[Loaded],
     running: dict[int, Any],
     found: dict[int, Run | LabctlError],
     observe: Callable[[str, Mapping[str, Any]], None],
@@ -65,17 +66,19 @@ def _take(
         for index in [i for i, p in running.items() if not p.is_alive() and events.empty()]:
             process = running.pop(index)
             found.setdefault(
-                index, LabctlError(f"{paths[index]}: the process of this run ended with {process.exitcode}")
+                index, LabctlError(f"{scenarios[index].name}: the process of this run ended with {process.exitcode}")
             )
         return
     if kind == "event":
-        observe(paths[index].stem, value)
+        observe(scenarios[index].name, value)
     else:
         found[index] = value
         running.pop(index).join()
 
 
-def _run(index: int, path: Path, options: Options, events: multiprocessing.Queue[_Event]) -> None:
+def _run(
+    index: int, path: Path, case: str | None, options: Options, events: multiprocessing.Queue[_Event]
+) -> None:
     interruptible()
     threading.Thread(target=_follow_parent, daemon=True).start()
 
@@ -84,11 +87,11 @@ def _run(index: int, path: Path, options: Options, events: multiprocessing.Queue
             events.put((index, "event", event))
 
     try:
-        events.put((index, "done", run_scenario(path, options, observe)))
+        events.put((index, "done", run_scenario(path, options, observe, case=case)))
     except LabctlError as error:
         events.put((index, "done", _portable(error)))
     except KeyboardInterrupt:
-        events.put((index, "done", _portable(Interrupted(f"{path}: interrupted before it began"))))
+        events.put((index, "done", _portable(Interrupted(f"{cased(str(path), case)}: interrupted before it began"))))
 
 
 def _follow_parent() -> None:

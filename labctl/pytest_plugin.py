@@ -63,9 +63,9 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ScenarioFi
 
 def _is_asked_for(path: Path, config: pytest.Config) -> bool:
     """Whether this is a scenario that somebody named, or one below a folder of scenarios that was. What a run wrote is none."""
-    from labctl.scenario.recognise import has_steps, is_scenario
+    from labctl.scenario.recognise import has_steps, is_of_a_run, is_scenario
 
-    if path.name == "scenario.yaml" and (path.parent / "events.jsonl").exists():
+    if is_of_a_run(path):
         return False
     if any(path.is_relative_to(place) for place in config.getini("labctl_scenarios")):
         return has_steps(path)
@@ -89,24 +89,32 @@ def _holds_scenarios(folder: Path, config: pytest.Config) -> bool:
 
 
 class ScenarioFile(pytest.File):
-    """One scenario file: a test, or one for each combination of the parameters given with --labctl-set."""
+    """One scenario file: a test for each of its cases, and for each combination of the parameters given with --labctl-set."""
 
     def collect(self) -> Iterator[ScenarioItem]:
         from labctl import api
 
         try:
-            scenario = api.load(self.path).scenario
-            for case in _cases(self.config.getoption("--labctl-set"), scenario.params):
-                api.load(self.path, case)
-                words = ",".join(f"{name}={value}" for name, value in case.items())
-                name = scenario.scenario + (f"[{words}]" if words else "")
-                item: ScenarioItem = ScenarioItem.from_parent(self, name=name, case=case, tags=scenario.tags)
-                yield item
+            params = api.load_all([self.path])[0].scenario.params
+            for sets in _combinations(self.config.getoption("--labctl-set"), params):
+                for checked in api.load_all([self.path], sets):
+                    name = _test_name(checked.scenario.scenario, sets)
+                    item: ScenarioItem = ScenarioItem.from_parent(
+                        self, name=name, case=checked.loaded.case, sets=sets, tags=checked.scenario.tags
+                    )
+                    yield item
         except api.LabctlError as error:
             raise self.CollectError(str(error)) from None
 
 
-def _cases(given: list[str], params: Mapping[str, object]) -> list[dict[str, str]]:
+def _test_name(scenario: str, sets: Mapping[str, str]) -> str:
+    """`scenario[case,name=value]`: what tells apart the tests of one file."""
+    name, _, case = scenario.rstrip("]").partition("[")
+    words = [*([case] if case else []), *(f"{param}={value}" for param, value in sets.items())]
+    return f"{name}[{','.join(words)}]" if words else name
+
+
+def _combinations(given: list[str], params: Mapping[str, object]) -> list[dict[str, str]]:
     """Every combination of the values that were given for the parameters that a scenario has; one, empty, without any."""
     values: dict[str, dict[str, None]] = {}
     for word in given:
@@ -121,9 +129,9 @@ def _cases(given: list[str], params: Mapping[str, object]) -> list[dict[str, str
 class ScenarioItem(pytest.Item):
     """One run of a scenario. Its set-up runs it, so that a run that broke is an error and not a failure."""
 
-    def __init__(self, *, case: dict[str, str], tags: tuple[str, ...], **rest: Any) -> None:
+    def __init__(self, *, case: str | None, sets: dict[str, str], tags: tuple[str, ...], **rest: Any) -> None:
         super().__init__(**rest)
-        self.case = case
+        self.case, self.sets = case, sets
         self.add_marker(pytest.mark.labctl)
         self.extra_keyword_matches.update(tags)
 
@@ -133,7 +141,7 @@ class ScenarioItem(pytest.Item):
         options = _options(self.config)
         lab = options.pop("standing")
         try:
-            run = api.run(self.path, self.case, lab=lab, **options)
+            run = api.run(self.path, self.sets, case=self.case, lab=lab, **options)
         except api.MissingError as error:
             pytest.skip(str(error))
         except api.LabctlError as error:

@@ -83,6 +83,7 @@ def begin(request: Request, engine: Engine, record: RunDirectory, run: str) -> N
             "run-start", t=0.0, version=VERSION, run=run, scenario=scenario.scenario, engine=engine.name, seed=request.seed,
             started=datetime.fromtimestamp(record.epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), epoch=record.epoch,
             overrides=dict(request.overrides), steps=len(scenario.steps), labctl=__version__, live=request.hosts is not None,
+            case=request.loaded.case,
         )  # fmt: skip
         record.write("scenario.yaml", request.loaded.text)
         if request.loaded.included is not None:

@@ -19,9 +19,11 @@ from labctl.interrupts import uninterrupted
 from labctl.lab import Lab, read_lab
 from labctl.plan import default_title
 from labctl.scenario.check import check
-from labctl.scenario.loader import Loaded, load
+from labctl.scenario.loader import Loaded, case_names, cased, load, merged
 from labctl.scenario.model import Scenario
-from labctl.scenario.recognise import is_scenario
+from labctl.scenario.recognise import is_of_a_run, is_scenario, may_have_cases
+from labctl.scenario.words import did_you_mean, listing
+from labctl.scenario.yamltext import read
 from labctl.verdict.judge import RunVerdict, judge, result
 
 if TYPE_CHECKING:
@@ -55,12 +57,16 @@ class Options:
 
 
 def find_scenarios(paths: Sequence[Path]) -> list[Path]:
-    """The scenario files named, and those in the folders named, sorted. Raises UsageError when there are none."""
+    """The scenario files named, and those in the folders named, sorted; not what runs below them have kept.
+
+    Raises UsageError when there are none.
+    """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
             inside = sorted(
-                p for p in path.rglob("*.y*ml") if p.suffix in (".yaml", ".yml") and is_scenario(p)
+                p for p in path.rglob("*.y*ml")
+                if p.suffix in (".yaml", ".yml") and is_scenario(p) and (p.parent == path or not is_of_a_run(p))
             )
             if not inside:
                 raise UsageError(f"there is no scenario in the folder {path}")
@@ -77,7 +83,7 @@ def choose(files: Sequence[Path], words: Sequence[str], tags: Sequence[str]) -> 
     """
     from labctl.catalogue import catalogue
 
-    chosen = [path for path in files if not words or any(word in path.stem for word in words)]
+    chosen = [path for path in files if any(_has(words, cased(path.stem, case)) for case in cases_of(path))]
     if tags:
         chosen = [p for p, entry in zip(chosen, catalogue(chosen), strict=True) if {*tags} & {*entry.tags}]
     if not chosen:
@@ -86,15 +92,29 @@ def choose(files: Sequence[Path], words: Sequence[str], tags: Sequence[str]) -> 
     return chosen
 
 
+def cases_of(path: Path) -> tuple[str | None, ...]:
+    """The cases that a scenario file names; None alone for one that names none, or cannot be read: loading it says why."""
+    try:
+        return (case_names(read(path)) if may_have_cases(path) else ()) or (None,)
+    except ScenarioError:
+        return (None,)
+
+
+def _has(words: Sequence[str], name: str) -> bool:
+    return not words or any(word in name for word in words)
+
+
 def lab_path(loaded: Loaded) -> Path:
     """The compose file a scenario runs in."""
     own = loaded.scenario.lab
     return OWN_LAB if own is None else (loaded.path.parent / own).resolve()
 
 
-def prepare(path: Path, overrides: Mapping[str, str], labs: dict[Path, Lab] | None = None) -> Checked:
+def prepare(
+    path: Path, overrides: Mapping[str, str], labs: dict[Path, Lab] | None = None, case: str | None = None
+) -> Checked:
     """Load a scenario and its lab and check one against the other. Raises ScenarioError with every problem."""
-    loaded = load(path, overrides)
+    loaded = load(path, overrides, case=case)
     where = lab_path(loaded)
     labs = {} if labs is None else labs
     if where not in labs:
@@ -113,30 +133,49 @@ def prepare(path: Path, overrides: Mapping[str, str], labs: dict[Path, Lab] | No
     return Checked(loaded, labs[where])
 
 
-def prepare_all(paths: Sequence[Path], overrides: Mapping[str, str]) -> list[Checked]:
-    """As `prepare`, for many, each lab read once. Raises ScenarioError with the problems of all of them."""
+def prepare_all(
+    paths: Sequence[Path], overrides: Mapping[str, str], words: Sequence[str] = (), cases: Sequence[str] = ()
+) -> list[Checked]:
+    """As `prepare`, for each case of many files; each lab is read once.
+
+    Of the cases only those with one of the words in their name and those named, where any are. Raises ScenarioError with the
+    problems of all of them, UsageError when none is left.
+    """
     problems: list[Problem] = []
     found: list[Checked] = []
     labs: dict[Path, Lab] = {}
-    for path in paths:
-        try:
-            found.append(prepare(path, overrides, labs))
-        except ScenarioError as error:
-            problems += error.problems
+    known = {path: cases_of(path) for path in paths}
+    for path, all_of_it in known.items():
+        chosen = [c for c in all_of_it if (not cases or c in cases) and _has(words, cased(path.stem, c))]
+        told: dict[str | None, list[Problem]] = {}
+        for case in chosen:
+            try:
+                found.append(prepare(path, overrides, labs, case))
+            except ScenarioError as error:
+                told[case] = error.problems
+        problems += merged(told, len(chosen))
     if problems:
         raise ScenarioError(problems)
+    if not found:
+        there = [case for all_of_it in known.values() for case in all_of_it if case]
+        near = did_you_mean(cases[0] if cases else "", there, f"there are {listing(there, 'and')}") if there else ""
+        raise UsageError(f"there is no case {listing(cases or words)}{near}")
     return found
 
 
 def run_scenario(
-    scenario: Path | Loaded, options: Options, observe: Observer, engine: Engine | None = None
+    scenario: Path | Loaded,
+    options: Options,
+    observe: Observer,
+    engine: Engine | None = None,
+    case: str | None = None,
 ) -> Run:
     """Run one scenario and judge it.
 
     A scenario that is loaded has been checked (`prepare`). Raises ScenarioError, MissingError or LabError for what stops
     a run before it begins; whatever happens to the run itself is in the result.
     """
-    loaded = scenario if isinstance(scenario, Loaded) else prepare(scenario, options.overrides)[0]
+    loaded = scenario if isinstance(scenario, Loaded) else prepare(scenario, options.overrides, case=case)[0]
     run = new_run_name(loaded.scenario.scenario)
     engine = engine or engine_for(run, options.lab)
     from labctl.runner import Request, execute
@@ -202,7 +241,7 @@ def _scenario_of(path: Path, evidence: Evidence) -> Loaded:
             return Loaded(path / "scenario.yaml", "", scenario, {})
         included = path / "include.yaml"
         text = included.read_text(encoding="utf-8") if included.exists() else None
-        return load(path / "scenario.yaml", evidence.overrides, text, evidence.live)
+        return load(path / "scenario.yaml", evidence.overrides, text, evidence.live, evidence.case)
     except (LabctlError, OSError, UnicodeDecodeError) as error:
         raise EvidenceError(f"the run's own scenario cannot be read: {error}") from None
 

@@ -26,6 +26,10 @@ PATHS = click.argument(
 )
 WORDS = click.option("-k", "words", multiple=True, metavar="WORD", help="Only scenarios with this in their name; repeatable.")
 TAGS = click.option("--tag", "tags", multiple=True, help="Only scenarios with this tag; repeatable.")
+CASES = click.option(
+    "--case", "cases", multiple=True, metavar="NAME", shell_complete=offers("cases"),
+    help="Only this case of scenarios that have cases; repeatable.",
+)  # fmt: skip
 SET = click.option(
     "--set", "sets", multiple=True, metavar="NAME=VALUE", help="Change a parameter of the scenario."
 )

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from labctl.cli.options import BACKENDS, PATHS, SET, TAGS, WORDS, offers, overrides
+from labctl.cli.options import BACKENDS, CASES, PATHS, SET, TAGS, WORDS, offers, overrides
 from labctl.cli.output import Telling, console_for, echo_json, read_or_not, write_file
 from labctl.errors import LabctlError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from labctl.api import Options, Run
     from labctl.scenario.loader import Loaded
 
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 @SET
 @WORDS
 @TAGS
+@CASES
 @click.option(
     "--jobs", "-j", default=1, show_default=True, type=click.IntRange(1, 64), help="How many runs at once."
 )
@@ -57,29 +59,24 @@ if TYPE_CHECKING:
 def run(
     paths: tuple[Path, ...], sets: tuple[str, ...], jobs: int, out: Path, lab: str | None, keep: bool,
     junit: Path | None, markdown: Path | None, as_json: bool, seed: int | None, link_backend: str,
-    words: tuple[str, ...], tags: tuple[str, ...],
+    words: tuple[str, ...], tags: tuple[str, ...], cases: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Run scenarios, or folders of them, and judge what was seen."""
     from labctl import api
 
     options = api.Options(out, overrides(sets), lab, keep, seed, link_backend)
-    files = api.find(paths, words, tags)
-    checked = [loaded for loaded, _ in api.load_all(files, options.overrides)]
+    checked = api.load_all(api.find(paths, words, tags), options.overrides, words, cases)
     console = console_for(as_json)
-    done = run_all(checked, options, jobs, console, as_json)
-    results = [value for item in done if not isinstance(item, LabctlError) for value in (item[1],)]
+    done = run_all([one.loaded for one in checked], options, jobs, console, as_json)
+    runs = [item for item in done if not isinstance(item, LabctlError)]
     errors = [item for item in done if isinstance(item, LabctlError)]
-    write_summaries(
-        results,
-        {item[1]["run"]: item[0] for item in done if not isinstance(item, LabctlError)},
-        junit,
-        markdown,
-    )
-    index = write_index(out, results) if len(results) > 1 else None
+    results = [run.result for run in runs]
+    write_summaries(runs, junit, markdown)
+    index = write_index(out, results) if len(runs) > 1 else None
     with read_or_not():
         if as_json:
-            echo_json(results[0] if len(files) == 1 and results else results)
-        elif len(files) > 1 and results:
+            echo_json(results[0] if len(checked) == 1 and results else results)
+        elif len(checked) > 1 and results:
             from labctl.report import terminal
 
             terminal.table(console, results)
@@ -90,7 +87,9 @@ def run(
     sys.exit(next((code for code in (130, 4, 3, 2, 1) if code in codes), 0))
 
 
-def run_all(checked: Sequence[Loaded], options: Any, jobs: int, console: Console, quiet: bool) -> list[Any]:
+def run_all(
+    checked: Sequence[Loaded], options: Options, jobs: int, console: Console, quiet: bool
+) -> list[Run | LabctlError]:
     """Run the scenarios, one after the other here or several at once in processes of their own."""
     from labctl import api
     from labctl.interrupts import interruptible
@@ -98,43 +97,42 @@ def run_all(checked: Sequence[Loaded], options: Any, jobs: int, console: Console
     from labctl.report import terminal
 
     progress = Telling(terminal.Rich(console) if console.is_terminal and not quiet else terminal.Plain(console))
-    done: list[Any] = []
+    done: list[Run | LabctlError] = []
     interruptible()
     with progress:
         if jobs > 1 and len(checked) > 1:
-            done = run_many([loaded.path for loaded in checked], options, jobs, progress.observe)
+            done = run_many(checked, options, jobs, progress.observe)
         else:
             for loaded in checked:
                 try:
-                    done.append(api.run_with(loaded, options, partial(progress.observe, loaded.path.stem)))
+                    done.append(run := api.run_with(loaded, options, partial(progress.observe, loaded.name)))
                 except LabctlError as error:
                     done.append(error)
-                if not isinstance(done[-1], LabctlError) and done[-1][1]["interrupted"]:
-                    break
+                else:
+                    if run.result["interrupted"]:
+                        break
     with read_or_not():
         for item in () if quiet else done:
-            if not isinstance(item, LabctlError) and (len(checked) == 1 or item[1]["verdict"] != "pass"):
-                terminal.summary(console, item[1], str(item[0]))
+            if not isinstance(item, LabctlError) and (len(checked) == 1 or item.verdict != "pass"):
+                terminal.summary(console, item.result, str(item.path))
     return done
 
 
-def write_summaries(
-    results: list[dict[str, Any]], directories: Mapping[str, Path], junit: Path | None, markdown: Path | None
-) -> None:
+def write_summaries(runs: Sequence[Run], junit: Path | None, markdown: Path | None) -> None:
     """The files over all runs that were asked for. Raises LabctlError."""
     if junit is not None:
         from labctl.report.junit import junit as as_junit
 
         # Attachments are found from where the file is read, which is the folder it is in.
-        here = [{**r, "directory": os.path.relpath(directories[r["run"]], junit.parent)} for r in results]
+        here = [{**run.result, "directory": os.path.relpath(run.path, junit.parent)} for run in runs]
         write_file(junit, as_junit(here))
     if markdown is not None:
         from labctl.report.markdown import markdown as as_markdown
 
-        write_file(markdown, as_markdown(results))
+        write_file(markdown, as_markdown([run.result for run in runs]))
 
 
-def write_index(out: Path, results: list[dict[str, Any]]) -> Path:
+def write_index(out: Path, results: Sequence[Mapping[str, Any]]) -> Path:
     """One page over several runs, beside their directories. Raises LabctlError."""
     from labctl.report.index import index
 

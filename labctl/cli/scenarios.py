@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from labctl.cli.options import PATHS, SET, TAGS, WORDS, overrides
+from labctl.cli.options import CASES, PATHS, SET, TAGS, WORDS, offers, overrides
 from labctl.cli.output import echo_json, say
 from labctl.errors import ScenarioError
 
@@ -22,18 +22,22 @@ if TYPE_CHECKING:
 @SET
 @WORDS
 @TAGS
+@CASES
 @click.option("--filters", is_flag=True, help="Also ask tshark about every packet filter; needs Docker, or a tshark here.")
 def check_command(
-    paths: tuple[Path, ...], sets: tuple[str, ...], filters: bool, words: tuple[str, ...], tags: tuple[str, ...]
-) -> None:
+    paths: tuple[Path, ...], sets: tuple[str, ...], filters: bool, words: tuple[str, ...], tags: tuple[str, ...],
+    cases: tuple[str, ...],
+) -> None:  # fmt: skip
     """Validate scenarios: file:line:column, what is wrong, and what would be right."""
     from labctl import api
 
     files = api.find(paths, words, tags)
-    found = api.load_all(files, overrides(sets))
+    found = api.load_all(files, overrides(sets), words, cases)
     if filters:
         check_filters([loaded for loaded, _ in found])
-    click.echo(f"{len(files)} scenario{'s' * (len(files) != 1)} checked, no problem")
+    scenarios = len({one.loaded.path for one in found})
+    of_them = f" in {len(found)} cases" if len(found) != scenarios else ""
+    click.echo(f"{scenarios} scenario{'s' * (scenarios != 1)} checked{of_them}, no problem")
 
 
 def check_filters(scenarios: Sequence[Loaded]) -> None:
@@ -58,19 +62,21 @@ def check_filters(scenarios: Sequence[Loaded]) -> None:
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=click.Path(path_type=Path), shell_complete=offers("scenarios"))
 @SET
-@click.option("--json", "as_json", is_flag=True, help="The plan as plan.json holds it.")
-def explain(path: Path, sets: tuple[str, ...], as_json: bool) -> None:
+@CASES
+@click.option("--json", "as_json", is_flag=True, help="The plan as plan.json holds it; a list where there are several cases.")
+def explain(path: Path, sets: tuple[str, ...], cases: tuple[str, ...], as_json: bool) -> None:
     """Show the plan: every host, step and exact command. Nothing is run; addresses are examples."""
     from labctl import api
     from labctl.report.explain import explain as words
 
-    planned = api.plan(path, overrides(sets))
+    plans = [api.plan(one) for one in api.load_all([path], overrides(sets), cases=cases)]
     if as_json:
-        echo_json(planned.as_json())
+        values = [plan.as_json() for plan in plans]
+        echo_json(values[0] if len(values) == 1 else values)
     else:
-        click.echo(words(planned))
+        click.echo("\n".join(map(words, plans)))
 
 
 @click.command()

@@ -119,8 +119,9 @@ class Sample:
 class Evidence:
     """Everything a run recorded.
 
-    `live` is a run that a Python program told what to do step by step; `left_by` is the exception that ended its block, and
-    `asserted` whether that one says that something did not hold.
+    `case` is which of the scenario's cases was run, where it has some; `scenario` names both. `live` is a run that a Python
+    program told what to do step by step; `left_by` is the exception that ended its block, and `asserted` whether that one
+    says that something did not hold.
     """
 
     path: Path
@@ -145,6 +146,7 @@ class Evidence:
     missing: str | None = None
     interrupted: bool = False
     live: bool = False
+    case: str | None = None
     left_by: str | None = None
     asserted: bool = False
 
@@ -200,11 +202,11 @@ def load(path: Path) -> Evidence:
             raise EvidenceError(f"{events}: a {kind} line lacks or garbles {lacks}")
         try:
             if kind == "run-start":
-                overrides = line.get("overrides", {})
+                overrides, case = line.get("overrides", {}), line.get("case")
                 evidence = Evidence(
                     path, line["run"], line["scenario"], line["engine"], line["started"], line["epoch"], line["seed"],
                     {str(name): str(value) for name, value in overrides.items()} if isinstance(overrides, dict) else {},
-                    live=line.get("live") is True,
+                    live=line.get("live") is True, case=case if isinstance(case, str) else None,
                 )  # fmt: skip
             elif evidence is not None:
                 _take(evidence, line)

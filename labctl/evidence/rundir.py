@@ -18,9 +18,12 @@ Observer = Callable[[dict[str, Any]], None]
 
 
 def new_run_name(scenario: str, now: datetime | None = None) -> str:
-    """`<UTC time>-<scenario>-<4 hex>`: sorts by time, says what it was, and two at once differ."""
+    """`<UTC time>-<scenario>-<4 hex>`: sorts by time, says what it was, and two at once differ.
+
+    The brackets of `scenario[case]` mean something to shells, so a run has a dash in their place.
+    """
     stamp = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%SZ")
-    return f"{stamp}-{scenario}-{secrets.token_hex(2)}"
+    return f"{stamp}-{scenario.replace('[', '-').rstrip(']')}-{secrets.token_hex(2)}"
 
 
 class RunDirectory:

@@ -1,6 +1,6 @@
 """A YAML file → Scenario, or every problem in it with file:line:column and what would be right.
 
-`load` is a line of stages: bytes → text → nodes (yamltext) → values with marks and parameters (tree) → steps,
+`load` is a line of stages: bytes → text → nodes (yamltext) → values with marks and parameters (grow) → steps,
 each held against the one model its keys name → Scenario. Problems of a stage are collected; all are shown
 together.
 """
@@ -8,8 +8,9 @@ together.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import cast
@@ -18,10 +19,12 @@ from pydantic import ValidationError
 
 from labctl.errors import Problem, ScenarioError
 from labctl.faults import FAULTS
+from labctl.scenario.grow import case_names as names_of_cases
+from labctl.scenario.grow import grow
 from labctl.scenario.include import included_by, put_below
 from labctl.scenario.messages import empties, explain
 from labctl.scenario.model import STEPS, Expectation, FaultStep, Included, RunStep, Scenario, Step
-from labctl.scenario.tree import Loc, Mark, Tree, grow
+from labctl.scenario.tree import Loc, Mark, Tree
 from labctl.scenario.which import which_step
 from labctl.scenario.yamltext import Source, compose, read
 
@@ -32,7 +35,7 @@ SHOWN = 20
 class Loaded:
     """A scenario with its file: `text` as it was read, `marks` the position of every value in it.
 
-    `included` is the text of the file it includes, if it does.
+    `included` is the text of the file it includes, if it does; `case` which of the file's cases it is, if there are any.
     """
 
     path: Path
@@ -41,6 +44,12 @@ class Loaded:
     marks: Mapping[Loc, Mark] = field(repr=False)
     file: str = ""
     included: str | None = field(default=None, repr=False)
+    case: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is chosen by: the file's name without its suffix, and the case in brackets."""
+        return cased(self.path.stem, self.case)
 
     def problem(self, loc: Loc, message: str) -> Problem:
         """A problem at a location of the model, like ("steps", 3, "drop", "to").
@@ -56,13 +65,59 @@ def load(
     overrides: Mapping[str, str] = MappingProxyType({}),
     included: str | None = None,
     live: bool = False,
+    case: str | None = None,
 ) -> Loaded:
     """The scenario in a file, with `overrides` (name -> YAML scalar) in the place of its params.
 
-    `included` is the text of the file it includes, where that is known already (a run keeps it). Raises ScenarioError with
-    every problem found, by line, and UsageError for an override of an unknown parameter.
+    `included` is the text of the file it includes, where that is known already (a run keeps it); `case` is one of those that
+    the file names. Raises ScenarioError with every problem found, by line, and UsageError for an override of an unknown
+    parameter, for an unknown case, and when no case is named and the file has some.
     """
-    return from_source(read(path), overrides, included, live)
+    return from_source(read(path), overrides, included, live, case)
+
+
+def load_cases(
+    path: str | os.PathLike[str], overrides: Mapping[str, str] = MappingProxyType({})
+) -> list[Loaded]:
+    """A file's scenario in each of its cases; by itself where it has none. Raises as `load`, for all cases together."""
+    source = read(path)
+    found = []
+    told: dict[str | None, list[Problem]] = {}
+    for case in case_names(source) or (None,):
+        try:
+            found.append(from_source(source, overrides, case=case))
+        except ScenarioError as error:
+            told[case] = error.problems
+    if told:
+        raise collected(merged(told, len(found) + len(told)))
+    return found
+
+
+def case_names(source: Source) -> tuple[str, ...]:
+    """The cases that a file, or the file it includes, names. Raises ScenarioError for what is no YAML."""
+    root = compose(source)
+    lower = included_by(source, root, None)
+    return names_of_cases(source, root, (lower, compose(lower)) if lower else None)
+
+
+def merged(told: Mapping[str | None, Sequence[Problem]], cases: int) -> list[Problem]:
+    """The problems of a file's cases; one that not all of its `cases` have says whose it is."""
+    times = Counter(problem for problems in told.values() for problem in set(problems))
+    return [
+        problem if times[problem] == cases else replace(problem, message=f"in the case {case}: {problem.message}")
+        for case, problems in told.items()
+        for problem in problems
+    ]
+
+
+def cased(name: str, case: str | None) -> str:
+    """What a case of a scenario is called: `name[case]`."""
+    return name if case is None else f"{name}[{case}]"
+
+
+def uncased(name: str) -> str:
+    """The scenario of which `name` is a case, or is itself."""
+    return name.partition("[")[0]
 
 
 def from_source(
@@ -70,17 +125,19 @@ def from_source(
     overrides: Mapping[str, str] = MappingProxyType({}),
     included: str | None = None,
     live: bool = False,
+    case: str | None = None,
 ) -> Loaded:
     """As `load`, from text that has been read already. A live one grows while it runs, and need not expect anything yet."""
     root = compose(source)
     lower = included_by(source, root, included)
-    tree = grow(source, root, overrides, (lower, compose(lower)) if lower else None)
+    tree = grow(source, root, overrides, (lower, compose(lower)) if lower else None, case)
     scenario = _validate(tree, live)
     problems = [*tree.problems, *(tree.below.problems if tree.below else ())]
     if problems or scenario is None:
         raise collected(problems)
+    scenario = scenario.model_copy(update={"scenario": cased(scenario.scenario, case)})
     text = lower.text if lower else None
-    return Loaded(Path(source.file), source.text, scenario, MappingProxyType(tree.marks), source.file, text)
+    return Loaded(Path(source.file), source.text, scenario, MappingProxyType(tree.marks), source.file, text, case)
 
 
 def nearest_mark(marks: Mapping[Loc, Mark], loc: Loc) -> Mark:

@@ -15,6 +15,16 @@ def has_steps(path: Path) -> bool:
     return _has(path, ("scenario:", "steps:"))
 
 
+def is_of_a_run(path: Path) -> bool:
+    """Whether a file is what a run was asked to do, kept in its directory."""
+    return path.name == "scenario.yaml" and (path.parent / "events.jsonl").exists()
+
+
+def may_have_cases(path: Path) -> bool:
+    """Whether a file says that it has cases, or includes one that may; most have none, and need not be read for them."""
+    return _has(path, ("cases:",)) or _has(path, ("include:",))
+
+
 def _has(path: Path, keys: tuple[str, ...]) -> bool:
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()

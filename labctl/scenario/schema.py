@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from labctl.faults import FAULTS
 from labctl.faults.base import Fault
 from labctl.scenario.model import STEPS, Scenario
+from labctl.scenario.params import CASE_NAME, PARAM_NAME
 from labctl.scenario.shape import default_of, fields_of, models_below, shape_at
 
 FILE = Path(__file__).with_name("schema.json")
@@ -47,7 +48,10 @@ def schema() -> dict[str, Any]:
         "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_-]*\}",
         "description": "Text with a value from params in it, like ${port}.",
     }
-    raw["properties"]["params"]["propertyNames"] = {"pattern": "^[A-Za-z_][A-Za-z0-9_-]*$"}
+    raw["properties"]["params"]["propertyNames"] = {"pattern": f"^{PARAM_NAME.pattern}$"}
+    cases = raw["properties"]["cases"]
+    cases |= {"minProperties": 1, "propertyNames": {"pattern": f"^{CASE_NAME.pattern}$"}}
+    cases["additionalProperties"]["propertyNames"] = {"pattern": f"^{PARAM_NAME.pattern}$"}
     raw["properties"]["capture"] = {
         "description": raw["properties"]["capture"]["description"],
         "anyOf": [{"type": "boolean"}, {"enum": ["on", "off"]}, PARAM, {"$ref": "#/$defs/Capture"}],

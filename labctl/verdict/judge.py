@@ -218,6 +218,7 @@ def result(run: RunVerdict) -> dict[str, Any]:
     return {
         "version": VERSION,
         "scenario": evidence.scenario,
+        "case": evidence.case,
         "run": evidence.run,
         "engine": evidence.engine,
         "verdict": run.verdict,

@@ -14,8 +14,10 @@ import tarfile
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from labctl.runs import judge_run
+from labctl.runs import cases_of, find_scenarios, judge_run
+from labctl.scenario.loader import cased
 from labctl.verdict.judge import RunVerdict
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,21 +26,35 @@ FOLDER = ROOT / "tests/data/runs/catalogue"
 UNREAD = frozenset({"progress", "lab-down", "sockets"})
 
 
-def shipped() -> list[Path]:
-    """Every scenario that comes with labctl."""
-    files = sorted((ROOT / "scenarios").glob("*.yaml"))
-    return [f for f in files if any(line.startswith("scenario:") for line in f.read_text("utf-8").splitlines())]
+class Shipped(NamedTuple):
+    """A scenario that comes with labctl, in one of its cases where it has some."""
+
+    path: Path
+    case: str | None
+
+    @property
+    def name(self) -> str:
+        return cased(self.path.stem, self.case)
 
 
-def archive(scenario: Path) -> Path:
-    return FOLDER / f"{scenario.stem}.tar.xz"
+def shipped() -> list[Shipped]:
+    """Every scenario that comes with labctl, in each of its cases."""
+    return [Shipped(f, case) for f in find_scenarios([ROOT / "scenarios"]) for case in cases_of(f)]
 
 
-def expected(scenario: Path) -> Path:
-    return FOLDER / f"{scenario.stem}.txt"
+def archive(scenario: Shipped) -> Path:
+    return FOLDER / f"{_stem(scenario)}.tar.xz"
 
 
-def unpack(scenario: Path, folder: Path) -> Path:
+def expected(scenario: Shipped) -> Path:
+    return FOLDER / f"{_stem(scenario)}.txt"
+
+
+def _stem(scenario: Shipped) -> str:
+    return "-".join(filter(None, (scenario.path.stem, scenario.case)))
+
+
+def unpack(scenario: Shipped, folder: Path) -> Path:
     """The recorded run directory of a scenario, in `folder`."""
     with tarfile.open(archive(scenario)) as tar:
         tar.extractall(folder, filter="data")
@@ -53,7 +69,7 @@ def words(run: RunVerdict) -> str:
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
-def pack(run: Path, scenario: Path) -> None:
+def pack(run: Path, scenario: Shipped) -> None:
     """Make an archive of what judging and reporting read of a run; nothing in it names this machine's folders."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tarfile.open(archive(scenario), "w:xz", preset=9) as tar:
@@ -73,28 +89,29 @@ def _kept(run: Path) -> Iterator[tuple[str, bytes]]:
         yield path.relative_to(run).as_posix(), text.replace(f"{ROOT}/".encode(), b"")
 
 
-def record(scenarios: list[Path], jobs: int) -> int:
+def record(scenarios: list[Shipped], jobs: int) -> int:
     """Run the scenarios and record those that pass; how many did not."""
     with tempfile.TemporaryDirectory(prefix="labctl-record-") as out:
-        argv = [sys.executable, "-m", "labctl", "run", *map(str, scenarios), "--jobs", str(jobs), "--out", out, "--json"]
+        files = dict.fromkeys(str(s.path) for s in scenarios)
+        argv = [sys.executable, "-m", "labctl", "run", *files, "--jobs", str(jobs), "--out", out, "--json"]
         done = subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, check=False)
         value = json.loads(done.stdout)
         results = {r["scenario"]: r for r in (value if isinstance(value, list) else [value])}
         missed = 0
         for scenario in scenarios:
-            found = results.get(scenario.stem)
+            found = results.get(scenario.name)
             if found is None or found["verdict"] != "pass":
                 missed += 1
-                print(f"{scenario.stem}: not recorded: {found['reason'] if found else 'it did not run'}")
+                print(f"{scenario.name}: not recorded: {found['reason'] if found else 'it did not run'}")
                 continue
             pack(Path(out) / found["run"], scenario)
             with tempfile.TemporaryDirectory() as again:
                 expected(scenario).write_text(words(judge_run(unpack(scenario, Path(again)))), encoding="utf-8")
-            print(f"{scenario.stem}: recorded, {archive(scenario).stat().st_size} bytes")
+            print(f"{scenario.name}: recorded, {archive(scenario).stat().st_size} bytes")
         return missed
 
 
-def judge_again(scenarios: list[Path]) -> int:
+def judge_again(scenarios: list[Shipped]) -> int:
     """Write the words anew from the evidence that is recorded; how many have none."""
     for scenario in (s for s in scenarios if archive(s).exists()):
         with tempfile.TemporaryDirectory() as folder:
@@ -105,9 +122,10 @@ def judge_again(scenarios: list[Path]) -> int:
 def main(names: list[str]) -> int:
     if names[:1] == ["--judge"]:
         return 1 if judge_again(shipped()) else 0
-    chosen = [s for s in shipped() if not names or s.stem in {Path(n).stem for n in names}]
-    if not chosen or len(chosen) < len(set(names)):
-        print(f"script/record [SCENARIO...]: one or more of {', '.join(s.stem for s in shipped())}", file=sys.stderr)
+    chosen = [s for s in shipped() if not names or s.path.stem in {Path(n).stem for n in names}]
+    if not chosen or len({s.path for s in chosen}) < len(set(names)):
+        known = ", ".join(dict.fromkeys(s.path.stem for s in shipped()))
+        print(f"script/record [SCENARIO...]: one or more of {known}", file=sys.stderr)
         return 2
     return 1 if record(chosen, int(os.environ.get("RECORD_JOBS", "2"))) else 0
 

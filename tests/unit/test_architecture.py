@@ -13,7 +13,7 @@ import pytest
 from labctl.catalogue import catalogue
 from labctl.plan import plan
 from labctl.report.explain import explain
-from labctl.runs import prepare
+from labctl.runs import prepare_all
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = {
@@ -171,11 +171,11 @@ def test_every_module_says_what_it_is() -> None:
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
 def test_every_shipped_scenario_parses_checks_plans_and_explains(path: Path) -> None:
     """Each scenario we ship is called as its file, says in its first comment what it shows, and can be explained."""
-    loaded, lab = prepare(path, {})
-    assert loaded.scenario.scenario == path.stem
-    planned = plan(loaded.scenario, lab)
-    words = explain(planned)
-    assert all(f"{step.index}. {step.title}" in words for step in planned.steps)
-    assert planned.hosts
+    for loaded, lab in prepare_all([path], {}):
+        assert loaded.scenario.scenario == loaded.name
+        planned = plan(loaded.scenario, lab)
+        words = explain(planned)
+        assert all(f"{step.index}. {step.title}" in words for step in planned.steps)
+        assert planned.hosts
     (entry,) = catalogue([path])
     assert entry.summary.endswith((".", ":", "!")) or len(entry.summary) > 20

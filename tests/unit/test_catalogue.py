@@ -110,7 +110,7 @@ def test_a_shipped_scenario_reads_like_the_others(path: Path) -> None:
     assert set(entry.tags) <= TOPICS.keys()
     assert entry.tags
     keys = re.findall(r"^([a-z]+):", text, flags=re.MULTILINE)
-    order = ["scenario", "include", "lab", "tags", "timeout", "params", "capture", "sample", "steps"]
+    order = ["scenario", "include", "lab", "tags", "timeout", "params", "cases", "capture", "sample", "steps"]
     assert keys == [key for key in order if key in keys]
     assert text.startswith("# yaml-language-server: $schema=../labctl/scenario/schema.json\n# ")
     assert 20 <= len(entry.summary) <= 140, "the first sentence is the scenario's line in `labctl list`"

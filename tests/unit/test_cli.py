@@ -12,6 +12,7 @@ import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner, Result
@@ -251,6 +252,46 @@ def test_set_changes_a_parameter_and_is_recorded(scenario: Path, tmp_path: Path,
     assert call("judge", run).exit_code == 0
     result = call("run", scenario, "--set", "prot=81", "--out", out)
     assert (result.exit_code, "prot" in result.stderr) == (2, True)
+
+
+CASES = SCENARIO.replace("steps:", "cases:\n  web: {port: 80}\n  other: {port: 81}\nsteps:").replace(
+    "connect, server, 80", 'connect, server, "${port}"'
+)
+
+
+def test_each_case_is_a_run_of_its_own(scenario: Path, tmp_path: Path, engines: Engines) -> None:
+    """Cases run one after the other, named scenario[case] in results, JUnit and folders; judging finds the case again."""
+    scenario.write_text(CASES, encoding="utf-8")
+    out = tmp_path / "runs"
+    result = call("run", scenario, "--out", out, "--junit", tmp_path / "all.xml", "--json")
+    values = json.loads(result.stdout)
+    assert [(v["scenario"], v["case"], v["verdict"]) for v in values] == [
+        ("fake[web]", "web", "pass"),
+        ("fake[other]", "other", "pass"),
+    ]
+    assert [engine.processes[-1].argv[-1] for engine in engines] == ["80", "81"]
+    assert [v["run"].split("-", 1)[1][:-5] for v in values] == ["fake-web", "fake-other"]
+    assert all(call("judge", out / v["run"]).exit_code == 0 for v in values)
+    cases = ElementTree.parse(tmp_path / "all.xml").getroot().iter("testcase")
+    assert {case.get("classname") for case in cases} == {"fake[web]", "fake[other]"}
+
+
+def test_cases_are_chosen_and_set(scenario: Path, tmp_path: Path, engines: Engines) -> None:
+    """--case names one, -k finds it by its whole name, --set wins over it; explain and check take each; none left is exit 2."""
+    scenario.write_text(CASES, encoding="utf-8")
+    out = tmp_path / "runs"
+    assert "fake[other]: pass" in call("run", scenario, "--case", "other", "--out", out).output
+    assert "fake[web]: pass" in call("run", tmp_path, "-k", "[web", "--set", "port=7", "--out", out).output
+    assert [engine.processes[-1].argv[-1] for engine in engines] == ["81", "7"]
+    assert call("check", scenario).output == "1 scenario checked in 2 cases, no problem\n"
+    assert [line for line in call("explain", scenario).output.splitlines() if line.startswith("scenario ")] == [
+        f"scenario fake[{case}] in the lab {tmp_path / 'compose.yml'}" for case in ("web", "other")
+    ]
+    assert json.loads(call("explain", scenario, "--case", "web", "--json").output)["scenario"] == "fake[web]"
+    assert [plan["scenario"] for plan in json.loads(call("explain", scenario, "--json").output)] == ["fake[web]", "fake[other]"]
+    wrong = call("run", scenario, "--case", "wbe", "--out", out)
+    assert (wrong.exit_code, "there is no case wbe; did you mean web?" in wrong.stderr) == (2, True)
+    assert json.loads(call("list", scenario, "--json").output)[0]["cases"] == ["web", "other"]
 
 
 def test_out_that_cannot_be_made_is_exit_4(scenario: Path, tmp_path: Path, engines: Engines) -> None:

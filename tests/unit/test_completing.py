@@ -41,6 +41,8 @@ def test_commands_and_scenarios_are_offered(monkeypatch: pytest.MonkeyPatch) -> 
     found = offered("run", "scenarios/")
     assert "scenarios/firewall.yaml" in found
     assert not [name for name in found if name.endswith("-lab.yml")]
+    assert offered("run", "scenarios/interop-numbers.yaml", "--case", "") == ["signed", "unsigned"]
+    assert offered("explain", "scenarios/interop-numbers.yaml", "--case", "u") == ["unsigned"]
 
 
 @pytest.mark.usefixtures("labs")
@@ -85,8 +87,20 @@ def test_scenarios_are_chosen_by_word_and_tag() -> None:
     assert {p.stem for p in by_word} >= {"firewall", "partition", "one-way-partition"}
     assert all("firewall" in p.stem or "partition" in p.stem for p in by_word)
     assert {p.stem for p in choose(files, ["one-way"], ["path"])} == {"one-way-partition"}
+    assert [p.stem for p in choose(files, ["numbers[uns"], [])] == ["interop-numbers"]
     with pytest.raises(UsageError, match="none of 2 scenarios is like -k x or y and --tag z"):
         choose(files[:2], ["x", "y"], ["z"])
+
+
+def test_what_a_run_has_kept_is_no_scenario_of_the_folder_above(tmp_path: Path) -> None:
+    """A folder's scenarios are not those of the run directories in it; a run that is named itself is."""
+    run = tmp_path / "runs/20260101T000000Z-a-0000"
+    run.mkdir(parents=True)
+    for path in (tmp_path / "a.yaml", run / "scenario.yaml"):
+        path.write_text("scenario: a\nsteps: []\n", encoding="utf-8")
+    (run / "events.jsonl").touch()
+    assert find_scenarios([tmp_path]) == [tmp_path / "a.yaml"]
+    assert find_scenarios([run]) == [run / "scenario.yaml"]
 
 
 def test_the_options_are_there() -> None:

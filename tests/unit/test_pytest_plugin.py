@@ -93,6 +93,25 @@ def test_each_combination_of_parameters_is_a_case(pytester: pytest.Pytester) -> 
 
 
 @pytest.mark.usefixtures("engines")
+def test_each_case_of_a_scenario_is_a_test(pytester: pytest.Pytester) -> None:
+    """A file's cases are collected each under its own name, which chooses it, times what --labctl-set makes of each."""
+    text = SCENARIO.replace("steps:", "cases: {web: {port: 80}, other: {port: 81}}\nparams: {at: server}\nsteps:", 1)
+    add(pytester, "some.yaml", text.replace("server, 80", "server, '${port}'").replace("at: server, drop", "at: '${at}', drop")
+        .replace("scenario: fake", "scenario: some"))  # fmt: skip
+    assert collected(pytester, "lab/some.yaml") == [f"lab/some.yaml::some[{case}]" for case in ("web", "other")]
+    assert collected(pytester, "lab/some.yaml::some[other]") == ["lab/some.yaml::some[other]"]
+    assert collected(pytester, "lab", "-k", "web") == ["lab/some.yaml::some[web]"]
+    sets = ["--labctl-set", "at=server", "--labctl-set", "at=client"]
+    assert collected(pytester, "lab/some.yaml", *sets) == [
+        f"lab/some.yaml::some[{case},at={at}]" for at in ("server", "client") for case in ("web", "other")
+    ]
+    result = inside(pytester, "lab/some.yaml", "--junitxml", "out.xml")
+    result.assert_outcomes(passed=2)
+    cases = ElementTree.parse(pytester.path / "out.xml").getroot().iter("testcase")
+    assert [case.get("name") for case in cases] == ["some[web]", "some[other]"]
+
+
+@pytest.mark.usefixtures("engines")
 def test_a_scenario_with_a_mistake_is_an_error_with_its_place(pytester: pytest.Pytester) -> None:
     """Collection says file:line:column and the nearest right word, without a traceback."""
     add(pytester, "typo.yaml", SCENARIO.replace("expect:", "expcet:"))

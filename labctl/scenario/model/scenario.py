@@ -43,6 +43,9 @@ def _capture(value: object) -> object:
     return {"enabled": value} if isinstance(value, bool) else value
 
 
+Value = str | StrictBool | StrictInt | StrictFloat
+
+
 class Scenario(Strict):
     """One YAML file: what to start, what to break, what must be seen."""
 
@@ -59,8 +62,12 @@ class Scenario(Strict):
         default=None, description="A compose file, relative to this file; labctl's own lab when not given."
     )
     tags: tuple[str, ...] = Field(default=(), description="Words to find it by.")
-    params: dict[str, str | StrictBool | StrictInt | StrictFloat] = Field(
+    params: dict[str, Value] = Field(
         default={}, description="Values that ${name} stands for in the rest of the file; --set changes them."
+    )
+    cases: dict[str, dict[str, Value]] = Field(
+        default={},
+        description="Names, each with values for parameters: the scenario is run once for each, called scenario[case].",
     )
     timeout: Duration = Field(default=30.0, gt=0, le=3600, description="For steps that say none.")
     capture: Annotated[Capture, BeforeValidator(_capture)] = Field(

@@ -471,7 +471,7 @@ NO_SCENARIO: list[tuple[str, tuple[str, ...]]] = [
             "    expect: {errno: null}\n"
         ),
         (
-            "f.yaml:2:1: unknown key 'timout'; did you mean timeout? The keys here are scenario, include, lab, tags, params, timeout, capture, sample and steps",
+            "f.yaml:2:1: unknown key 'timout'; did you mean timeout? The keys here are scenario, include, lab, tags, params, cases, timeout, capture, sample and steps",
             "f.yaml:3:10: capture: is on or off, or a mapping (enabled, max, snaplen, filter)",
             "f.yaml:4:9: sample: '1ms' is out of range; it must be at least 10ms",
             "f.yaml:5:6: lab: must be text, not '3'; as text it is written in quotes: \"3\"",
@@ -534,7 +534,7 @@ NO_SCENARIO: list[tuple[str, tuple[str, ...]]] = [
     (
         (
             "scenario: x\n"
-            "base: &b {on: client, expect: {errno: null}}\n"
+            "common: &b {on: client, expect: {errno: null}}\n"
             "steps:\n"
             "  - <<: *b\n"
             "    run: [a]\n"
@@ -542,7 +542,7 @@ NO_SCENARIO: list[tuple[str, tuple[str, ...]]] = [
             "  - {? [a] : b}\n"
         ),
         (
-            "f.yaml:2:1: unknown key 'base'; the keys here are scenario, include, lab, tags, params, timeout, capture, sample and steps",
+            "f.yaml:2:1: unknown key 'common'; the keys here are scenario, include, lab, tags, params, cases, timeout, capture, sample and steps",
             "f.yaml:6:10: <<: takes a mapping, like <<: *name, or a list of them",
             "f.yaml:7:5: this step is empty; a step is one of start, run, finish, stop, fault, heal, wait or until",
             "f.yaml:7:8: a key is a word, not a list or a mapping",

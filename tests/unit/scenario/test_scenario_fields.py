@@ -5,7 +5,7 @@ from __future__ import annotations
 import lzma
 
 import pytest
-from recorded import shipped
+from recorded import Shipped, shipped
 
 from labctl.scenario.expectations import _broken_filter
 from labctl.scenario.fields import compressed, known, unknown
@@ -44,10 +44,10 @@ def test_what_wireshark_takes_is_not_refused(text: str) -> None:
     assert unknown(text) is None
 
 
-@pytest.mark.parametrize("scenario", shipped(), ids=lambda path: path.stem)
-def test_no_filter_of_a_shipped_scenario_is_refused(scenario: object) -> None:
+@pytest.mark.parametrize("scenario", shipped(), ids=lambda scenario: scenario.name)
+def test_no_filter_of_a_shipped_scenario_is_refused(scenario: Shipped) -> None:
     """The list knows every name in the scenarios, all of which tshark has taken."""
-    steps = load(scenario).scenario.steps  # type: ignore[arg-type]
+    steps = load(scenario.path, case=scenario.case).scenario.steps
     filters = [text for step in steps if getattr(step, "expect", None) for _, _, text in step.expect.filters()]
     assert [message for text in filters if (message := _broken_filter(text))] == []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from recorded import FOLDER, archive, expected, shipped, unpack, words
+from recorded import FOLDER, Shipped, archive, expected, shipped, unpack, words
 
 from labctl.evidence.record import load as load_evidence
 from labctl.runs import judge_run
@@ -14,18 +14,19 @@ from labctl.scenario.loader import load
 SCENARIOS = shipped()
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda path: path.stem)
-def test_recorded_evidence_is_judged_and_explained_as_reviewed(scenario: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_recorded_evidence_is_judged_and_explained_as_reviewed(scenario: Shipped, tmp_path: Path) -> None:
     """The recorded run of a shipped scenario passes, and verdict and explanations are word for word the reviewed ones."""
-    assert archive(scenario).exists(), f"there is no recorded evidence; run script/record {scenario.stem}"
+    assert archive(scenario).exists(), f"there is no recorded evidence; run script/record {scenario.path.stem}"
     run = judge_run(unpack(scenario, tmp_path))
     assert run.verdict == "pass", run.reason
     assert words(run) == expected(scenario).read_text(encoding="utf-8")
-    overrides = load_evidence(tmp_path).overrides
+    evidence = load_evidence(tmp_path)
     include = tmp_path / "include.yaml"
     included = include.read_text(encoding="utf-8") if include.exists() else None
-    recorded = load(tmp_path / "scenario.yaml", overrides, included).scenario
-    assert recorded == load(scenario, overrides).scenario, f"the scenario has changed since; run script/record {scenario.stem}"
+    recorded = load(tmp_path / "scenario.yaml", evidence.overrides, included, case=evidence.case).scenario
+    shown = load(scenario.path, evidence.overrides, case=scenario.case).scenario
+    assert recorded == shown, f"the scenario has changed since; run script/record {scenario.path.stem}"
 
 
 def test_nothing_is_recorded_that_is_not_shipped() -> None:
