@@ -152,12 +152,17 @@ def command(words: tuple[str, ...], programs: str | None) -> tuple[str, ...]:
     return words
 
 
+def spoken(words: Iterable[str]) -> str:
+    """A command as a sentence has it: its words, an empty one as two quotes."""
+    return " ".join(word or "''" for word in words)
+
+
 def default_title(step: AnyStep) -> str:
     """What a step without a name is called: its own words."""
     if isinstance(step, StartStep):
-        return f"start {' '.join(step.start)} on {step.on}"
+        return f"start {spoken(step.start)} on {step.on}"
     if isinstance(step, RunStep):
-        return f"run {' '.join(step.run)} on {step.on}"
+        return f"run {spoken(step.run)} on {step.on}"
     if isinstance(step, FinishStep):
         return f"wait for {step.finish} to end"
     if isinstance(step, StopStep):

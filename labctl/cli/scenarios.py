@@ -69,14 +69,15 @@ def check_filters(scenarios: Sequence[Loaded]) -> None:
 def explain(path: Path, sets: tuple[str, ...], cases: tuple[str, ...], as_json: bool) -> None:
     """Show the plan: every host, step and exact command. Nothing is run; addresses are examples."""
     from labctl import api
+    from labctl.catalogue import summary_of
     from labctl.report.explain import explain as words
 
-    plans = [api.plan(one) for one in api.load_all([path], overrides(sets), cases=cases)]
+    scenarios = api.load_all([path], overrides(sets), cases=cases)
     if as_json:
-        values = [plan.as_json() for plan in plans]
+        values = [api.plan(one).as_json() for one in scenarios]
         echo_json(values[0] if len(values) == 1 else values)
     else:
-        click.echo("\n".join(map(words, plans)))
+        click.echo("\n".join(words(api.plan(one), summary_of(one.loaded.text)) for one in scenarios))
 
 
 @click.command()

@@ -128,8 +128,8 @@ def test_explaining_shows_every_command_and_its_undo() -> None:
     words = explain(planned(steps))
     assert "client$ sh -c 'a b'" in words
     assert "server# iptables -w 5 -N LABCTL-a\n" in words
-    assert "server# iptables -w 5 -X LABCTL-a   (when healed)" in words
-    assert "expect errno: " in words
+    assert "server# iptables -w 5 -X LABCTL-a   (when taken back)" in words
+    assert "expect: its last call ends in " in words
 
 
 def test_the_catalogue_has_what_scenarios_produce() -> None:
