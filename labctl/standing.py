@@ -11,7 +11,7 @@ from typing import Any
 
 from docker import APIClient
 
-from labctl.agent.capture import PRELOAD
+from labctl.agent.live import NO_FILTER, NO_INTERFACE
 from labctl.engines import agentimage
 from labctl.engines.agents import AgentClient
 from labctl.engines.base import AddressesTaken
@@ -126,7 +126,7 @@ def _host(name: str | None, host: str) -> dict[str, Any]:
     name = name or only_lab(api)
     found = api.containers(filters={"label": [f"{STANDING}={name}", HOST]})
     if not found:
-        raise LabError(f"no lab named {name} stands here; `labctl ps` shows what does")
+        raise UsageError(f"no lab named {name} stands here; `labctl ps` shows what does")
     container: dict[str, Any] | None = next((c for c in found if c["Labels"][HOST] == host), None)
     if container is None:
         hosts = ", ".join(sorted(c["Labels"][HOST] for c in found))
@@ -144,40 +144,39 @@ def only_lab(api: APIClient) -> str:
     return labs.pop()
 
 
-def capture_argv(name: str | None, host: str, filter_: str | None, interface: str) -> list[str]:
-    """The docker command that writes a live capture of a host of a standing lab to its standard output, as pcapng.
+def capture(
+    name: str | None, host: str, filter_: str | None, interface: str, write: Callable[[bytes], object]
+) -> str:
+    """Capture live on a host of a standing lab until an interrupt, handing pcapng to `write`; what dumpcap said at its end.
 
-    Arguments: a capture filter (pcap-filter(7)) and an interface; `any` is all of them. Raises UsageError, LabError.
+    Arguments: a capture filter (pcap-filter(7)) and an interface; `any` is all of them. The capture ends with this process,
+    however that ends, and when `write` raises. Raises UsageError, LabError.
     """
-    container = _host(name, host)["Id"]
-    limits = ["--cap-drop", "ALL", "--cap-add", "NET_ADMIN", "--cap-add", "NET_RAW"]
-    labels = ["--label", f"{RUN}=capture", "--label", f"{OWNER}={Owner.me()}"]
-    image = agentimage.REPOSITORY
-    dumpcap = [
-        "dumpcap",
-        "-q",
-        "-i",
-        interface,
-        *(["-f", filter_] if filter_ else []),
-        "--update-interval",
-        "1",
-        "-w",
-        "-",
-    ]
-    preload = ["--env", f"LD_PRELOAD={PRELOAD}"]
-    return [
-        "docker",
-        "run",
-        "--rm",
-        "-i",
-        "--network",
-        f"container:{container}",
-        *limits,
-        *labels,
-        *preload,
-        image,
-        *dumpcap,
-    ]
+    api = connect()
+    name = name or only_lab(api)
+    _host(name, host)
+    engine = DockerEngine(api, new_run_name("capture"), name)
+    engine.attach()
+    channel = engine.capture_live(host, [interface, *([filter_] if filter_ else [])])
+    interrupted = False
+    try:
+        while True:
+            try:
+                if not (data := channel.receive()):
+                    break
+                write(data)
+            except KeyboardInterrupt:
+                interrupted = True
+                channel.finish()
+    finally:
+        channel.drop()
+    said = channel.errors().strip()
+    wrong = next((said[said.index(words) :] for words in (NO_INTERFACE, NO_FILTER) if words in said), None)
+    if wrong is not None:
+        raise UsageError(" ".join(wrong.split()))
+    if not interrupted:
+        raise LabError(f"the capture of {host} ended by itself: {said or 'it said nothing'}")
+    return said
 
 
 def collect_garbage() -> tuple[int, int, int]:

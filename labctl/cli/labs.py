@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from pathlib import Path
 
 import click
 
 from labctl.cli.options import HOST, LAB, offers
-from labctl.cli.output import echo_json, say
+from labctl.cli.output import echo_json, interrupt_unread, say, silence
 from labctl.errors import LabctlError, UsageError
 
 
@@ -72,16 +73,24 @@ def exec_command(lab: str | None, host: str, command: tuple[str, ...]) -> None:
 @HOST
 def capture(lab: str | None, output: str, filter_: str | None, interface: str, host: str) -> None:
     """Capture live on a host of a standing lab, until Ctrl-C: labctl capture server | wireshark -k -i -"""
-    from labctl.standing import capture_argv
+    from labctl.interrupts import interruptible
+    from labctl.standing import capture as capture_live
 
     if output == "-" and sys.stdout.isatty():
         raise UsageError(
             "a capture is no text for a terminal; write -o FILE, or pipe it: | wireshark -k -i -"
         )
-    argv = capture_argv(lab, host, filter_, interface)
-    if output != "-":
-        try:
-            os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), sys.stdout.fileno())
-        except OSError as error:
-            raise LabctlError(f"{output} cannot be written: {error.strerror}") from None
-    os.execvp(argv[0], argv)
+    interruptible()
+    threading.Thread(target=interrupt_unread, args=(sys.stdout.fileno(),), daemon=True).start()
+    try:
+        with sys.stdout.buffer if output == "-" else Path(output).open("wb") as target:
+
+            def write(data: bytes) -> None:
+                target.write(data)
+                target.flush()  # whoever looks at it live sees each packet when it comes
+
+            say(capture_live(lab, host, filter_, interface, write))
+    except BrokenPipeError:  # whoever looked at it has seen enough
+        silence()
+    except OSError as error:
+        raise LabctlError(f"{output} cannot be written: {error.strerror}") from None

@@ -6,7 +6,11 @@ import contextlib
 import errno
 import json
 import os
+import select
+import signal
+import stat
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,6 +70,18 @@ def read_or_not() -> Iterator[None]:
         if error.errno not in (errno.EPIPE, errno.EIO):
             raise
         silence()
+
+
+def interrupt_unread(output: int) -> None:
+    """Wait until nobody reads what is written to a pipe any more (poll(2): POLLERR), and interrupt the command.
+
+    A command that writes seldom would hear of it as seldom. Returns at once, and never interrupts, where it is no pipe.
+    """
+    waiting = select.poll()
+    waiting.register(output, 0)
+    if stat.S_ISFIFO(os.fstat(output).st_mode):
+        waiting.poll()
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 def silence() -> None:

@@ -241,13 +241,20 @@ class DockerEngine:
             return AttachedChannel(self._api, found[0]["Id"])
         return self._agent(host, {**self._labels(), RESIDENT: host}, detach=True)
 
+    def capture_live(self, host: str, words: Sequence[str]) -> DockerChannel:
+        """A live capture of a host of a standing lab (`labctl.agent.live` with these words), until the channel is finished."""
+        labels = {RUN: self._run, OWNER: str(Owner.me()), AGENT: host}
+        return self._agent(host, labels, detach=False, module="agent.live", words=words)
+
     def has_resident(self, host: str) -> bool:
         """Whether anything may be held by hand at a host."""
         wanted = [f"{STANDING}={self._standing}", f"{RESIDENT}={host}"]
         return bool(self._api.containers(filters={"label": wanted}))
 
-    def _agent(self, host: str, labels: dict[str, str], detach: bool) -> DockerChannel:
-        container = self._beside(host, labels, ["-m", "agent"], detach)
+    def _agent(
+        self, host: str, labels: dict[str, str], detach: bool, module: str = "agent", words: Sequence[str] = ()
+    ) -> DockerChannel:
+        container = self._beside(host, labels, ["-m", module, *words], detach)
         try:
             channel = AttachedChannel(self._api, container)
             self._api.start(container)

@@ -67,10 +67,19 @@ class DockerChannel:
     def errors(self) -> str:
         return self._errors.decode(errors="replace")
 
-    def close(self) -> None:
-        # Whoever reads hears the end of the agent's output when it has undone everything and exited.
+    def finish(self) -> None:
+        """End its standard input; what it still says can be received."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
+
+    def drop(self) -> None:
+        """Go away without waiting for what it still says."""
+        self._ended.set()
+        self.close()
+
+    def close(self) -> None:
+        # Whoever reads hears the end of the agent's output when it has undone everything and exited.
+        self.finish()
         self._ended.wait(CLOSE_TIMEOUT_S)
         close(self._stream)
 

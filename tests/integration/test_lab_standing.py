@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from labs import ROOT, SCENARIOS, Start, containers, docker, labctl, left_of, rules_in
+from labs import LABCTL, ROOT, SCENARIOS, Start, containers, docker, labctl, left_of, rules_in
+
+from labctl.evidence import pcapng
 
 NAME = f"test-{os.getpid()}"
 COUNTERS = re.compile(r"\[\d+:\d+\]|^#.*$", re.MULTILINE)
@@ -267,3 +271,76 @@ def test_a_name_that_is_no_host_does_not_leave_the_lab(lab: str) -> None:
     """Looking up a foreign name fails: the hosts' resolver asks nobody outside."""
     ask = "import socket\ntry: print(socket.getaddrinfo('example.org', 80))\nexcept socket.gaierror as e: print('gaierror')"
     assert labctl("exec", "--lab", lab, "client", "--", "python3", "-c", ask).out == "gaierror\n"
+
+
+def live_captures() -> list[str]:
+    """Containers that capture live, once those that are ending have had a moment."""
+    deadline = time.monotonic() + 5
+    while True:
+        beside = docker("ps", "--all", "--no-trunc", "--format", "{{.Command}}", "--filter", "label=labctl.agent")
+        found = [line for line in beside.splitlines() if "agent.live" in line]
+        if not found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.05)
+
+
+def capturing(lab: str, *arguments: str) -> subprocess.Popen[bytes]:
+    """`labctl capture` of the client, started and writing."""
+    command = [*LABCTL, "capture", "--lab", lab, "client", *arguments]
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, bufsize=0
+    )
+
+
+def test_a_live_capture_is_whole_when_it_is_interrupted(lab: str, tmp_path: Path) -> None:
+    """Ctrl-C ends `labctl capture` with 0, every packet is in what it wrote, and nothing is left in Docker."""
+    live = capturing(lab)
+    assert live.stdout is not None
+    begin = live.stdout.read(64)
+    assert labctl("exec", "--lab", lab, "client", "--", "probe", "connect", "server", "9").code in (0, 1)
+    time.sleep(0.1)
+    live.send_signal(signal.SIGINT)
+    rest, said = live.communicate(timeout=20)
+    assert (live.returncode, b"Capturing on 'any'" in said) == (0, True), said
+    written = tmp_path / "live.pcapng"
+    written.write_bytes(begin + rest)
+    assert len(pcapng.Capture.read(written).packets) >= 2  # a SYN and a RST at least
+    assert live_captures() == []
+
+
+def test_a_live_capture_ends_with_its_reader(lab: str) -> None:
+    """`labctl capture | head -c 64`: it ends when nobody reads any more, though no packet comes; nothing is left."""
+    live = capturing(lab)
+    assert live.stdout is not None
+    assert len(live.stdout.read(64)) == 64
+    live.stdout.close()
+    assert live.wait(timeout=20) == 0
+    assert live_captures() == []
+    assert live.stderr is not None
+    live.stderr.close()
+
+
+def test_a_live_capture_ends_with_a_driver_that_is_killed(lab: str) -> None:
+    """SIGKILL of `labctl capture` leaves no container that goes on capturing."""
+    live = capturing(lab)
+    assert live.stdout is not None
+    live.stdout.read(64)
+    live.kill()
+    live.communicate(timeout=20)
+    assert live_captures() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["client", "--interface", "eth9"], 2, "there is no interface eth9; there are eth0, lo and any"),
+        (["client", "--filter", "tcp prot 80"], 2, "Invalid capture filter"),
+        (["clint"], 2, "has no host clint"),
+        (["client", "--output", "/dev/full"], 4, "/dev/full cannot be written: No space left on device"),
+    ],
+)
+def test_what_cannot_be_captured_is_told(lab: str, tmp_path: Path, arguments: list[str], code: int, words: str) -> None:
+    """A wrong interface, filter or host is bad usage, a full disk is trouble; each with its reason."""
+    done = labctl("capture", "--lab", lab, "--output", tmp_path / "x.pcapng", *arguments)
+    assert (done.code, words in done.err) == (code, True), done.err
+    assert live_captures() == []
