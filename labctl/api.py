@@ -47,6 +47,7 @@ from labctl.runs import (
     exit_code,
     find_scenarios,
     judge_run,
+    left_out,
     prepare,
     prepare_all,
     seed_of,
@@ -204,6 +205,6 @@ def _text(value: object) -> str:
 
 __all__ = [
     "Checked", "EvidenceError", "ExpectationFailed", "FaultTouchedNothing", "LabError", "LabctlError", "MissingError",
-    "Options", "Outcome", "Plan", "Run", "ScenarioError", "UsageError", "exit_code", "find", "findings", "judge", "lab", "load",
-    "load_all", "plan", "run", "run_with",
+    "Options", "Outcome", "Plan", "Run", "ScenarioError", "UsageError", "exit_code", "find", "findings", "judge", "lab",
+    "left_out", "load", "load_all", "plan", "run", "run_with",
 ]  # fmt: skip

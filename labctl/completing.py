@@ -26,7 +26,7 @@ def script(shell: str) -> str:
 def scenarios(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
     """Scenario files and folders, with what each file shows."""
     from labctl.catalogue import summary_of
-    from labctl.scenario.recognise import is_scenario
+    from labctl.scenario.recognise import SUFFIXES, is_scenario
 
     folder, _, start = incomplete.rpartition("/")
     found = []
@@ -34,7 +34,7 @@ def scenarios(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
         shown = f"{folder}/{path.name}" if folder or incomplete.startswith("/") else path.name
         if path.is_dir() and not path.name.startswith("."):
             found.append(CompletionItem(f"{shown}/"))
-        elif path.suffix in (".yaml", ".yml") and is_scenario(path):
+        elif path.suffix in SUFFIXES and is_scenario(path):
             with contextlib.suppress(OSError, UnicodeDecodeError):
                 found.append(CompletionItem(shown, help=summary_of(path.read_text(encoding="utf-8"))))
     return found

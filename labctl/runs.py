@@ -21,7 +21,7 @@ from labctl.plan import default_title
 from labctl.scenario.check import check
 from labctl.scenario.loader import Loaded, case_names, cased, load, merged
 from labctl.scenario.model import Scenario
-from labctl.scenario.recognise import is_of_a_run, is_scenario, may_have_cases
+from labctl.scenario.recognise import SUFFIXES, is_of_a_run, is_scenario, may_have_cases
 from labctl.scenario.words import did_you_mean, listing
 from labctl.scenario.yamltext import read
 from labctl.verdict.judge import RunVerdict, judge, result
@@ -66,7 +66,7 @@ def find_scenarios(paths: Sequence[Path]) -> list[Path]:
         if path.is_dir():
             inside = sorted(
                 p for p in path.rglob("*.y*ml")
-                if p.suffix in (".yaml", ".yml") and is_scenario(p) and (p.parent == path or not is_of_a_run(p))
+                if p.suffix in SUFFIXES and not p.is_dir() and is_scenario(p) and (p.parent == path or not is_of_a_run(p))
             )
             if not inside:
                 raise UsageError(f"there is no scenario in the folder {path}")
@@ -74,6 +74,12 @@ def find_scenarios(paths: Sequence[Path]) -> list[Path]:
         else:
             found.append(path)
     return list(dict.fromkeys(found))
+
+
+def left_out(paths: Sequence[Path], files: Sequence[Path]) -> list[Path]:
+    """The YAML files in the folders among `paths` that are no scenarios, as far as their top-level keys say."""
+    inside = {p for path in paths if path.is_dir() for p in path.rglob("*.y*ml") if p.suffix in SUFFIXES and p.is_file()}
+    return sorted(p for p in inside - set(files) if not is_of_a_run(p) and not is_scenario(p))
 
 
 def choose(files: Sequence[Path], words: Sequence[str], tags: Sequence[str]) -> list[Path]:

@@ -16,6 +16,9 @@ from labctl.errors import ScenarioError
 if TYPE_CHECKING:
     from labctl.scenario.loader import Loaded
 
+# How many of the YAML files beside them that are no scenarios `labctl check` names.
+SHOWN_OTHERS = 5
+
 
 @click.command("check")
 @PATHS
@@ -38,6 +41,9 @@ def check_command(
     scenarios = len({one.loaded.path for one in found})
     of_them = f" in {len(found)} cases" if len(found) != scenarios else ""
     click.echo(f"{scenarios} scenario{'s' * (scenarios != 1)} checked{of_them}, no problem")
+    if others := [str(path) for path in api.left_out(paths, files)]:
+        more = f" and {len(others) - SHOWN_OTHERS} more" * (len(others) > SHOWN_OTHERS)
+        click.echo(f"no scenarios, so not looked at: {', '.join(others[:SHOWN_OTHERS])}{more}")
 
 
 def check_filters(scenarios: Sequence[Loaded]) -> None:

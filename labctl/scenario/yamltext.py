@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import yaml
 
 from labctl.errors import Problem, ScenarioError
+from labctl.scenario.recognise import SUFFIXES
 from labctl.scenario.words import did_you_mean
 from labctl.scenario.yamlsentences import sentence
 
@@ -237,10 +238,12 @@ def _why_no_file(path: Path) -> str:
         return "is a folder, not a scenario; name the YAML file in it"
     if path.exists():
         return "is not a regular file"
+    if path.is_symlink():
+        return "is a symbolic link that leads nowhere"
     folder = path.parent
     if not folder.is_dir():
         return f"there is no folder {folder}"
     near = did_you_mean(
-        path.name, [entry.name for entry in folder.iterdir() if entry.suffix in (".yaml", ".yml")]
+        path.name, [entry.name for entry in folder.iterdir() if entry.suffix in SUFFIXES]
     )
     return f"there is no such file{near}"
