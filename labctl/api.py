@@ -48,6 +48,7 @@ from labctl.runs import (
     find_scenarios,
     judge_run,
     left_out,
+    not_run,
     prepare,
     prepare_all,
     seed_of,
@@ -206,5 +207,5 @@ def _text(value: object) -> str:
 __all__ = [
     "Checked", "EvidenceError", "ExpectationFailed", "FaultTouchedNothing", "LabError", "LabctlError", "MissingError",
     "Options", "Outcome", "Plan", "Run", "ScenarioError", "UsageError", "exit_code", "find", "findings", "judge", "lab",
-    "left_out", "load", "load_all", "plan", "run", "run_with",
+    "left_out", "load", "load_all", "not_run", "plan", "run", "run_with",
 ]  # fmt: skip

@@ -10,8 +10,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from labctl.errors import EvidenceError, LabctlError, Problem, ScenarioError, UsageError
-from labctl.evidence.record import Evidence
+from labctl.errors import (
+    EvidenceError,
+    Interrupted,
+    LabctlError,
+    LabError,
+    MissingError,
+    Problem,
+    ScenarioError,
+    UsageError,
+)
+from labctl.evidence.record import VERSION, Evidence
 from labctl.evidence.record import load as load_evidence
 from labctl.evidence.rundir import Observer, RunDirectory, new_run_name
 from labctl.finished import Run
@@ -76,10 +85,13 @@ def find_scenarios(paths: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def left_out(paths: Sequence[Path], files: Sequence[Path]) -> list[Path]:
-    """The YAML files in the folders among `paths` that are no scenarios, as far as their top-level keys say."""
+def left_out(paths: Sequence[Path], checked: Sequence[Checked]) -> list[Path]:
+    """The YAML files in the folders among `paths` that are neither scenarios nor what one of these is made from."""
     inside = {p for path in paths if path.is_dir() for p in path.rglob("*.y*ml") if p.suffix in SUFFIXES and p.is_file()}
-    return sorted(p for p in inside - set(files) if not is_of_a_run(p) and not is_scenario(p))
+    used = {one.loaded.path for one in checked} | {lab_path(one.loaded) for one in checked}
+    used |= {one.loaded.path.parent / one.scenario.include for one in checked if one.scenario.include}
+    names = {path.resolve() for path in used}
+    return sorted(p for p in inside if p.resolve() not in names and not is_of_a_run(p) and not is_scenario(p))
 
 
 def choose(files: Sequence[Path], words: Sequence[str], tags: Sequence[str]) -> list[Path]:
@@ -197,8 +209,22 @@ def run_scenario(
         execute(request, engine, record, run)
         with uninterrupted():
             return Run(record.path, conclude(record))
+    except (EvidenceError, UsageError):
+        if record.lost is None:
+            raise
+        raise LabError(record.lost) from None  # it was not written: that is why it cannot be read
     finally:
         record.close()
+
+
+def not_run(loaded: Loaded, error: LabctlError) -> dict[str, Any]:
+    """What stands in the place of a result for a scenario that could not be begun, in the words of result.json."""
+    missing = error.exit_code == MissingError.exit_code  # an error from another process has its message and its code alone
+    return {
+        "version": VERSION, "scenario": loaded.scenario.scenario, "case": loaded.case, "run": None, "engine": None,
+        "verdict": "skip" if missing else "error", "reason": str(error), "started": None, "seconds": None, "seed": None,
+        "interrupted": error.exit_code == Interrupted.exit_code, "steps": [], "faults": [], "captures": [], "environment": {},
+    }  # fmt: skip
 
 
 def seed_of(given: int | None) -> int:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 
@@ -81,13 +84,18 @@ def capture(lab: str | None, output: str, filter_: str | None, interface: str, h
             "a capture is no text for a terminal; write -o FILE, or pipe it: | wireshark -k -i -"
         )
     interruptible()
-    threading.Thread(target=interrupt_unread, args=(sys.stdout.fileno(),), daemon=True).start()
+    if output == "-":
+        threading.Thread(target=interrupt_unread, args=(sys.stdout.fileno(),), daemon=True).start()
     try:
-        with sys.stdout.buffer if output == "-" else Path(output).open("wb") as target:
+        with ExitStack() as stack:
+
+            @functools.cache  # once there is something to write: a capture that cannot be leaves a file that is there alone
+            def target() -> BinaryIO:
+                return sys.stdout.buffer if output == "-" else stack.enter_context(Path(output).open("wb"))
 
             def write(data: bytes) -> None:
-                target.write(data)
-                target.flush()  # whoever looks at it live sees each packet when it comes
+                target().write(data)
+                target().flush()  # whoever looks at it live sees each packet when it comes
 
             say(capture_live(lab, host, filter_, interface, write))
     except BrokenPipeError:  # whoever looked at it has seen enough

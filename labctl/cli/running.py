@@ -13,7 +13,7 @@ import click
 
 from labctl.cli.options import BACKENDS, CASES, PATHS, SET, TAGS, WORDS, offers, overrides
 from labctl.cli.output import Telling, console_for, echo_json, read_or_not, write_file
-from labctl.errors import LabctlError
+from labctl.errors import Interrupted, LabctlError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,22 +68,26 @@ def run(
     checked = api.load_all(api.find(paths, words, tags), options.overrides, words, cases)
     console = console_for(as_json)
     done = run_all([one.loaded for one in checked], options, jobs, console, as_json)
+    results = [
+        api.not_run(one.loaded, item) if isinstance(item, LabctlError) else item.result
+        for one, item in zip(checked, done, strict=True)
+    ]
     runs = [item for item in done if not isinstance(item, LabctlError)]
     errors = [item for item in done if isinstance(item, LabctlError)]
-    results = [run.result for run in runs]
-    write_summaries(runs, junit, markdown)
-    index = write_index(out, results) if len(runs) > 1 else None
+    write_summaries(results, runs, junit, markdown)
+    index = write_index(out, [run.result for run in runs]) if len(runs) > 1 else None
     with read_or_not():
         if as_json:
-            echo_json(results[0] if len(checked) == 1 and results else results)
-        elif len(checked) > 1 and results:
+            echo_json(results[0] if len(checked) == 1 else results)
+        elif len(checked) > 1:
             from labctl.report import terminal
 
             terminal.table(console, results)
-            console.print(f"  index  {index}")
-        for error in errors:
-            click.echo(f"labctl: {error}", err=True)
-    codes = [api.exit_code(results)] * bool(results) + [error.exit_code for error in errors]
+            if index is not None:
+                console.print(f"  index  {index}", soft_wrap=True)
+        for said in dict.fromkeys(str(error) for error in errors):
+            click.echo(f"labctl: {said}", err=True)
+    codes = [api.exit_code([run.result for run in runs])] * bool(runs) + [error.exit_code for error in errors]
     sys.exit(next((code for code in (130, 4, 3, 2, 1) if code in codes), 0))
 
 
@@ -111,6 +115,7 @@ def run_all(
                 else:
                     if run.result["interrupted"]:
                         break
+            done += [Interrupted(f"{loaded.path}: interrupted before it began") for loaded in checked[len(done) :]]
     with read_or_not():
         for item in () if quiet else done:
             if not isinstance(item, LabctlError) and (len(checked) == 1 or item.verdict != "pass"):
@@ -118,18 +123,20 @@ def run_all(
     return done
 
 
-def write_summaries(runs: Sequence[Run], junit: Path | None, markdown: Path | None) -> None:
-    """The files over all runs that were asked for. Raises LabctlError."""
+def write_summaries(
+    results: Sequence[Mapping[str, Any]], runs: Sequence[Run], junit: Path | None, markdown: Path | None
+) -> None:
+    """The files that were asked for: over all results, of which `runs` have a directory. Raises LabctlError."""
     if junit is not None:
         from labctl.report.junit import junit as as_junit
 
         # Attachments are found from where the file is read, which is the folder it is in.
-        here = [{**run.result, "directory": os.path.relpath(run.path, junit.parent)} for run in runs]
-        write_file(junit, as_junit(here))
+        directories = {run.result["run"]: os.path.relpath(run.path, junit.parent) for run in runs}
+        write_file(junit, as_junit([{**r, "directory": directories.get(r["run"])} for r in results]))
     if markdown is not None:
         from labctl.report.markdown import markdown as as_markdown
 
-        write_file(markdown, as_markdown([run.result for run in runs]))
+        write_file(markdown, as_markdown(results))
 
 
 def write_index(out: Path, results: Sequence[Mapping[str, Any]]) -> Path:

@@ -41,7 +41,9 @@ def check_command(
     scenarios = len({one.loaded.path for one in found})
     of_them = f" in {len(found)} cases" if len(found) != scenarios else ""
     click.echo(f"{scenarios} scenario{'s' * (scenarios != 1)} checked{of_them}, no problem")
-    if others := [str(path) for path in api.left_out(paths, files)]:
+    if words or tags or cases:
+        return
+    if others := [str(path) for path in api.left_out(paths, found)]:
         more = f" and {len(others) - SHOWN_OTHERS} more" * (len(others) > SHOWN_OTHERS)
         click.echo(f"no scenarios, so not looked at: {', '.join(others[:SHOWN_OTHERS])}{more}")
 

@@ -11,8 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from labctl.agent import PROTOCOL
 from labctl.engines.base import Channel
@@ -102,17 +101,13 @@ class AgentClient:
         except FutureTimeout:
             raise LabError(f"the agent on {self.host} did not answer {op} within {timeout_s:g}s") from None
 
-    def fetch(self, remote: str, local: Path) -> None:
-        """Copy a file the agent wrote to a local path, piece by piece. Raises AgentRefused, AgentGone, LabError."""
-        try:
-            with local.open("wb") as target:
-                ended = False
-                while not ended:
-                    piece = self.call("read", path=remote, offset=target.tell(), size=PIECE_BYTES)
-                    target.write(base64.b64decode(piece["data"]))
-                    ended = piece["end"]
-        except OSError as error:
-            raise LabError(f"{local} cannot be written: {error.strerror}") from None
+    def fetch(self, remote: str, target: BinaryIO) -> None:
+        """Copy a file the agent wrote, piece by piece. Raises AgentRefused, AgentGone, OSError."""
+        offset, ended = 0, False
+        while not ended:
+            piece = self.call("read", path=remote, offset=offset, size=PIECE_BYTES)
+            offset += target.write(base64.b64decode(piece["data"]))
+            ended = piece["end"]
 
     def check(self) -> None:
         """Raises AgentGone when it has ended."""

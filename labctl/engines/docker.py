@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
+import os
 import platform
 import random
 import threading
@@ -41,30 +42,38 @@ ROOT = Path(__file__).resolve().parents[2]
 UP_TIMEOUT_S = 120.0
 REMOVE_TIMEOUT_S = 30.0
 KILL_TIMEOUT_S = 30
+CONNECT_TIMEOUT_S = 15
+TIMEOUT_S = 60
 OWN_COMPOSE = ROOT / "docker-compose.yml"
 
 
 def connect() -> APIClient:
     """A client of the Docker daemon that the environment names. Raises MissingError with what to do."""
     try:
-        api = APIClient(version="auto", timeout=60, num_pools=32, **kwargs_from_env())
+        api = APIClient(version="auto", timeout=CONNECT_TIMEOUT_S, num_pools=32, **kwargs_from_env())
         api.ping()
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
         raise MissingError(_no_daemon(error)) from None
+    api.timeout = TIMEOUT_S
     return api
 
 
 def _no_daemon(error: Exception) -> str:
     text = str(error)
+    named = os.environ.get("DOCKER_HOST")
+    where = f"at {named} (DOCKER_HOST)" if named else "at its usual socket"
+    start = (
+        "start that one, or unset DOCKER_HOST"
+        if named
+        else "start it (`systemctl start docker`), or let ./script/bootstrap do it"
+    )
     if "Permission denied" in text:
-        return (
-            "the Docker socket refuses this user; join the group `docker` (or run as root) and log in again"
-        )
+        return f"the Docker daemon {where} refuses this user; join the group `docker` (or run as root) and log in again"
     if "No such file" in text or "Connection refused" in text:
-        return (
-            "no Docker daemon answers; start it (`systemctl start docker`), or let ./script/bootstrap do it"
-        )
-    return f"the Docker daemon cannot be used: {text[:300]}"
+        return f"no Docker daemon answers {where}; {start}"
+    if "timed out" in text:
+        return f"the Docker daemon {where} has not answered within {CONNECT_TIMEOUT_S} s; is it hung, or overloaded?"
+    return f"the Docker daemon {where} cannot be used: {text[:300]}"
 
 
 class DockerEngine:

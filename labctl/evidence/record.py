@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from labctl.errors import EvidenceError
+from labctl.errors import EvidenceError, UsageError
 from labctl.evidence.packets import Packet, read_packets
 from labctl.evidence.shapes import EVENTS, SAMPLE, lacking, number
 
@@ -189,8 +189,13 @@ class _Packets(dict[str, list[Packet]]):
 
 
 def load(path: Path) -> Evidence:
-    """Read a run directory. Raises EvidenceError naming the file and line that cannot be read or believed."""
+    """Read a run directory.
+
+    Raises UsageError where there is none, EvidenceError naming the file and line that cannot be read or believed.
+    """
     events = path / "events.jsonl"
+    if not events.exists():
+        raise UsageError(f"{path} is no run directory: it has no {events.name}")
     evidence: Evidence | None = None
     for line in _lines(events):
         kind = line.get("event")

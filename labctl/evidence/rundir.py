@@ -29,8 +29,11 @@ def new_run_name(scenario: str, now: datetime | None = None) -> str:
 class RunDirectory:
     """Writes one run's files. Times are seconds since `epoch`, the wall clock at the start.
 
-    Every write that fails (disk full, folder gone) raises LabError naming the file; what was written stays.
+    Every write that fails (disk full, folder gone) raises LabError naming the file; what was written stays. `lost` is the
+    first of them: the record is not whole, whatever else is said of the run.
     """
+
+    lost: str | None = None
 
     def __init__(self, path: Path, observe: Observer) -> None:
         self.path = path
@@ -43,7 +46,7 @@ class RunDirectory:
     def create(cls, out: Path, run: str, observe: Observer) -> RunDirectory:
         """Make the directory under `out`. Raises LabError when it cannot be made."""
         path = out / run
-        with _named(path):
+        with written(path):
             for folder in (path / "pcap", path / "programs"):
                 folder.mkdir(parents=True)
         return cls(path, observe)
@@ -72,7 +75,7 @@ class RunDirectory:
     def write(self, name: str, content: str | bytes) -> Path:
         """Write a whole file, by way of a temporary one, so that it is there whole or not at all."""
         target = self.path / name
-        with _named(target):
+        with self.writing(target):
             scratch = target.with_name(target.name + ".part")
             scratch.write_bytes(content.encode() if isinstance(content, str) else content)
             scratch.replace(target)
@@ -81,6 +84,16 @@ class RunDirectory:
     def write_json(self, name: str, value: object) -> Path:
         """Write a value as JSON for people: indented, UTF-8."""
         return self.write(name, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+    @contextlib.contextmanager
+    def writing(self, path: Path) -> Iterator[None]:
+        """The block writes this file of the record. Raises LabError, naming it, when it cannot be written."""
+        try:
+            with written(path):
+                yield
+        except LabError as error:
+            self.lost = self.lost or str(error)
+            raise
 
     def close(self) -> None:
         """Close what is open; the directory stays."""
@@ -91,7 +104,7 @@ class RunDirectory:
             self._files.clear()
 
     def _append(self, name: str, line: dict[str, Any]) -> None:
-        with self._lock, _named(self.path / name):
+        with self._lock, self.writing(self.path / name):
             if name not in self._files:
                 self._files[name] = (self.path / name).open("a", encoding="utf-8")
             self._files[name].write(json.dumps(line, ensure_ascii=False) + "\n")
@@ -99,7 +112,8 @@ class RunDirectory:
 
 
 @contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
+def written(path: Path) -> Iterator[None]:
+    """Raises LabError, naming the file, for what keeps the block from writing it."""
     try:
         yield
     except OSError as error:

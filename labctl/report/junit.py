@@ -38,7 +38,7 @@ def _suite(run: Mapping[str, Any]) -> ET.Element:
         errors=_count(cases, "error"),
         skipped=_count(cases, "skipped"),
         time=_time(run.get("seconds")),
-        timestamp=printable(str(run.get("started", "")))[:19],
+        timestamp=printable(str(run.get("started") or ""))[:19],
         hostname=printable(str((run.get("environment") or {}).get("hostname", "localhost"))),
     )
     properties = ET.SubElement(suite, "properties")
@@ -94,7 +94,10 @@ def _properties(run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _attachments(run: Mapping[str, Any]) -> Iterator[str]:
-    base = printable(str(run.get("directory") or run.get("run", "."))).replace("]]", "] ]")
+    where = run.get("directory") or run.get("run")
+    if where is None:  # it could not be begun
+        return
+    base = printable(str(where)).replace("]]", "] ]")
     yield f"[[ATTACHMENT|{base}/report.html]]"
     yield f"[[ATTACHMENT|{base}/result.json]]"
     for capture in run.get("captures", ()):

@@ -129,8 +129,9 @@ class Captures:
         refused: list[str] = []
         answers = [self._fetch(part, asked, refused) for part in parts]
         if len(parts) > 1:
-            before = join([self._file(p.stem) for p in parts], self._file(host))
-            join_tables([self._file(p.stem, "tsv") for p in parts], before, self._file(host, "tsv"))
+            with self.record.writing(self._file(host)):
+                before = join([self._file(p.stem) for p in parts], self._file(host))
+                join_tables([self._file(p.stem, "tsv") for p in parts], before, self._file(host, "tsv"))
             for part in parts[1:]:
                 self._file(part.stem).unlink()
                 self._file(part.stem, "tsv").unlink()
@@ -158,11 +159,15 @@ class Captures:
             asked.remove(bad)
             agent.call("dissect_start", argv=dissect_argv(asked), capture=self._remote(part.host))
         answer = agent.result(stopping, "capture_stop", CAPTURE_TIMEOUT_S)
-        agent.fetch(answer["file"], self._file(part.stem))
+        self._take(agent, answer["file"], self._file(part.stem))
         if done["exit"]:
             raise LabError(f"tshark could not read the capture of {part.host}: {done['err'].strip()[-300:]}")
-        agent.fetch(done["file"], self._file(part.stem, "tsv"))
+        self._take(agent, done["file"], self._file(part.stem, "tsv"))
         return {**answer, "packets": done["packets"], "argv": done["argv"]}
+
+    def _take(self, agent: AgentClient, remote: str, local: Path) -> None:
+        with self.record.writing(local), local.open("wb") as target:
+            agent.fetch(remote, target)
 
     def _merge_and_mark(self, hosts: Sequence[str]) -> None:
         """One file of all captures, and in each file what the run did and when, as comments that Wireshark shows."""
@@ -173,15 +178,17 @@ class Captures:
         epoch = self.record.epoch
         found = marks(load(self.record.path), {step.index: step.title for step in self.plan.steps})
         files = {host: self._file(host) for host in hosts}
-        pcapng.merge(
-            files,
-            self._file("merged"),
-            f"labctl run {self.run}, scenario {self.plan.scenario.scenario}, all hosts",
-            lambda times: placed(found, epoch, times),
-        )
+        with self.record.writing(self._file("merged")):
+            pcapng.merge(
+                files,
+                self._file("merged"),
+                f"labctl run {self.run}, scenario {self.plan.scenario.scenario}, all hosts",
+                lambda times: placed(found, epoch, times),
+            )
         for host, path in files.items():
             times = [packet.ns for packet in pcapng.Capture.read(path).packets]
-            pcapng.annotate(path, placed(found, epoch + self.agents[host].clock_offset_s, times))
+            with self.record.writing(path):
+                pcapng.annotate(path, placed(found, epoch + self.agents[host].clock_offset_s, times))
 
     def _sampled(self, host: str, message: dict[str, Any]) -> None:
         self.record.sample(host, self.hosts.at(host, message["time"]), message["sockets"])

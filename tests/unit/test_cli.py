@@ -226,7 +226,14 @@ def test_what_stops_a_run_before_it_begins_is_its_exit_code(
     monkeypatch.setattr(labctl.runs, "_docker", fail)
     result = call("run", scenario, "--out", tmp_path / "runs", "--json")
     assert (result.exit_code, result.stderr) == (code, f"labctl: {error}\n")
-    assert json.loads(result.stdout) == []
+    value = json.loads(result.stdout)
+    assert (value["version"], value["scenario"], value["run"], value["interrupted"]) == (1, "fake", None, False)
+    assert (value["verdict"], value["reason"]) == ("skip" if code == 3 else "error", str(error))
+    junit = tmp_path / "junit.xml"
+    assert call("run", scenario, scenario.parent, "--out", tmp_path / "runs", "--junit", junit).exit_code == code
+    element = "skipped" if code == 3 else "error"
+    assert re.search(rf'name="the run as a whole" time="0.000">\s*<{element}', junit.read_text())
+    assert "ATTACHMENT" not in junit.read_text()
     assert not (tmp_path / "runs").exists()
     assert engines == []
 
@@ -339,10 +346,10 @@ def test_judge_and_report_work_from_the_record_alone(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("command", ["judge", "report"])
-def test_a_folder_that_is_no_run_is_exit_4(tmp_path: Path, command: str) -> None:
-    """A folder without a record, or with half a one: exit 4 and which file, no traceback."""
+def test_a_folder_that_is_no_run_is_told(tmp_path: Path, command: str) -> None:
+    """A folder without a record is bad usage; half a record is evidence that cannot be believed, exit 4 and which file."""
     result = call(command, tmp_path)
-    assert (result.exit_code, "events.jsonl cannot be read" in result.stderr) == (4, True)
+    assert (result.exit_code, result.stderr) == (2, f"labctl: {tmp_path} is no run directory: it has no events.jsonl\n")
     (tmp_path / "events.jsonl").write_text("half a li", encoding="utf-8")
     result = call(command, tmp_path)
     assert (result.exit_code, "this line is no JSON" in result.stderr) == (4, True)
@@ -366,7 +373,7 @@ def test_without_docker_a_command_that_needs_it_is_exit_3(arguments: tuple[str, 
     """No daemon: exit 3, and one line on stderr that says what to do."""
     result = call(*arguments)
     assert result.exit_code == 3
-    assert result.stderr.startswith("labctl: no Docker daemon answers; start it")
+    assert result.stderr.startswith("labctl: no Docker daemon answers at unix:")
     assert result.stdout == ""
 
 

@@ -189,17 +189,29 @@ def test_free_blocks_are_those_that_no_network_touches(networks: tuple[str, ...]
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("said", "usual", "named"),
     [
-        ("PermissionError(13, 'Permission denied')", "join the group `docker`"),
-        ("FileNotFoundError(2, 'No such file or directory')", "no Docker daemon answers; start it"),
-        ("ConnectionRefusedError(111, 'Connection refused')", "no Docker daemon answers"),
-        ("something else", "the Docker daemon cannot be used: something else"),
+        (
+            "PermissionError(13, 'Permission denied')",
+            "the Docker daemon at its usual socket refuses this user; join the group `docker` (or run as root)",
+            "the Docker daemon at tcp://x:1 (DOCKER_HOST) refuses this user",
+        ),
+        (
+            "FileNotFoundError(2, 'No such file or directory')",
+            "no Docker daemon answers at its usual socket; start it (`systemctl start docker`), or let ",
+            "no Docker daemon answers at tcp://x:1 (DOCKER_HOST); start that one, or unset DOCKER_HOST",
+        ),
+        ("ConnectionRefusedError(111, 'Connection refused')", "no Docker daemon answers", "no Docker daemon answers at tcp://x:1"),
+        ("Read timed out. (read timeout=15)", "has not answered within 15 s", "at tcp://x:1 (DOCKER_HOST) has not answered"),
+        ("something else", "cannot be used: something else", "at tcp://x:1 (DOCKER_HOST) cannot be used: something else"),
     ],
-)
-def test_why_there_is_no_daemon(said: str, words: str) -> None:
-    """Each way in which Docker is not there is told with what to do."""
-    assert words in _no_daemon(Exception(said))
+)  # fmt: skip
+def test_why_there_is_no_daemon(monkeypatch: pytest.MonkeyPatch, said: str, usual: str, named: str) -> None:
+    """Each way in which Docker is not there is told with where it was asked and what to do."""
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    assert usual in _no_daemon(Exception(said))
+    monkeypatch.setenv("DOCKER_HOST", "tcp://x:1")
+    assert named in _no_daemon(Exception(said))
 
 
 def test_dead_runs_are_those_whose_owner_is_gone() -> None:

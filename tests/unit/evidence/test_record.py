@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from labctl.errors import EvidenceError
+from labctl.errors import EvidenceError, UsageError
 from labctl.evidence.packets import FIELDS, join_tables
 from labctl.evidence.record import load
 from labctl.evidence.shapes import is_outcome
@@ -85,7 +85,6 @@ def test_what_is_no_record_is_told(run: Path, text: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("events.jsonl", "No such file"),
         ("programs/02-client.out", "No such file"),
         ("pcap/client.tsv", "No such file"),
     ],
@@ -98,10 +97,11 @@ def test_a_file_that_is_missing_is_told(run: Path, name: str, words: str) -> Non
 
 
 def test_a_folder_that_is_none_is_told(tmp_path: Path) -> None:
-    """A file in place of a run directory, and bytes in place of text, are EvidenceErrors."""
+    """What is no run directory is bad usage, and bytes in place of text are an EvidenceError."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(EvidenceError, match="Not a directory"):
-        load(tmp_path / "file")
+    for nothing in (tmp_path / "file", tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(UsageError, match=r"is no run directory: it has no events\.jsonl"):
+            load(nothing)
     (tmp_path / "events.jsonl").write_bytes(b"\xff\xfe\n")
     with pytest.raises(EvidenceError, match="is not UTF-8"):
         load(tmp_path)
