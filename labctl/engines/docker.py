@@ -54,12 +54,18 @@ def connect() -> APIClient:
     return api
 
 
+REFUSED = "the Docker socket refuses this user"
+
+
+def connect_refused(error: Exception) -> bool:
+    """Whether what `connect` raised is a daemon that is there and does not let this user speak to it."""
+    return str(error).startswith(REFUSED)
+
+
 def _no_daemon(error: Exception) -> str:
     text = str(error)
     if "Permission denied" in text:
-        return (
-            "the Docker socket refuses this user; join the group `docker` (or run as root) and log in again"
-        )
+        return f"{REFUSED}; join the group `docker` (or run as root) and log in again"
     if "No such file" in text or "Connection refused" in text:
         return (
             "no Docker daemon answers; start it (`systemctl start docker`), or let ./script/bootstrap do it"
