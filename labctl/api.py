@@ -45,13 +45,13 @@ from labctl.runs import (
     choose,
     engine_for,
     exit_code,
-    find_scenarios,
     judge_run,
     prepare,
     prepare_all,
     seed_of,
 )
 from labctl.runs import run_scenario as run_with
+from labctl.scenario.files import find_scenarios
 from labctl.scenario.loader import from_source
 from labctl.scenario.yamltext import Source
 from labctl.verdict.judge import result
