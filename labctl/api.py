@@ -45,7 +45,6 @@ from labctl.runs import (
     choose,
     engine_for,
     exit_code,
-    find_scenarios,
     judge_run,
     left_out,
     not_run,
@@ -54,6 +53,7 @@ from labctl.runs import (
     seed_of,
 )
 from labctl.runs import run_scenario as run_with
+from labctl.scenario.files import find_scenarios
 from labctl.scenario.loader import from_source
 from labctl.scenario.yamltext import Source
 from labctl.verdict.judge import result

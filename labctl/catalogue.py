@@ -12,7 +12,8 @@ from labctl.faults import FAULTS
 from labctl.faults.base import Fault
 from labctl.faults.link import Link
 from labctl.scenario.expectations import ERRNOS, LOOKUPS, SYNONYMS
-from labctl.scenario.loader import load_cases, uncased
+from labctl.scenario.files import summary_of, uncased
+from labctl.scenario.loader import load_cases
 from labctl.scenario.model import Expectation, FaultStep, FinishStep, RunStep, Scenario, StartStep, StopStep
 from labctl.scenario.words import did_you_mean, listing
 
@@ -172,16 +173,3 @@ def _ways(scenario: Scenario) -> Iterator[Way]:
         for symbol in expect.errno or ():
             if symbol:
                 yield Way(symbol, number, name, host)
-
-
-def summary_of(text: str) -> str:
-    """The first sentence of a scenario's first comment; editors' own directives are passed over."""
-    lines = []
-    for line in text.splitlines():
-        if not line.startswith("#"):
-            break
-        if "yaml-language-server" not in line:
-            lines.append(line.lstrip("# ").rstrip())
-    words = " ".join(lines)
-    end = words.find(". ")
-    return words if end < 0 else words[: end + 1]

@@ -24,8 +24,18 @@ def script(shell: str) -> str:
 
 
 def scenarios(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
-    """Scenario files and folders, with what each file shows."""
-    from labctl.catalogue import summary_of
+    """Scenario files and folders, with what each file shows; what is in a folder that alone begins like this as well.
+
+    A shell puts a space behind a single word, and behind a folder nobody wants one.
+    """
+    found = _in_folder(incomplete)
+    if len(found) == 1 and found[0].value.endswith("/"):
+        found += _in_folder(found[0].value)
+    return found
+
+
+def _in_folder(incomplete: str) -> list[CompletionItem]:
+    from labctl.scenario.files import summary_of
     from labctl.scenario.recognise import SUFFIXES, is_scenario
 
     folder, _, start = incomplete.rpartition("/")
@@ -42,13 +52,62 @@ def scenarios(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 
 def cases(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
     """The cases of the scenarios that were named before."""
-    from labctl.runs import cases_of, find_scenarios
+    from labctl.scenario.files import cases_of
 
-    # While an option lacks its value, click leaves the arguments before it unread.
-    named = [Path(word) for word in ctx.args if not word.startswith("-")]
+    return _starting(incomplete, [case for path in _named(ctx) for case in cases_of(path) if case])
+
+
+def parameters(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    """The parameters of the scenarios that were named before, each with its value, to be changed."""
+    from labctl.scenario.files import declared
+    from labctl.scenario.yamltext import read
+
+    found: list[str] = []
+    for path in _named(ctx):
+        with contextlib.suppress(LabctlError):
+            found += [f"{name}={value.text}" for name, value in declared(read(path))[1].items()]
+    return _starting(incomplete, found)
+
+
+def tags(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    """The tags of the scenarios that were named before; of our own where none was."""
+    from labctl.scenario.files import tags_of
+
+    return _starting(incomplete, sorted({tag for path in _named(ctx) or _ours() for tag in tags_of(path)}))
+
+
+def errnos(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    """The errors of the atlas, each with its own words."""
+    from labctl.errnos import TEXTS
+
+    word = incomplete.upper()
+    return [CompletionItem(t.symbol, help=t.says) for t in TEXTS if t.symbol.startswith("E") and t.symbol.startswith(word)]
+
+
+def effects(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The kinds of faults, and what a link fault does to packets."""
+    from labctl.catalogue import LINK_EFFECTS
+
+    return faults(ctx, param, incomplete) + _starting(incomplete, LINK_EFFECTS)
+
+
+def in_place(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    """The faults that are in place on the standing lab that is meant, and `all`."""
+    from labctl.byhand import listing
+
     with contextlib.suppress(LabctlError):
-        return _starting(incomplete, [case for path in find_scenarios(named) for case in cases_of(path) if case])
+        return _starting(incomplete, [*(fault["name"] for fault in listing(ctx.params.get("lab"))), "all"])
     return []
+
+
+def fault_keys(kind: str | None, incomplete: str) -> list[CompletionItem]:
+    """The keys of a kind of fault as options, each with what it says."""
+    from labctl.faults import FAULTS
+
+    model = FAULTS.get(kind or "")
+    fields = model.model_fields.items() if model else ()
+    options = ((f"--{(field.alias or name).replace('_', '-')}", field.description) for name, field in fields)
+    return [CompletionItem(option, help=about) for option, about in options if option.startswith(incomplete)]
 
 
 def runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
@@ -74,6 +133,27 @@ def faults(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
     from labctl.faults import FAULTS
 
     return [CompletionItem(kind, help=fault.summary) for kind, fault in FAULTS.items() if kind.startswith(incomplete)]
+
+
+def _named(ctx: click.Context) -> list[Path]:
+    """The scenario files that were named before, and those in the folders that were.
+
+    While an option lacks its value, click leaves the arguments before it unread.
+    """
+    from labctl.scenario.files import find_scenarios
+
+    named = ctx.params.get("paths") or [Path(word) for word in ctx.args if not word.startswith("-")]
+    with contextlib.suppress(LabctlError):
+        return find_scenarios(named)
+    return []
+
+
+def _ours() -> list[Path]:
+    from labctl.scenario.files import find_scenarios
+
+    with contextlib.suppress(LabctlError):
+        return find_scenarios([Path(__file__).resolve().parent.parent / "scenarios"])
+    return []
 
 
 def _labs() -> list[dict[str, Any]]:

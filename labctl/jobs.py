@@ -17,7 +17,8 @@ from labctl.errors import Interrupted, LabctlError
 from labctl.finished import Run
 from labctl.interrupts import interruptible
 from labctl.runs import Options, run_scenario
-from labctl.scenario.loader import Loaded, cased
+from labctl.scenario.files import cased
+from labctl.scenario.loader import Loaded
 
 _Event = tuple[int, str, Any]
 

@@ -28,11 +28,11 @@ from labctl.interrupts import uninterrupted
 from labctl.lab import Lab, read_lab
 from labctl.plan import default_title
 from labctl.scenario.check import check
-from labctl.scenario.loader import Loaded, case_names, cased, load, merged
+from labctl.scenario.files import cased, cases_of
+from labctl.scenario.loader import Loaded, load, merged
 from labctl.scenario.model import Scenario
-from labctl.scenario.recognise import SUFFIXES, is_of_a_run, is_scenario, may_have_cases
+from labctl.scenario.recognise import SUFFIXES, is_of_a_run, is_scenario
 from labctl.scenario.words import did_you_mean, listing
-from labctl.scenario.yamltext import read
 from labctl.verdict.judge import RunVerdict, judge, result
 
 if TYPE_CHECKING:
@@ -65,26 +65,6 @@ class Options:
     link_backend: str = "auto"
 
 
-def find_scenarios(paths: Sequence[Path]) -> list[Path]:
-    """The scenario files named, and those in the folders named, sorted; not what runs below them have kept.
-
-    Raises UsageError when there are none.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(
-                p for p in path.rglob("*.y*ml")
-                if p.suffix in SUFFIXES and not p.is_dir() and is_scenario(p) and (p.parent == path or not is_of_a_run(p))
-            )
-            if not inside:
-                raise UsageError(f"there is no scenario in the folder {path}")
-            found += inside
-        else:
-            found.append(path)
-    return list(dict.fromkeys(found))
-
-
 def left_out(paths: Sequence[Path], checked: Sequence[Checked]) -> list[Path]:
     """The YAML files in the folders among `paths` that are neither scenarios nor what one of these is made from."""
     inside = {p for path in paths if path.is_dir() for p in path.rglob("*.y*ml") if p.suffix in SUFFIXES and p.is_file()}
@@ -108,14 +88,6 @@ def choose(files: Sequence[Path], words: Sequence[str], tags: Sequence[str]) -> 
         asked = " and ".join(f"{what} {' or '.join(which)}" for what, which in (("-k", words), ("--tag", tags)) if which)
         raise UsageError(f"none of {len(files)} scenarios is like {asked}; `labctl list` shows them")
     return chosen
-
-
-def cases_of(path: Path) -> tuple[str | None, ...]:
-    """The cases that a scenario file names; None alone for one that names none, or cannot be read: loading it says why."""
-    try:
-        return (case_names(read(path)) if may_have_cases(path) else ()) or (None,)
-    except ScenarioError:
-        return (None,)
 
 
 def _has(words: Sequence[str], name: str) -> bool:

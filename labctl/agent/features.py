@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 from .command import run
 from .probes import capabilities
@@ -20,7 +21,12 @@ RULES: Mapping[str, tuple[str, ...]] = {
     "ip6tables": ("ip6tables", "-A", "INPUT", *_RULE, "-j", "DROP"),
     "REJECT": ("iptables", "-A", "INPUT", *_RULE, "-j", "REJECT", "--reject-with", "tcp-reset"),
     "statistic": ("iptables", "-A", "INPUT", "-m", "statistic", "--mode", "nth", "--every", "2", "--packet", "0", "-j", "DROP"),
-    "limit": ("iptables", "-A", "INPUT", "-m", "limit", "--limit", "10/second", "-j", "DROP"),
+    "hashlimit": ("iptables", "-A", "INPUT", "-m", "hashlimit", "--hashlimit-above", "9/second", "--hashlimit-burst", "5",
+                  "--hashlimit-name", "lcp", "-j", "DROP"),
+    "recent": ("iptables", "-A", "INPUT", "-m", "recent", "--name", "lcp", "--mask", "0.0.0.0", "--set", "-j", "RETURN"),
+    "mark": ("iptables", "-t", "mangle", "-A", "OUTPUT", "-m", "mark", "--mark", "1/1", "-j", "RETURN"),
+    "length": ("iptables", "-t", "mangle", "-A", "POSTROUTING", "-m", "length", "--length", "1000:65535"),
+    "string": ("iptables", "-A", "OUTPUT", "-m", "string", "--algo", "bm", "--hex-string", "|03|lab|00|", "-j", "DROP"),
     "TTL": ("iptables", "-t", "mangle", "-A", "POSTROUTING", *_RULE, "-j", "TTL", "--ttl-set", "1"),
     "HL": ("ip6tables", "-t", "mangle", "-A", "POSTROUTING", *_RULE, "-j", "HL", "--hl-set", "1"),
     "conntrack": ("iptables", "-A", "INPUT", "-m", "conntrack", "--ctstate", "INVALID", "-j", "DROP"),
@@ -28,6 +34,10 @@ RULES: Mapping[str, tuple[str, ...]] = {
     "REDIRECT": ("iptables", "-t", "nat", "-A", "OUTPUT", *_RULE, "-j", "REDIRECT", "--to-ports", "2"),
     "raw": ("iptables", "-t", "raw", "-A", "PREROUTING", *_RULE, "-j", "DROP"),
 }
+
+
+# linux/capability.h: what an agent may do, whatever user it is.
+_CAPABILITIES = {"NET_ADMIN": 12, "NET_RAW": 13}
 
 
 def features() -> dict[str, str | None]:
@@ -39,7 +49,17 @@ def features() -> dict[str, str | None]:
     can = capabilities()
     found |= {name: can["reasons"].get(name) for name in can if name != "reasons"}
     found["sock_diag"] = _sock_diag()
-    return found
+    return found | _permissions()
+
+
+def _permissions() -> dict[str, str | None]:
+    """Whether this process has the capabilities of an agent (capabilities(7))."""
+    status = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    effective = next(int(line.split()[1], 16) for line in status if line.startswith("CapEff:"))
+    return {
+        name: None if effective >> bit & 1 else "Docker does not give it to containers"
+        for name, bit in _CAPABILITIES.items()
+    }
 
 
 def _sock_diag() -> str | None:

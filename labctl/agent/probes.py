@@ -12,7 +12,6 @@ from .nfqueue import NfQueue
 QDISCS = {
     "netem": ("netem", "delay", "1ms"),
     "htb": ("htb",),
-    "tbf": ("tbf", "rate", "1mbit", "burst", "2kb", "limit", "10kb"),
 }
 Support = Literal["none", "plain", "seed"]
 

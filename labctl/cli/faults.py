@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 import click
+from click.shell_completion import CompletionItem
 
 from labctl.cli.options import HOST, LAB, offers
 from labctl.cli.output import echo_json
@@ -15,7 +16,16 @@ def fault() -> None:
     """Break a standing lab by hand."""
 
 
-@fault.command("add", context_settings={"ignore_unknown_options": True})
+class WithKeys(click.Command):
+    """Offers the keys of the kind of fault beside the command's own options."""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        from labctl.completing import fault_keys
+
+        return super().shell_complete(ctx, incomplete) + fault_keys(ctx.params.get("kind"), incomplete)
+
+
+@fault.command("add", cls=WithKeys, context_settings={"ignore_unknown_options": True})
 @LAB
 @click.option("--name", help="What to call it; its kind when not given.")
 @click.option("--json", "as_json", is_flag=True)
@@ -59,7 +69,7 @@ def fault_list(lab: str | None, as_json: bool) -> None:
 @fault.command("remove")
 @LAB
 @click.option("--json", "as_json", is_flag=True)
-@click.argument("name")
+@click.argument("name", shell_complete=offers("in_place"))
 def fault_remove(lab: str | None, as_json: bool, name: str) -> None:
     """Take a fault away by name; `all` takes every one."""
     from labctl.byhand import remove

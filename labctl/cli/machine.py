@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from pathlib import Path
 
 import click
 
@@ -20,11 +21,11 @@ from labctl.cli.output import echo_json, say
 )  # fmt: skip
 def doctor(as_json: bool, calibrate: bool, link_backend: str) -> None:
     """What this machine can do, what is missing, and how to get it."""
-    from labctl.doctor import examine
+    from labctl.doctor import examine, summary
 
     if calibrate:
         sys.exit(0 if calibration(link_backend, as_json) else 1)
-    found = examine()
+    found = examine(Path())
     if as_json:
         echo_json([f.as_json() for f in found])
     else:
@@ -32,6 +33,7 @@ def doctor(as_json: bool, calibrate: bool, link_backend: str) -> None:
             click.echo(f"{'✓' if finding.ok else '✗'} {finding.what}: {finding.found}")
             if not finding.ok:
                 click.echo(f"    {finding.cost}\n    {finding.cure}")
+        click.echo(summary(found))
     sys.exit(0 if all(f.ok or not f.needed for f in found) else 3)
 
 

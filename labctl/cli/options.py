@@ -25,14 +25,18 @@ PATHS = click.argument(
     "paths", nargs=-1, required=True, type=click.Path(path_type=Path), shell_complete=offers("scenarios")
 )
 WORDS = click.option("-k", "words", multiple=True, metavar="WORD", help="Only scenarios with this in their name; repeatable.")
-TAGS = click.option("--tag", "tags", multiple=True, help="Only scenarios with this tag; repeatable.")
+TAGS = click.option(
+    "--tag", "tags", multiple=True, metavar="TAG", shell_complete=offers("tags"),
+    help="Only scenarios with this tag; repeatable.",
+)  # fmt: skip
 CASES = click.option(
     "--case", "cases", multiple=True, metavar="NAME", shell_complete=offers("cases"),
     help="Only this case of scenarios that have cases; repeatable.",
 )  # fmt: skip
 SET = click.option(
-    "--set", "sets", multiple=True, metavar="NAME=VALUE", help="Change a parameter of the scenario."
-)
+    "--set", "sets", multiple=True, metavar="NAME=VALUE", shell_complete=offers("parameters"),
+    help="Change a parameter of the scenario.",
+)  # fmt: skip
 RUN = click.argument("run", type=click.Path(path_type=Path, exists=True), shell_complete=offers("runs"))
 LAB = click.option("--lab", metavar="NAME", help="Which standing lab, when there are several.", shell_complete=offers("labs"))
 HOST = click.argument("host", shell_complete=offers("hosts"))

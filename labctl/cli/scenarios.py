@@ -77,8 +77,8 @@ def check_filters(scenarios: Sequence[Loaded]) -> None:
 def explain(path: Path, sets: tuple[str, ...], cases: tuple[str, ...], as_json: bool) -> None:
     """Show the plan: every host, step and exact command. Nothing is run; addresses are examples."""
     from labctl import api
-    from labctl.catalogue import summary_of
     from labctl.report.explain import explain as words
+    from labctl.scenario.files import summary_of
 
     scenarios = api.load_all([path], overrides(sets), cases=cases)
     if as_json:
@@ -101,10 +101,16 @@ def init(compose: Path | None, output: Path | None) -> None:
 
 
 @click.command("list")
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--errno", metavar="SYMBOL", help="Only scenarios that produce this error, like ECONNRESET.")
-@click.option("--fault", metavar="KIND", help="Only scenarios with this fault, like drop, or loss for a link that loses.")
-@click.option("--tag", metavar="TAG", help="Only scenarios with this tag.")
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path), shell_complete=offers("scenarios"))
+@click.option(
+    "--errno", metavar="SYMBOL", shell_complete=offers("errnos"),
+    help="Only scenarios that produce this error, like ECONNRESET.",
+)  # fmt: skip
+@click.option(
+    "--fault", metavar="KIND", shell_complete=offers("effects"),
+    help="Only scenarios with this fault, like drop, or loss for a link that loses.",
+)  # fmt: skip
+@click.option("--tag", metavar="TAG", shell_complete=offers("tags"), help="Only scenarios with this tag.")
 @click.option("--json", "as_json", is_flag=True)
 def list_command(
     paths: tuple[Path, ...], errno: str | None, fault: str | None, tag: str | None, as_json: bool
@@ -114,7 +120,8 @@ def list_command(
 
     from labctl.catalogue import TOPICS, by_topic, catalogue, select
     from labctl.report.plain import shorten
-    from labctl.runs import OWN_LAB, find_scenarios
+    from labctl.runs import OWN_LAB
+    from labctl.scenario.files import find_scenarios
 
     chosen = select(catalogue(find_scenarios(paths or (OWN_LAB.parent / "scenarios",))), errno, fault, tag)
     if as_json:

@@ -58,6 +58,14 @@ def connect() -> APIClient:
     return api
 
 
+REFUSED = "refuses this user"
+
+
+def connect_refused(error: Exception) -> bool:
+    """Whether what `connect` raised is a daemon that is there and does not let this user speak to it."""
+    return REFUSED in str(error)
+
+
 def _no_daemon(error: Exception) -> str:
     text = str(error)
     named = os.environ.get("DOCKER_HOST")
@@ -68,7 +76,7 @@ def _no_daemon(error: Exception) -> str:
         else "start it (`systemctl start docker`), or let ./script/bootstrap do it"
     )
     if "Permission denied" in text:
-        return f"the Docker daemon {where} refuses this user; join the group `docker` (or run as root) and log in again"
+        return f"the Docker daemon {where} {REFUSED}; join the group `docker` (or run as root) and log in again"
     if "No such file" in text or "Connection refused" in text:
         return f"no Docker daemon answers {where}; {start}"
     if "timed out" in text:

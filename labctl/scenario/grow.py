@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import yaml
 
 from labctl.scenario.params import check_cases, chosen, declare, declare_cases, override, substitute
-from labctl.scenario.tree import Cases, Loc, Mark, Pairs, Tree, at, scalar
+from labctl.scenario.tree import Cases, Loc, Mark, Pairs, Param, Tree, at, scalar
 from labctl.scenario.yamltext import MAX_BYTES, Source
 
 # What becomes text exactly as written, so that 1.10 or 010 or true reaches a program as its author typed it.
@@ -46,10 +46,15 @@ def grow(
     return tree
 
 
-def case_names(source: Source, root: yaml.MappingNode, included: File | None = None) -> tuple[str, ...]:
-    """The cases that a file names, or the file it includes; what is wrong with them is told when it is grown."""
-    names = tuple(_begin(source, root)[0].cases)
-    return names or (tuple(_begin(*included)[0].cases) if included is not None else ())
+def declared(
+    source: Source, root: yaml.MappingNode, included: File | None = None
+) -> tuple[Cases, dict[str, Param]]:
+    """The cases and the parameters that a file, or the file it includes, names; what is wrong is told when it is grown."""
+    own = _begin(source, root)[0]
+    lower = _begin(*included)[0] if included is not None else Tree(source)
+    cases = own.cases or lower.cases
+    of_cases = {name: param for values in reversed(cases.values()) for name, param in values.items()}
+    return cases, {**lower.params, **own.params, **of_cases}
 
 
 def _begin(source: Source, root: yaml.MappingNode) -> tuple[Tree, Pairs]:

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from labctl.errors import Problem, ScenarioError
 from labctl.faults import FAULTS
-from labctl.scenario.grow import case_names as names_of_cases
+from labctl.scenario.files import case_names, cased
 from labctl.scenario.grow import grow
 from labctl.scenario.include import included_by, put_below
 from labctl.scenario.messages import empties, explain
@@ -93,13 +93,6 @@ def load_cases(
     return found
 
 
-def case_names(source: Source) -> tuple[str, ...]:
-    """The cases that a file, or the file it includes, names. Raises ScenarioError for what is no YAML."""
-    root = compose(source)
-    lower = included_by(source, root, None)
-    return names_of_cases(source, root, (lower, compose(lower)) if lower else None)
-
-
 def merged(told: Mapping[str | None, Sequence[Problem]], cases: int) -> list[Problem]:
     """The problems of a file's cases; one that not all of its `cases` have says whose it is."""
     times = Counter(problem for problems in told.values() for problem in set(problems))
@@ -108,16 +101,6 @@ def merged(told: Mapping[str | None, Sequence[Problem]], cases: int) -> list[Pro
         for case, problems in told.items()
         for problem in problems
     ]
-
-
-def cased(name: str, case: str | None) -> str:
-    """What a case of a scenario is called: `name[case]`."""
-    return name if case is None else f"{name}[{case}]"
-
-
-def uncased(name: str) -> str:
-    """The scenario of which `name` is a case, or is itself."""
-    return name.partition("[")[0]
 
 
 def from_source(

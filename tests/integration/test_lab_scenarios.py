@@ -14,8 +14,8 @@ from labs import ROOT, Done, labctl, left_of
 
 from labctl.evidence.pcapng import Capture
 from labctl.evidence.record import load
-from labctl.runs import cases_of, find_scenarios, judge_run
-from labctl.scenario.loader import cased
+from labctl.runs import judge_run
+from labctl.scenario.files import cased, cases_of, find_scenarios
 from labctl.verdict.judge import result
 
 SHIPPED = [cased(path.stem, case) for path in find_scenarios([ROOT / "scenarios"]) for case in cases_of(path)]

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from labctl.runs import cases_of, find_scenarios, judge_run
-from labctl.scenario.loader import cased
+from labctl.runs import judge_run
+from labctl.scenario.files import cased, cases_of, find_scenarios
 from labctl.verdict.judge import RunVerdict
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -9,10 +13,12 @@ import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
+import labctl.byhand
 import labctl.standing
 from labctl.cli import main
 from labctl.errors import MissingError, UsageError
-from labctl.runs import choose, find_scenarios
+from labctl.runs import choose
+from labctl.scenario.files import find_scenarios
 
 ROOT = Path(__file__).resolve().parents[2]
 LABS = [
@@ -37,12 +43,18 @@ def test_commands_and_scenarios_are_offered(monkeypatch: pytest.MonkeyPatch) -> 
     """Commands by their beginning; scenario files and folders, but no compose file beside them."""
     monkeypatch.chdir(ROOT)
     assert {"report", "run"} <= set(offered("r"))
-    assert "scenarios/" in offered("run", "scen")
+    assert {"scenarios/", "scenarios/firewall.yaml"} <= set(offered("run", "scen"))  # alone it would get a space
+    assert {"scenarios/", "script/"} == set(offered("run", "sc"))
     found = offered("run", "scenarios/")
     assert "scenarios/firewall.yaml" in found
     assert not [name for name in found if name.endswith("-lab.yml")]
     assert offered("run", "scenarios/interop-numbers.yaml", "--case", "") == ["signed", "unsigned"]
     assert offered("explain", "scenarios/interop-numbers.yaml", "--case", "u") == ["unsigned"]
+    assert {"times=5", "last=-2"} <= set(offered("run", "scenarios/interop-numbers.yaml", "--set", ""))
+    assert offered("check", "scenarios/interop-numbers.yaml", "--tag", "") == ["byte-order"]
+    assert {"baseline", "path"} <= set(offered("list", "--tag", ""))
+    assert {"ECONNREFUSED", "ECONNRESET"} <= set(offered("list", "--errno", "econn"))
+    assert offered("list", "--fault", "lo") == ["loss"]
 
 
 @pytest.mark.usefixtures("labs")
@@ -53,6 +65,11 @@ def test_hosts_labs_faults_and_runs_are_offered(tmp_path: Path, monkeypatch: pyt
     assert offered("run", "--lab", "") == ["mine", "other"]
     assert offered("down", "o") == ["other"]
     assert {"drop", "down"} == set(offered("fault", "add", "web", "d"))
+    assert offered("fault", "add", "web", "drop", "--pr") == ["--protocol", "--probability"]
+    assert offered("fault", "add", "web", "link", "--reorder-") == ["--reorder-correlation"]
+    assert "--name" in offered("fault", "add", "--n")
+    monkeypatch.setattr(labctl.byhand, "listing", lambda lab: [{"name": f"wall-{lab}"}])
+    assert offered("fault", "remove", "--lab", "mine", "") == ["wall-mine", "all"]
     for name in ("20260101T000000Z-a-0000", "20260102T000000Z-b-0000", "no-run"):
         (tmp_path / "runs" / name).mkdir(parents=True)
     for run in (tmp_path / "runs").glob("2026*"):
@@ -69,6 +86,29 @@ def test_without_docker_nothing_is_offered_and_nothing_breaks(monkeypatch: pytes
 
     monkeypatch.setattr(labctl.standing, "listing", no_docker)
     assert offered("exec", "") == []
+    monkeypatch.setattr(labctl.byhand, "listing", lambda _: no_docker())
+    assert offered("fault", "remove", "") == []
+    assert offered("run", "no/such.yaml", "--case", "") == offered("run", "no/such.yaml", "--set", "") == []
+
+
+BASH = """\
+eval "$(labctl completion bash)"
+try() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _labctl_completion labctl; echo "${COMPREPLY[@]}"; }
+try labctl sche
+try labctl run scenarios/firewall.y
+try labctl run scenarios/interop-numbers.yaml --case ""
+"""
+
+
+def test_bash_completes_with_what_labctl_prints_for_it() -> None:
+    """A real bash that has evaluated the script completes a command, a scenario and a case."""
+    bash = shutil.which("bash")
+    assert bash is not None
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        [bash, "--norc", "-c", BASH], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == ["schema", "scenarios/firewall.yaml", "signed unsigned"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

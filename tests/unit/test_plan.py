@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from labctl.catalogue import catalogue, summary_of
+from labctl.catalogue import catalogue
 from labctl.faults.base import Impossible
 from labctl.lab import read_lab
 from labctl.plan import Plan, command, plan
 from labctl.report.explain import explain
+from labctl.scenario.files import summary_of
 from labctl.scenario.loader import from_source
 from labctl.scenario.yamltext import Source
 

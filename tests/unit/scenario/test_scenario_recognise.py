@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from labctl.cli import main
-from labctl.runs import find_scenarios
+from labctl.scenario.files import find_scenarios
 from labctl.scenario.recognise import has_steps, is_scenario, top_level_keys
 
 STEPS = "steps:\n  - {run: [true], on: client, expect: {exit: 0}}\n"

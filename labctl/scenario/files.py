@@ -1,0 +1,91 @@
+"""Scenario files from the outside: where they are, what each shows, and the cases and parameters that it names.
+
+Nothing here knows the models, so that a shell's Tab costs little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from labctl.errors import ScenarioError, UsageError
+from labctl.scenario import grow
+from labctl.scenario.include import included_by
+from labctl.scenario.recognise import SUFFIXES, is_of_a_run, is_scenario, may_have_cases
+from labctl.scenario.tree import Cases, Param
+from labctl.scenario.yamltext import Source, compose, read
+
+
+def find_scenarios(paths: Sequence[Path]) -> list[Path]:
+    """The scenario files named, and those in the folders named, sorted; not what runs below them have kept.
+
+    Raises UsageError when there are none.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(
+                p for p in path.rglob("*.y*ml")
+                if p.suffix in SUFFIXES and not p.is_dir() and is_scenario(p) and (p.parent == path or not is_of_a_run(p))
+            )
+            if not inside:
+                raise UsageError(f"there is no scenario in the folder {path}")
+            found += inside
+        else:
+            found.append(path)
+    return list(dict.fromkeys(found))
+
+
+def summary_of(text: str) -> str:
+    """The first sentence of a scenario's first comment; editors' own directives are passed over."""
+    lines = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        if "yaml-language-server" not in line:
+            lines.append(line.lstrip("# ").rstrip())
+    words = " ".join(lines)
+    end = words.find(". ")
+    return words if end < 0 else words[: end + 1]
+
+
+def declared(source: Source) -> tuple[Cases, dict[str, Param]]:
+    """The cases and the parameters that a file, or the file it includes, names. Raises ScenarioError for what is no YAML."""
+    root = compose(source)
+    lower = included_by(source, root, None)
+    return grow.declared(source, root, (lower, compose(lower)) if lower else None)
+
+
+def case_names(source: Source) -> tuple[str, ...]:
+    """The cases alone. Raises as `declared`."""
+    return tuple(declared(source)[0])
+
+
+def tags_of(path: Path) -> tuple[str, ...]:
+    """The tags of a scenario file; none for one that cannot be read."""
+    try:
+        root = compose(read(path))
+    except ScenarioError:
+        return ()
+    found = next((value for key, value in root.value if getattr(key, "value", None) == "tags"), None)
+    return tuple(str(item.value) for item in found.value) if isinstance(found, yaml.SequenceNode) else ()
+
+
+def cases_of(path: Path) -> tuple[str | None, ...]:
+    """The cases that a scenario file names; None alone for one that names none, or cannot be read: loading it says why."""
+    try:
+        return (case_names(read(path)) if may_have_cases(path) else ()) or (None,)
+    except ScenarioError:
+        return (None,)
+
+
+def cased(name: str, case: str | None) -> str:
+    """What a case of a scenario is called: `name[case]`."""
+    return name if case is None else f"{name}[{case}]"
+
+
+def uncased(name: str) -> str:
+    """The scenario of which `name` is a case, or is itself."""
+    return name.partition("[")[0]
