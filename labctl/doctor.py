@@ -13,7 +13,9 @@ from typing import Any
 from docker import APIClient
 
 from labctl.engines import agentimage, compose
-from labctl.engines.docker import DockerEngine, connect, dead_runs
+from labctl.engines.daemon import connect
+from labctl.engines.docker import DockerEngine
+from labctl.engines.leftovers import dead_runs
 from labctl.errors import LabctlError
 from labctl.lab import BLOCKS, POOL
 

@@ -11,7 +11,9 @@ import docker.errors
 import pytest
 
 from labctl.engines import compose, images
-from labctl.engines.docker import DockerEngine, _no_daemon, dead_runs
+from labctl.engines.daemon import no_daemon
+from labctl.engines.docker import DockerEngine
+from labctl.engines.leftovers import dead_runs
 from labctl.engines.owner import Owner
 from labctl.errors import LabError, MissingError, ScenarioError
 from labctl.lab import BLOCKS
@@ -197,9 +199,9 @@ def test_free_blocks_are_those_that_no_network_touches(networks: tuple[str, ...]
         ("something else", "the Docker daemon cannot be used: something else"),
     ],
 )
-def test_why_there_is_no_daemon(said: str, words: str) -> None:
+def test_why_there_isno_daemon(said: str, words: str) -> None:
     """Each way in which Docker is not there is told with what to do."""
-    assert words in _no_daemon(Exception(said))
+    assert words in no_daemon(Exception(said))
 
 
 def test_dead_runs_are_those_whose_owner_is_gone() -> None:
