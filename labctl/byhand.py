@@ -9,8 +9,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from labctl.engines.agents import AgentClient
-from labctl.engines.docker import DockerEngine, connect
-from labctl.errors import UsageError
+from labctl.engines.daemon import connect
+from labctl.engines.docker import DockerEngine
+from labctl.errors import LabError, UsageError
 from labctl.evidence.rundir import new_run_name
 from labctl.faults import FAULTS
 from labctl.faults.base import Fault, FaultPlan, Impossible
@@ -72,6 +73,8 @@ def add(lab_name: str | None, host: str, name: str | None, fault: Fault) -> tupl
     """Put a fault at a host of a standing lab; its name and what was run. Raises UsageError, LabError."""
     engine, lab = _lab(lab_name)
     _known(lab, (host, *fault.hosts()))
+    if (why := engine.why_down(host)) is not None:
+        raise LabError(why)
     taken = {f["name"] for other in lab.hosts for f in _held(engine, other)}
     chosen = name or next(
         n for i in range(1, 10**6) if (n := f"{fault.kind}{'' if i == 1 else f'-{i}'}") not in taken

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import labctl.agent
-from labctl.engines.docker import OWNER, RUN
+from labctl.engines.labels import OWNER, RUN
 from labctl.engines.owner import Owner
 from labctl.errors import LabError
 

@@ -102,6 +102,10 @@ def session_of(
         session = _bring_up(request, engine, record, run, stack)
         with session.captures.running(), session.programs_and_faults():
             yield session
+    except LabError as error:
+        if (lost := engine.lost()) is not None and str(error) != lost:
+            raise LabError(lost) from error
+        raise
     finally:
         with uninterrupted():
             stack.close()
@@ -139,6 +143,9 @@ def _bring_up(request: Request, engine: Engine, record: RunDirectory, run: str, 
         ):  # it was checked against its own lab, and this may be another
             raise ScenarioError(problems)
         planned = planned_of(request, lab, record)
+        for host in planned.hosts:
+            if (why := engine.why_down(host)) is not None:
+                raise LabError(why)
     else:
         config = engine.prepare(request.lab_path, say)
         lab = from_compose(config, request.lab_path)

@@ -216,7 +216,8 @@ def engine_for(run: str, standing: str | None = None) -> Engine:
 
 
 def _docker(run: str, standing: str | None) -> Engine:
-    from labctl.engines.docker import DockerEngine, connect
+    from labctl.engines.daemon import connect
+    from labctl.engines.docker import DockerEngine
 
     return DockerEngine(connect(), run, standing)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,22 +12,14 @@ from typing import Any
 from docker import APIClient
 
 from labctl.agent.live import NO_FILTER, NO_INTERFACE
-from labctl.engines import agentimage
+from labctl.engines import agentimage, notes
 from labctl.engines.agents import AgentClient
 from labctl.engines.base import AddressesTaken
-from labctl.engines.docker import (
-    HOST,
-    OWN_COMPOSE,
-    OWNER,
-    RUN,
-    STANDING,
-    DockerEngine,
-    connect,
-    dead_runs,
-    programs_image,
-    remove,
-)
-from labctl.engines.images import ensure
+from labctl.engines.daemon import connect
+from labctl.engines.docker import OWN_COMPOSE, DockerEngine, addresses_of, programs_image
+from labctl.engines.images import ensure, machine_lock
+from labctl.engines.labels import HOST, OWNER, RUN, STANDING
+from labctl.engines.leftovers import dead_runs, remove
 from labctl.engines.owner import Owner
 from labctl.errors import LabError, UsageError
 from labctl.evidence.rundir import new_run_name
@@ -40,14 +32,15 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 
 
 def bring_up(compose: Path | None, name: str, say: Callable[[str], None]) -> tuple[str, ...]:
-    """Bring up every host of a lab under a name; its hosts. Raises UsageError, MissingError, LabError."""
+    """Bring up every host of a lab under a name; those that were not up.
+
+    A lab that stands already and of which hosts are down gets those again. Raises UsageError, MissingError, LabError.
+    """
     if not NAME.fullmatch(name):
         raise UsageError(f"{name!r} is no name for a lab; write lower case letters, digits and dashes")
     api = connect()
-    if api.containers(filters={"label": f"{STANDING}={name}"}):
-        raise UsageError(
-            f"a lab named {name} stands already; `labctl down {name}` takes it down, or choose another --name"
-        )
+    if api.containers(all=True, filters={"label": [f"{STANDING}={name}", HOST]}):
+        return _bring_up_again(api, compose, name)
     engine = DockerEngine(api, new_run_name(name), name)
     path = (compose or OWN_COMPOSE).resolve()
     config = engine.prepare(path, say)
@@ -74,6 +67,37 @@ def bring_up(compose: Path | None, name: str, say: Callable[[str], None]) -> tup
     return hosts
 
 
+def _bring_up_again(api: APIClient, compose: Path | None, name: str) -> tuple[str, ...]:
+    """Start what is down of a lab that stands, whatever ended it; the hosts. Raises UsageError when all of it is up."""
+    engine = DockerEngine(api, new_run_name("up"), name)
+    lab = engine.attach()
+    if compose is not None and compose.resolve() != lab.path:
+        raise UsageError(f"a lab named {name} stands already, and it is {lab.path}; choose another --name")
+    held = {note.host: note for note in notes.read(api, name) if not note.is_orphaned}
+    healed = heal(engine, lab, [host for host in lab.hosts if host not in held])
+    if not healed:
+        raise UsageError(
+            f"a lab named {name} stands already; `labctl down {name}` takes it down, or choose another --name"
+        )
+    return healed
+
+
+def heal(engine: DockerEngine, lab: Lab, hosts: Sequence[str]) -> tuple[str, ...]:
+    """Have these hosts of a lab that stands run, with their nurseries and routes; those that did not. Raises LabError."""
+    with machine_lock(f"heal-{engine.project}"):  # two that do this at once would each start a nursery
+        healed = [host for host, was_ill in zip(hosts, everywhere(engine.heal, hosts), strict=True) if was_ill]
+        with ExitStack() as agents:
+            agents.callback(engine.down)
+
+            def route(host: str) -> None:
+                client = AgentClient(host, engine.open_agent(host), lambda *_: None)
+                _route(client, lab, host)
+                client.close()
+
+            everywhere(route, healed)
+    return tuple(healed)
+
+
 def _route(client: AgentClient, lab: Lab, host: str) -> None:
     """Have a host's agent set its routes. Raises AgentRefused."""
     subnets = [lab.networks[n] for n in lab.hosts[host].networks]
@@ -91,19 +115,22 @@ def take_down(name: str) -> tuple[int, int]:
 
 
 def listing() -> list[dict[str, Any]]:
-    """Every lab that is up, standing or in a run, with its hosts."""
+    """Every lab there is, standing or of a run, with its hosts; `why` says what is to be done about one that is down."""
+    api = connect()
     labs: dict[str, dict[str, Any]] = {}
-    for container in connect().containers(all=True, filters={"label": [RUN, HOST]}):
+    for container in api.containers(all=True, filters={"label": [RUN, HOST]}):
         labels = container["Labels"]
         standing = labels.get(STANDING)
         key = standing or labels[RUN]
         lab = labs.setdefault(key, {"name": key, "kind": "standing" if standing else "run", "hosts": []})
-        addresses = [
-            n["IPAddress"] for n in container["NetworkSettings"]["Networks"].values() if n.get("IPAddress")
-        ]
-        lab["hosts"].append({"name": labels[HOST], "state": container["State"], "addresses": addresses})
+        networks = container["NetworkSettings"]["Networks"].values()
+        addresses = [address for n in networks for address in addresses_of(n)[:1]]
+        lab["hosts"].append({"name": labels[HOST], "state": container["State"], "addresses": addresses, "why": None})
     for lab in labs.values():
         lab["hosts"].sort(key=lambda host: host["name"])
+        for host in lab["hosts"]:
+            if lab["kind"] == "standing" and host["state"] != "running":
+                host["why"] = _why_down(api, lab["name"], host["name"])
     return sorted(labs.values(), key=lambda lab: lab["name"])
 
 
@@ -124,24 +151,36 @@ def _host(name: str | None, host: str) -> dict[str, Any]:
     """The container of a host of a standing lab. Raises UsageError, LabError."""
     api = connect()
     name = name or only_lab(api)
-    found = api.containers(filters={"label": [f"{STANDING}={name}", HOST]})
+    found = api.containers(all=True, filters={"label": [f"{STANDING}={name}", HOST]})
     if not found:
         raise UsageError(f"no lab named {name} stands here; `labctl ps` shows what does")
     container: dict[str, Any] | None = next((c for c in found if c["Labels"][HOST] == host), None)
     if container is None:
         hosts = ", ".join(sorted(c["Labels"][HOST] for c in found))
         raise UsageError(f"lab {name} has no host {host}; it has {hosts}")
+    if container["State"] != "running" and (why := _why_down(api, name, host)) is not None:
+        raise LabError(why)
     return container
+
+
+def _why_down(api: APIClient, lab: str, host: str) -> str | None:
+    engine = DockerEngine(api, new_run_name("ps"), lab)
+    engine.attach()
+    return engine.why_down(host)
 
 
 def only_lab(api: APIClient) -> str:
     """The name of the lab that stands, when there is just one. Raises LabError, UsageError."""
-    labs: set[str] = {c["Labels"][STANDING] for c in api.containers(filters={"label": [STANDING, HOST]})}
+    labs = _standing_labs(api)
     if not labs:
         raise LabError("no lab stands here; `labctl up` makes one")
     if len(labs) > 1:
         raise UsageError(f"several labs stand here; choose one with --lab: {', '.join(sorted(labs))}")
     return labs.pop()
+
+
+def _standing_labs(api: APIClient) -> set[str]:
+    return {c["Labels"][STANDING] for c in api.containers(all=True, filters={"label": [STANDING, HOST]})}
 
 
 def capture(
@@ -191,18 +230,34 @@ def collect_garbage() -> tuple[int, int, int]:
     return len(runs), sum(c for c, _ in counts), sum(n for _, n in counts)
 
 
+def heal_standing() -> list[str]:
+    """Set right what dead runs did to whole hosts of standing labs, which they killed or froze; these, as `LAB/HOST`.
+
+    What a living run has done, or a person by hand, stays as it is. Raises LabError.
+    """
+    api = connect()
+    healed = []
+    for name in sorted(_standing_labs(api)):
+        orphaned = sorted({note.host for note in notes.read(api, name) if note.is_orphaned})
+        if orphaned:
+            engine = DockerEngine(api, new_run_name("gc"), name)
+            lab = engine.attach()
+            healed += [f"{name}/{host}" for host in heal(engine, lab, [h for h in orphaned if h in lab.hosts])]
+    return healed
+
+
 def sweep_standing() -> dict[str, list[list[str]]]:
     """Take back what killed agents left on the hosts of standing labs: by `LAB/HOST`, the commands that did it.
 
     An agent that starts sweeps (`labctl.agent.sweep`); here one starts at every host, and that is all it does. Raises LabError.
     """
     api = connect()
-    labs: set[str] = {c["Labels"][STANDING] for c in api.containers(filters={"label": [STANDING, HOST]})}
     swept: dict[str, list[list[str]]] = {}
-    for name in sorted(labs):
+    for name in sorted(_standing_labs(api)):
         engine = DockerEngine(api, new_run_name("gc"), name)
 
         lab = engine.attach()
+        up = [host for host in lab.hosts if engine.is_up(host)]
 
         def at(host: str, engine: DockerEngine = engine, name: str = name, lab: Lab = lab) -> None:
             client = AgentClient(host, engine.open_agent(host), lambda *_: None)
@@ -213,7 +268,7 @@ def sweep_standing() -> dict[str, list[list[str]]]:
 
         with ExitStack() as agents:
             agents.callback(engine.down)
-            everywhere(at, list(lab.hosts))
+            everywhere(at, up)
     return dict(sorted(swept.items()))
 
 

@@ -54,6 +54,8 @@ def ps(as_json: bool) -> None:
         click.echo(f"{lab['name']}  ({lab['kind']})")
         for host in lab["hosts"]:
             click.echo(f"  {host['name']:12} {host['state']:10} {', '.join(host['addresses'])}")
+            if host["why"]:
+                click.echo(f"    {host['why']}")
 
 
 @click.command("exec", context_settings={"ignore_unknown_options": True})

@@ -58,11 +58,13 @@ def calibration(backend: str, as_json: bool) -> bool:
 
 @click.command()
 def gc() -> None:
-    """Remove what dead runs left behind, and what dead agents left on standing labs. What lives is not touched."""
-    from labctl.standing import collect_garbage, sweep_standing
+    """Remove what dead runs left, and set right what they and dead agents did to standing labs. What lives is not touched."""
+    from labctl.standing import collect_garbage, heal_standing, sweep_standing
 
     runs, containers, networks = collect_garbage()
     click.echo(f"{runs} dead run{'s' * (runs != 1)}: {containers} containers and {networks} networks removed")
+    for host in heal_standing():
+        click.echo(f"{host}: a run that is gone had killed or frozen it; it is up again")
     for host, commands in sweep_standing().items():
         click.echo(f"{host}: the faults of an agent that is gone are taken back")
         for argv in commands:

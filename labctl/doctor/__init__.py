@@ -7,7 +7,7 @@ from pathlib import Path
 
 from labctl.doctor import engine, kernel, machine
 from labctl.doctor.finding import Finding
-from labctl.engines.docker import connect
+from labctl.engines.daemon import connect
 from labctl.errors import LabctlError
 
 __all__ = ["Finding", "examine", "summary"]

@@ -66,7 +66,13 @@ class Engine(Protocol):
         """
 
     def attach(self) -> Lab:
-        """Use the standing lab that this engine was made for; the lab as it stands. Raises LabError when there is none."""
+        """Use the standing lab that this engine was made for; the lab as it stands. Raises LabError when there is none.
+
+        Hosts that are down now are in it as well.
+        """
+
+    def why_down(self, host: str) -> str | None:
+        """Why nothing can be done at a host of the standing lab, and what to do about it; None when it is up."""
 
     def open_agent(self, host: str) -> Channel:
         """Start an agent in the host's network namespace. Raises LabError."""
@@ -83,6 +89,9 @@ class Engine(Protocol):
 
     def dead(self) -> str | None:
         """The name of a host that ended though nobody asked it to, or None."""
+
+    def lost(self) -> str | None:
+        """Why the engine itself cannot go on, and what to do: it ended, or is not the one any more that made the lab."""
 
     def release(self) -> None:
         """Take the hosts away; agents stay, so that what they recorded can be fetched. `down` must follow."""

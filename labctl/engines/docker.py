@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
-import os
 import platform
 import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,68 +19,21 @@ import docker.errors
 import requests.exceptions
 from docker import APIClient
 from docker.types import LogConfig
-from docker.utils import kwargs_from_env
 
-from labctl.engines import agentimage, compose, images
+from labctl.engines import agentimage, compose, images, notes
 from labctl.engines.base import AddressesTaken, Say
+from labctl.engines.daemon import DaemonGone
 from labctl.engines.docker_stream import AttachedChannel, DockerChannel, DockerProcess, ForkedChannel
+from labctl.engines.labels import AGENT, COMPANION, COMPOSE, HOST, NURSERY, OWNER, RESIDENT, RUN, STANDING
+from labctl.engines.leftovers import each, remove
 from labctl.engines.owner import Owner
-from labctl.errors import LabError, MissingError
+from labctl.errors import LabError
 from labctl.lab import BLOCK_PREFIX, BLOCKS, POOL, PROGRAMS, ROLE, Host, Lab, Subnet, addressed, render
 
-RUN = "labctl.run"
-OWNER = "labctl.owner"
-STANDING = "labctl.lab"
-HOST = "labctl.host"
-AGENT = "labctl.agent"
-RESIDENT = "labctl.resident"
-NURSERY = "labctl.nursery"
-COMPANION = "labctl.companion"
-COMPOSE = "labctl.compose"
 ROOT = Path(__file__).resolve().parents[2]
 UP_TIMEOUT_S = 120.0
-REMOVE_TIMEOUT_S = 30.0
 KILL_TIMEOUT_S = 30
-CONNECT_TIMEOUT_S = 15
-TIMEOUT_S = 60
 OWN_COMPOSE = ROOT / "docker-compose.yml"
-
-
-def connect() -> APIClient:
-    """A client of the Docker daemon that the environment names. Raises MissingError with what to do."""
-    try:
-        api = APIClient(version="auto", timeout=CONNECT_TIMEOUT_S, num_pools=32, **kwargs_from_env())
-        api.ping()
-    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
-        raise MissingError(_no_daemon(error)) from None
-    api.timeout = TIMEOUT_S
-    return api
-
-
-REFUSED = "refuses this user"
-
-
-def connect_refused(error: Exception) -> bool:
-    """Whether what `connect` raised is a daemon that is there and does not let this user speak to it."""
-    return REFUSED in str(error)
-
-
-def _no_daemon(error: Exception) -> str:
-    text = str(error)
-    named = os.environ.get("DOCKER_HOST")
-    where = f"at {named} (DOCKER_HOST)" if named else "at its usual socket"
-    start = (
-        "start that one, or unset DOCKER_HOST"
-        if named
-        else "start it (`systemctl start docker`), or let ./script/bootstrap do it"
-    )
-    if "Permission denied" in text:
-        return f"the Docker daemon {where} {REFUSED}; join the group `docker` (or run as root) and log in again"
-    if "No such file" in text or "Connection refused" in text:
-        return f"no Docker daemon answers {where}; {start}"
-    if "timed out" in text:
-        return f"the Docker daemon {where} has not answered within {CONNECT_TIMEOUT_S} s; is it hung, or overloaded?"
-    return f"the Docker daemon {where} cannot be used: {text[:300]}"
 
 
 class DockerEngine:
@@ -98,11 +50,12 @@ class DockerEngine:
         self._dead: dict[str, str] = {}
         self._expected: Counter[str] = Counter()  # deaths that were asked for and not heard of yet
         self._closing = False
+        self._is_cut_off = False  # the daemon's events ended: it ended itself
         self._deaths: Any = None
         self._compose_version: str | None = None
         self._agent_image: str | None = None
         self._nurseries: dict[str, str] = {}
-        self._childless: dict[str, str] = {}
+        self._bereaved: dict[str, str | None] = {}  # hosts that were killed, and the nurseries of their first lives
         self._made_agents = False
         self._companions: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -177,7 +130,7 @@ class DockerEngine:
     def attach(self) -> Lab:
         """Use the standing lab of this name; the lab as its containers and networks say. Raises LabError."""
         label = f"{STANDING}={self._standing}"
-        found = self._api.containers(filters={"label": [label, HOST]})
+        found = self._api.containers(all=True, filters={"label": [label, HOST]})
         if not found:
             raise LabError(
                 f"no lab named {self._standing} stands here; `labctl up --name {self._standing}` makes one"
@@ -189,12 +142,59 @@ class DockerEngine:
         path = Path(found[0]["Labels"][COMPOSE])
         return Lab(path, {host.name: host for host in sorted(hosts, key=lambda h: h.name)}, networks)
 
+    def is_up(self, host: str) -> bool:
+        """Whether a host runs, frozen or not."""
+        return bool(self._state(host)["Running"])
+
+    def why_down(self, host: str) -> str | None:
+        state = self._state(host)
+        said = {note.what: note for note in notes.read(self._api, str(self._standing)) if note.host == host}
+        note = said.get("pause") if state["Paused"] else said.get("kill")
+        if state["Running"] and (note is None or not state["Paused"] or not note.is_orphaned):
+            return None  # frozen by hand is as somebody wants it
+        what = "frozen" if state["Paused"] else "down"
+        about = f"the host {host} of lab {self._standing} is {what}"
+        if note is None:
+            return (
+                f"{about}: its container ended with {state['ExitCode']}; `labctl up --name {self._standing}` starts it again, "
+                f"`labctl down {self._standing}` takes the lab away"
+            )
+        if note.is_orphaned:
+            return f"{about}: the run {note.by}, which is gone, left it so; `labctl gc` sets it right"
+        return f"{about}: the run {note.by} wants it so now; wait until that has ended"
+
+    def _state(self, host: str) -> Mapping[str, Any]:
+        state: Mapping[str, Any] = self._api.inspect_container(self._containers[host])["State"]
+        return state
+
+    def heal(self, host: str) -> bool:
+        """Have a host of a lab that stays run, with a nursery beside it, and forget what dead runs did to it.
+
+        Whether anything was to be done; then its routes are to be set as well. Raises LabError.
+        """
+        state = self._state(host)
+        found = notes.read(self._api, str(self._standing))
+        left = {note.what: note for note in found if note.host == host and note.is_orphaned}
+        try:
+            if state["Paused"] and "pause" in left:
+                self._api.unpause(self._containers[host])
+            if not state["Running"]:
+                self._api.start(self._containers[host])
+                self._wait_running([host])
+        except docker.errors.APIError as error:
+            raise LabError(f"{host} could not be started again: {error.explanation or error}") from None
+        born_here, former = self._beside_it(host, NURSERY)
+        each(lambda c: self._api.remove_container(c, force=True), [*former, *self._beside_it(host, RESIDENT)[1]])
+        if not born_here:
+            self.start_nursery(host)
+        for note in left.values():
+            notes.erase(self._api, note)
+        return bool(left) or not state["Running"] or not born_here
+
     def _host(self, container: Mapping[str, Any]) -> Host:
         labels = container["Labels"]
         addresses = {
-            name.removeprefix(f"{self.project}_"): tuple(
-                a for a in (n.get("IPAddress"), n.get("GlobalIPv6Address")) if a
-            )
+            name.removeprefix(f"{self.project}_"): addresses_of(n)
             for name, n in container["NetworkSettings"]["Networks"].items()
         }
         router = labels.get(ROLE) == "router"
@@ -225,6 +225,7 @@ class DockerEngine:
                 elif host and not self._closing:
                     code = event["Actor"]["Attributes"].get("exitCode")
                     self._dead[host] = f"the host {host} ended by itself with exit status {code}"
+        self._is_cut_off = self._is_cut_off or not self._closing
 
     # -- using it ---------------------------------------------------------------------------------------------------
 
@@ -248,14 +249,29 @@ class DockerEngine:
         """Those of this lab that have this driver's code; an agent of another version would not understand it."""
         image = self._image_of_agents()
         found = self._api.containers(filters={"label": [f"{STANDING}={self._standing}", NURSERY]})
-        self._nurseries = {c["Labels"][NURSERY]: c["Id"] for c in found if c["Image"] == image}
+        ours = {c["Labels"][NURSERY]: c["Id"] for c in found if c["Image"] == image}
+        self._nurseries = {h: c for h, c in ours.items() if h in self._containers and c in self._beside_it(h, NURSERY)[0]}
+
+    def _beside_it(self, host: str, label: str) -> tuple[list[str], list[str]]:
+        """What of a lab that stays lives beside a host: in its network namespace, and in one of a former life of its."""
+        found = self._api.containers(filters={"label": [f"{STANDING}={self._standing}", f"{label}={host}"]})
+        here: list[str] = []
+        former: list[str] = []
+        began = _began(self._state(host)) if found else None
+        for container in found:
+            try:
+                state = self._api.inspect_container(container["Id"])["State"]
+            except docker.errors.NotFound:
+                continue
+            (here if began is not None and (_began(state) or began) >= began else former).append(container["Id"])
+        return here, former
 
     def resident_agent(self, host: str) -> DockerChannel:
         """The agent that holds what is broken by hand on a standing lab: it outlives the command that speaks to it."""
-        wanted = [f"{STANDING}={self._standing}", f"{RESIDENT}={host}"]
-        found = self._api.containers(filters={"label": wanted})
-        if found:
-            return AttachedChannel(self._api, found[0]["Id"])
+        here, former = self._beside_it(host, RESIDENT)
+        each(lambda c: self._api.remove_container(c, force=True), former)
+        if here:
+            return AttachedChannel(self._api, here[0])
         return self._agent(host, {**self._labels(), RESIDENT: host}, detach=True)
 
     def capture_live(self, host: str, words: Sequence[str]) -> DockerChannel:
@@ -265,8 +281,7 @@ class DockerEngine:
 
     def has_resident(self, host: str) -> bool:
         """Whether anything may be held by hand at a host."""
-        wanted = [f"{STANDING}={self._standing}", f"{RESIDENT}={host}"]
-        return bool(self._api.containers(filters={"label": wanted}))
+        return bool(self._beside_it(host, RESIDENT)[0])
 
     def _agent(
         self, host: str, labels: dict[str, str], detach: bool, module: str = "agent", words: Sequence[str] = ()
@@ -345,9 +360,13 @@ class DockerEngine:
 
     def disturb(self, host: str, what: str, on: bool) -> None:
         verbs = {"pause": ("set going again", "frozen"), "kill": ("started again", "killed")}[what]
+        if on and self._standing:
+            notes.write(self._api, self._note(host, what))
         try:
             if what == "pause":
                 (self._api.pause if on else self._api.unpause)(self._containers[host])
+                if not on and self._standing:
+                    notes.erase(self._api, self._note(host, what))
             elif on:
                 self._expected[host] += 1
                 self._api.kill(self._containers[host], "KILL")
@@ -359,21 +378,35 @@ class DockerEngine:
         except (docker.errors.APIError, requests.exceptions.RequestException) as error:
             raise LabError(f"{host} could not be {verbs[on]}: {getattr(error, 'explanation', None) or error}") from None
 
+    def _note(self, host: str, what: str) -> notes.Note:
+        return notes.Note(str(self._standing), host, what, self._run, Owner.me())
+
     def _bereave(self, host: str) -> None:
         """On a lab that stands: what lived beside a host that was killed is in a network namespace that is no more.
 
         A nursery is replaced when the run ends: the agent of the dead host, which has its capture, still lives in it.
         """
-        if host in self._nurseries:
-            self._childless[host] = self._nurseries.pop(host)
+        if self._standing:
+            self._bereaved.setdefault(host, self._nurseries.pop(host, None))
         if host in self._companions:  # its programs die with their host, as those inside it do
-            _each(lambda c: self._api.remove_container(c, force=True), [self._companions.pop(host)])
+            each(lambda c: self._api.remove_container(c, force=True), [self._companions.pop(host)])
         if self._standing:
             residents = self._api.containers(filters={"label": [f"{STANDING}={self._standing}", f"{RESIDENT}={host}"]})
-            _each(lambda c: self._api.remove_container(c["Id"], force=True), residents)
+            each(lambda c: self._api.remove_container(c["Id"], force=True), residents)
 
     def dead(self) -> str | None:
-        return next(iter(self._dead.values()), None)
+        return str(DaemonGone()) if self._is_cut_off else next(iter(self._dead.values()), None)
+
+    def lost(self) -> str | None:
+        if self._is_cut_off:
+            return str(DaemonGone())
+        try:
+            self._api.ping()
+        except DaemonGone as error:
+            return str(error)
+        except (docker.errors.DockerException, requests.exceptions.RequestException):
+            pass
+        return None
 
     def environment(self) -> dict[str, Any]:
         version = self._api.version()
@@ -389,9 +422,9 @@ class DockerEngine:
     def release(self) -> None:
         self._closing = True
         if not self._standing:
-            _each(lambda c: self._api.remove_container(c, force=True, v=True), self._containers.values())
+            each(lambda c: self._api.remove_container(c, force=True, v=True), self._containers.values())
             networks = self._api.networks(filters={"label": f"{RUN}={self._run}"})
-            _each(lambda n: self._api.remove_network(n["Id"]), networks)
+            each(lambda n: self._api.remove_network(n["Id"]), networks)
 
     def down(self) -> None:
         self._closing = True
@@ -400,10 +433,11 @@ class DockerEngine:
                 remove(self._api, [AGENT, f"{RUN}={self._run}"])
             if self._companions:
                 remove(self._api, [COMPANION, f"{RUN}={self._run}"])
-            for host, nursery in self._childless.items():
-                _each(lambda c: self._api.remove_container(c, force=True), [nursery])
+            for host, nursery in self._bereaved.items():
+                each(lambda c: self._api.remove_container(c, force=True), [nursery] if nursery else [])
                 self.start_nursery(host)
-            self._childless.clear()
+                notes.erase(self._api, self._note(host, "kill"))
+            self._bereaved.clear()
         else:
             self._remove()
         self._hang_up()
@@ -425,66 +459,21 @@ def programs_image(api: APIClient) -> str:
     return images.ensure(api, compose.read_config(OWN_COMPOSE), ["server"], lambda _: None)["server"]
 
 
-def remove(api: APIClient, labels: list[str]) -> tuple[int, int]:
-    """Remove every container, network and volume that has all the labels; how many containers and networks.
-
-    Looks again until it finds nothing, since an engine may still be making what a dead driver asked for, or be
-    removing what ended by itself. Raises LabError when something stays.
-    """
-    filters = {"label": labels}
-    containers: set[str] = set()
-    networks: set[str] = set()
-    deadline = time.monotonic() + REMOVE_TIMEOUT_S
-    while time.monotonic() < deadline:
-        found = api.containers(all=True, filters=filters)
-        nets = api.networks(filters=filters)
-        volumes = (api.volumes(filters=filters).get("Volumes") or []) if AGENT not in labels else []
-        if not found and not nets and not volumes:
-            return len(containers), len(networks)
-        containers |= {c["Id"] for c in found}
-        networks |= {n["Id"] for n in nets}
-        _each(
-            lambda c: api.remove_container(c["Id"], force=True, v=True),
-            [c for c in found if c["State"] != "removing"],
-        )
-        _each(lambda n: api.remove_network(n["Id"]), nets)
-        _each(lambda v: api.remove_volume(v["Name"], force=True), volumes)
-        if found and not nets and not volumes:
-            time.sleep(0.02)
-    raise LabError(
-        f"something labelled {', '.join(labels)} is not to be removed; `docker ps -a` and `docker network ls` show it"
-    )
-
-
-def _each(action: Any, things: Iterable[Any]) -> None:
-    def safely(thing: Any) -> None:
-        # What is gone already, or is being removed by somebody else, is what we want; all else is looked at again.
-        with contextlib.suppress(docker.errors.NotFound, docker.errors.APIError):
-            action(thing)
-
-    things = list(things)
-    if things:
-        with ThreadPoolExecutor(max_workers=min(16, len(things))) as pool:
-            list(pool.map(safely, things))
-
-
-def dead_runs(api: APIClient) -> dict[str, str]:
-    """Runs on this machine whose driver is gone: run -> its owner label. Standing labs are nobody's leftovers."""
-    found: dict[str, str] = {}
-    things = [
-        *((c["Labels"]) for c in api.containers(all=True, filters={"label": RUN})),
-        *((n["Labels"]) for n in api.networks(filters={"label": RUN})),
-        *((v["Labels"]) for v in api.volumes(filters={"label": RUN}).get("Volumes") or []),
-    ]
-    for labels in things:
-        owner = Owner.parse(labels.get(OWNER, ""))
-        if labels.get(STANDING) is None and (owner is None or not owner.is_alive()):
-            found[labels[RUN]] = labels.get(OWNER, "")
-    return found
-
-
 def _subnet(network: Mapping[str, Any]) -> Subnet:
     configs = network["IPAM"]["Config"] or []
     four: dict[str, str] = next((c for c in configs if ":" not in c["Subnet"]), {})
     six: dict[str, str] = next((c for c in configs if ":" in c["Subnet"]), {})
     return Subnet(four.get("Subnet", ""), four.get("Gateway", ""), six.get("Subnet"), six.get("Gateway"))
+
+
+def addresses_of(endpoint: Mapping[str, Any]) -> tuple[str, ...]:
+    """A host's addresses on one network, as Docker tells them; of one that is down, those that it will have again."""
+    fixed = endpoint.get("IPAMConfig") or {}
+    four = endpoint.get("IPAddress") or fixed.get("IPv4Address")
+    six = endpoint.get("GlobalIPv6Address") or fixed.get("IPv6Address")
+    return tuple(address for address in (four, six) if address)
+
+
+def _began(state: Mapping[str, Any]) -> datetime | None:
+    """When the life of a container began that goes on now; None when it is not up."""
+    return datetime.fromisoformat(state["StartedAt"]) if state["Running"] else None

@@ -171,7 +171,7 @@ class DockerProcess:
                 self._take(kind, data)
         except (OSError, ValueError):
             pass
-        with contextlib.suppress(docker.errors.APIError, OSError):
+        with contextlib.suppress(docker.errors.APIError, OSError, LabError):
             self._exit = self._api.exec_inspect(self._id)["ExitCode"]
         self._ended.set()
         close(self._stream)

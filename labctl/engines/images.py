@@ -119,12 +119,20 @@ def _pull(api: APIClient, image: str, say: Say) -> None:
         raise MissingError(f"{why}: {str(said).strip()[-300:]}")
 
 
-class one_builder:
-    """Two runs that need the same image build it one after the other, and the second finds it done by the cache."""
+class machine_lock:
+    """What has this name is done by one process of this machine at a time."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
 
     def __enter__(self) -> None:
-        self._file = (Path(tempfile.gettempdir()) / f"labctl-build-{os.getuid()}.lock").open("w")
+        self._file = (Path(tempfile.gettempdir()) / f"labctl-{self._name}-{os.getuid()}.lock").open("w")
         fcntl.flock(self._file, fcntl.LOCK_EX)
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+
+
+def one_builder() -> machine_lock:
+    """Two runs that need the same image build it one after the other, and the second finds it done by the cache."""
+    return machine_lock("build")

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from labctl.engines.agentimage import REPOSITORY
-from labctl.engines.docker import OWNER, RUN
+from labctl.engines.labels import OWNER, RUN
 from labctl.engines.owner import Owner
 from labctl.errors import EvidenceError, MissingError, UsageError
 

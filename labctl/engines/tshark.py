@@ -31,7 +31,7 @@ def refused(filters: Sequence[str], ask: Ask) -> dict[str, str]:
 def tshark(say: Say) -> tuple[Ask, Callable[[str], bool]]:
     """Who is asked, and which filters can be asked of it. Raises MissingError when there is neither Docker nor a tshark."""
     from labctl.engines import agentimage
-    from labctl.engines.docker import connect
+    from labctl.engines.daemon import connect
 
     try:
         image = agentimage.ensure(connect(), say)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from labs import SCENARIOS, Start, containers, docker, labctl, left_of, rules_in
@@ -109,6 +110,113 @@ def test_a_driver_that_is_killed_while_a_host_is_dead_leaves_nothing(start: Star
     assert not any("LABCTL" in rules_in(host) for host in containers(f"labctl.run={live.run}", "labctl.host"))
     assert labctl("gc").code == 0
     assert left_of(live.run) == []
+
+
+def host_of(lab: str, host: str) -> dict[str, Any]:
+    """What `labctl ps` says of a host of a lab."""
+    (found,) = [h for entry in labctl("ps", "--json").json if entry["name"] == lab for h in entry["hosts"] if h["name"] == host]
+    assert isinstance(found, dict)
+    return found
+
+
+def killed(start: Start, scenario: Path, lab: str) -> str:
+    """Kill the driver of a run on a standing lab in the scenario's wait; the run."""
+    live = start(scenario, "--lab", lab)
+    live.wait_for("step-start", kind="wait")
+    live.process.kill()
+    live.process.wait()
+    return live.run
+
+
+def assert_whole(lab: str, tmp_path: Path) -> None:
+    """Every host is up with its one nursery and its routes, no rule of ours and no note is left, and scenarios run there."""
+    assert {host_of(lab, h)["state"] for h in ("client", "server")} == {"running"}
+    assert len(containers(f"labctl.lab={lab}", "labctl.nursery")) == 2
+    assert docker("volume", "ls", "--quiet", "--filter", f"label=labctl.lab={lab}", "--filter", "label=labctl.disturbed") == ""
+    for host in containers(f"labctl.lab={lab}", "labctl.host"):
+        assert "LABCTL" not in rules_in(host)
+        routes = docker("run", "--rm", "--network", f"container:{host}", "labctl/agent", "ip", "route")
+        assert "unreachable" in routes, "the bridge can be reached, so its routes were not set"
+    done = labctl("run", again(tmp_path), "--lab", lab, "--out", tmp_path / "runs", "--json")
+    assert done.code == 0, done.out + done.err
+
+
+def test_gc_starts_a_standing_host_that_a_dead_run_had_killed(lab: str, start: Start, tmp_path: Path) -> None:
+    """A driver is killed while a host is dead: everybody says so and what to do, `labctl gc` does it, and the lab is whole."""
+    run = killed(start, SCENARIOS / "dead.yaml", lab)
+    why = f"the host server of lab {lab} is down: the run {run}, which is gone, left it so; `labctl gc` sets it right"
+    assert host_of(lab, "server")["state"] == "exited"
+    assert host_of(lab, "server")["why"] == why
+    assert why in labctl("ps").out
+    again_there = labctl("run", again(tmp_path), "--lab", lab, "--out", tmp_path / "runs", "--json")
+    assert (again_there.code, again_there.json["reason"]) == (4, why)
+    by_hand = labctl("fault", "add", "--lab", lab, "server", "drop", "--protocol", "tcp", "--dport", 9, "--direction", "in")
+    for asked in (labctl("exec", "--lab", lab, "server", "true"), by_hand):
+        assert (asked.code, asked.err) == (4, f"labctl: {why}\n")
+    assert labctl("fault", "list", "--lab", lab).out == "nothing is broken by hand\n"
+    collected = labctl("gc")
+    assert collected.code == 0, collected.err
+    assert f"{lab}/server: a run that is gone had killed or frozen it; it is up again" in collected.out
+    assert_whole(lab, tmp_path)
+    assert f"{lab}/server" not in labctl("gc").out
+
+
+def test_gc_leaves_a_host_dead_that_a_living_run_has_killed(lab: str, start: Start, tmp_path: Path) -> None:
+    """Another driver's gc and up leave a host alone while the run goes on that killed it, and a second run is told to wait."""
+    live = start(SCENARIOS / "dead.yaml", "--lab", lab)
+    live.wait_for("step-start", kind="wait")
+    why = f"the host server of lab {lab} is down: the run {live.run} wants it so now; wait until that has ended"
+    assert labctl("gc").code == 0
+    assert host_of(lab, "server")["state"] == "exited"
+    assert labctl("up", "--name", lab).code == 2
+    second = labctl("run", again(tmp_path), "--lab", lab, "--out", tmp_path / "runs", "--json")
+    assert (second.code, second.json["reason"]) == (4, why)
+    assert host_of(lab, "server")["state"] == "exited"
+    live.signal(signal.SIGINT)
+    assert live.end().code == 130
+    assert_whole(lab, tmp_path)
+
+
+def test_gc_sets_a_standing_host_going_that_a_dead_run_had_frozen(lab: str, start: Start, tmp_path: Path) -> None:
+    """The same for pause: what a dead run froze goes on after gc; what somebody froze by hand does not."""
+    frozen = tmp_path / "frozen.yaml"
+    text = (SCENARIOS / "dead.yaml").read_text(encoding="utf-8").replace("lab: pair.yml", f"lab: {PAIR}")
+    frozen.write_text(text.replace("power-cut, at: server, kill", "cold, at: server, pause"), encoding="utf-8")
+    run = killed(start, frozen, lab)
+    assert host_of(lab, "server")["why"] == (
+        f"the host server of lab {lab} is frozen: the run {run}, which is gone, left it so; `labctl gc` sets it right"
+    )
+    assert labctl("run", again(tmp_path), "--lab", lab, "--out", tmp_path / "runs").code == 4
+    client = containers(f"labctl.lab={lab}", "labctl.host=client")[0]
+    docker("pause", client)
+    assert f"{lab}/server: a run that is gone had killed or frozen it" in labctl("gc").out
+    assert (host_of(lab, "server")["state"], host_of(lab, "client")["state"]) == ("running", "paused")
+    docker("unpause", client)
+    assert_whole(lab, tmp_path)
+
+
+def test_a_host_that_somebody_killed_by_hand_is_started_by_up_and_not_by_gc(lab: str, tmp_path: Path) -> None:
+    """A death by hand is as somebody wants it: gc leaves it, `labctl up` starts the host again, and the lab is whole."""
+    docker("kill", containers(f"labctl.lab={lab}", "labctl.host=server")[0])
+    assert labctl("gc").code == 0
+    assert host_of(lab, "server")["state"] == "exited"
+    assert f"its container ended with 137; `labctl up --name {lab}` starts it again" in host_of(lab, "server")["why"]
+    up = labctl("up", "--name", lab)
+    assert (up.code, up.out) == (0, f"lab {lab} is up: server\n"), up.err
+    assert_whole(lab, tmp_path)
+
+
+def test_a_host_that_was_restarted_by_hand_is_usable_at_once(lab: str, tmp_path: Path) -> None:
+    """What lived beside it is of no use any more: nothing is in place by hand, the next run does without, `up` mends it."""
+    packets = ("--protocol", "tcp", "--dport", 9, "--direction", "in")
+    assert labctl("fault", "add", "--lab", lab, "server", "drop", *packets).code == 0
+    docker("restart", "--time", "0", containers(f"labctl.lab={lab}", "labctl.host=server")[0])
+    assert labctl("fault", "list", "--lab", lab).out == "nothing is broken by hand\n"
+    done = labctl("run", again(tmp_path), "--lab", lab, "--out", tmp_path / "runs", "--json")
+    assert done.code == 0, done.out + done.err
+    docker("restart", "--time", "0", containers(f"labctl.lab={lab}", "labctl.host=server")[0])
+    assert labctl("up", "--name", lab).out == f"lab {lab} is up: server\n"
+    assert_whole(lab, tmp_path)
 
 
 def test_an_interrupt_while_a_host_is_dead_undoes_everything(start: Start) -> None:

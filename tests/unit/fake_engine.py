@@ -324,6 +324,8 @@ class FakeEngine:
         self.taken = 0
         self.deaths: list[str] = []
         self.standing: Lab | None = None
+        self.down_hosts: dict[str, str] = {}
+        self.why_lost: str | None = None
 
     def _point(self, name: str) -> None:
         self.world.fuse.point(f"engine.{name}")
@@ -352,6 +354,12 @@ class FakeEngine:
             raise LabError("no lab named x stands here")
         self.world.lab = self.standing
         return self.standing
+
+    def why_down(self, host: str) -> str | None:
+        return self.down_hosts.get(host)
+
+    def lost(self) -> str | None:
+        return self.why_lost
 
     def open_agent(self, host: str) -> FakeChannel:
         self._point(f"open_agent.{host}")

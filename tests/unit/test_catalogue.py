@@ -13,8 +13,11 @@ from labctl.catalogue import LINK_EFFECTS, TOPICS, Entry, by_topic, catalogue, f
 from labctl.errnos import CLEAN_END, HANG, ICMP, TEXTS
 from labctl.errors import UsageError
 from labctl.faults import FAULTS
+from labctl.faults.base import Fault
 from labctl.faults.link import Link
-from labctl.scenario.model import PROGRAMS
+from labctl.scenario.files import cases_of
+from labctl.scenario.loader import load
+from labctl.scenario.model import PROGRAMS, FaultStep
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = sorted((ROOT / "scenarios").glob("*.yaml"))
@@ -153,3 +156,25 @@ def test_topics_come_in_their_order_and_others_after_them() -> None:
 def test_a_link_fault_is_found_by_what_it_does() -> None:
     """A link that loses in bursts is found by loss, and by nothing that it does not do."""
     assert fault_words(Link.model_validate({"loss_gemodel": {"p": "5%", "r": "25%"}})) == ("link", "loss")
+
+
+def _said_in(model: type[Fault]) -> set[tuple[str, str]]:
+    """The keys of a fault, each as YAML writes it, with the class that has it: those of a base are alike in all its faults."""
+    return {
+        (next(c.__name__ for c in reversed(model.__mro__) if name in getattr(c, "model_fields", {})), key.alias or name)
+        for name, key in model.model_fields.items()
+    }
+
+
+def test_every_key_of_every_fault_is_shown_by_a_scenario() -> None:
+    """Whatever a fault can be asked is asked by some shipped scenario, so that it has been seen to do what it says."""
+    loaded = [load(path, case=case) for path in FILES for case in cases_of(path)]
+    specs = [step.spec for one in loaded for step in one.scenario.steps if isinstance(step, FaultStep)]
+    asked = {
+        (owner, key)
+        for spec in specs
+        for owner, key in _said_in(type(spec))
+        if key in {type(spec).model_fields[name].alias or name for name in spec.model_fields_set}
+    }
+    every = {said for model in FAULTS.values() for said in _said_in(model)}
+    assert sorted(every - asked) == []

@@ -23,6 +23,9 @@ STANDING = (
     "scenarios/link-loss-at-the-sender.yaml",
     "scenarios/link-burst-loss.yaml",
     "scenarios/link-duplicate.yaml",
+    "scenarios/link-seed.yaml",
+    "scenarios/link-four-states.yaml",
+    "scenarios/link-cells.yaml",
 )
 
 

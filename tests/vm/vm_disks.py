@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labctl.engines.docker import connect
+from labctl.engines.daemon import connect
 from labctl.engines.images import ensure, fingerprint
 
 HERE = Path(__file__).resolve().parent

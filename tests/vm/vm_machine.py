@@ -18,7 +18,7 @@ from typing import Any
 from vm_disks import GUEST_IMAGE, QEMU_IMAGE, Disks, VmError, in_container, pipe
 from vm_jobs import Job, as_json, pack
 
-from labctl.engines.docker import connect
+from labctl.engines.daemon import connect
 
 MEMORY_MIB = 4096
 CPU_SHARES = 4096  # a process weighs 1024 (cgroups, cpu.shares)

@@ -11,7 +11,9 @@ import docker.errors
 import pytest
 
 from labctl.engines import compose, images
-from labctl.engines.docker import DockerEngine, _no_daemon, dead_runs
+from labctl.engines.daemon import no_daemon
+from labctl.engines.docker import DockerEngine
+from labctl.engines.leftovers import dead_runs
 from labctl.engines.owner import Owner
 from labctl.errors import LabError, MissingError, ScenarioError
 from labctl.lab import BLOCKS
@@ -206,12 +208,12 @@ def test_free_blocks_are_those_that_no_network_touches(networks: tuple[str, ...]
         ("something else", "cannot be used: something else", "at tcp://x:1 (DOCKER_HOST) cannot be used: something else"),
     ],
 )  # fmt: skip
-def test_why_there_is_no_daemon(monkeypatch: pytest.MonkeyPatch, said: str, usual: str, named: str) -> None:
+def test_why_there_isno_daemon(monkeypatch: pytest.MonkeyPatch, said: str, usual: str, named: str) -> None:
     """Each way in which Docker is not there is told with where it was asked and what to do."""
     monkeypatch.delenv("DOCKER_HOST", raising=False)
-    assert usual in _no_daemon(Exception(said))
+    assert usual in no_daemon(Exception(said))
     monkeypatch.setenv("DOCKER_HOST", "tcp://x:1")
-    assert named in _no_daemon(Exception(said))
+    assert named in no_daemon(Exception(said))
 
 
 def test_dead_runs_are_those_whose_owner_is_gone() -> None:

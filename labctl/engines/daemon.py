@@ -1,0 +1,86 @@
+"""The Docker daemon, as everything here speaks to it: that it is gone is one clear error, wherever it is found out."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import docker.errors
+import requests
+from docker import APIClient
+from docker.utils import kwargs_from_env
+
+from labctl.errors import LabError, MissingError
+
+CONNECT_TIMEOUT_S = 15
+TIMEOUT_S = 60
+REFUSED = "refuses this user"
+
+
+class DaemonGone(LabError):
+    """The Docker daemon ended, or was restarted, while something was asked of it or a lab was up in it."""
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__(
+            f"the Docker daemon ended or was restarted while the lab was up{f' ({detail})' if detail else ''}; once it runs "
+            "again (`systemctl start docker`, or ./script/bootstrap), `labctl gc` removes what is left"
+        )
+
+
+class Daemon(APIClient):
+    """docker-py's client; a call that finds nobody at the other end raises DaemonGone."""
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        """As requests.Session sends it, which every call does in the end."""
+        try:
+            return super().send(request, **options)
+        except requests.exceptions.ConnectionError as error:
+            if "timed out" in str(error):  # it is there and does not answer; some callers have set that limit themselves
+                raise
+            raise DaemonGone(_cause(error)) from None
+
+
+def _cause(error: BaseException) -> str:
+    """What the operating system said, from under the layers of requests and urllib3."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.strerror:
+            return found.strerror
+        inner = [arg for arg in found.args if isinstance(arg, BaseException)]
+        found = inner[-1] if inner else found.__cause__ or found.__context__
+    return "it closed the connection"
+
+
+def connect() -> APIClient:
+    """A client of the Docker daemon that the environment names. Raises MissingError with what to do."""
+    try:
+        api = Daemon(version="auto", timeout=CONNECT_TIMEOUT_S, num_pools=32, **kwargs_from_env())
+        api.ping()
+    except (docker.errors.DockerException, requests.exceptions.RequestException, DaemonGone) as error:
+        raise MissingError(no_daemon(error)) from None
+    api.timeout = TIMEOUT_S
+    return api
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether what `connect` raised is a daemon that is there and does not let this user speak to it."""
+    return REFUSED in str(error)
+
+
+def no_daemon(error: Exception) -> str:
+    """What to say where there is none from the start: where it was looked for, and what to do."""
+    text = str(error)
+    named = os.environ.get("DOCKER_HOST")
+    where = f"at {named} (DOCKER_HOST)" if named else "at its usual socket"
+    start = (
+        "start that one, or unset DOCKER_HOST"
+        if named
+        else "start it (`systemctl start docker`), or let ./script/bootstrap do it"
+    )
+    if "Permission denied" in text:
+        return f"the Docker daemon {where} {REFUSED}; join the group `docker` (or run as root) and log in again"
+    if "No such file" in text or "Connection refused" in text:
+        return f"no Docker daemon answers {where}; {start}"
+    if "timed out" in text:
+        return f"the Docker daemon {where} has not answered within {CONNECT_TIMEOUT_S} s; is it hung, or overloaded?"
+    return f"the Docker daemon {where} cannot be used: {text[:300]}"

@@ -1,0 +1,78 @@
+"""What stays in Docker when nobody takes it away: found by its labels, and removed."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import docker.errors
+from docker import APIClient
+
+from labctl.engines.labels import AGENT, OWNER, RUN, STANDING
+from labctl.engines.owner import Owner
+from labctl.errors import LabError
+
+REMOVE_TIMEOUT_S = 30.0
+
+
+def remove(api: APIClient, labels: list[str]) -> tuple[int, int]:
+    """Remove every container, network and volume that has all the labels; how many containers and networks.
+
+    Looks again until it finds nothing, since an engine may still be making what a dead driver asked for, or be
+    removing what ended by itself. Raises LabError when something stays.
+    """
+    filters = {"label": labels}
+    containers: set[str] = set()
+    networks: set[str] = set()
+    deadline = time.monotonic() + REMOVE_TIMEOUT_S
+    while time.monotonic() < deadline:
+        found = api.containers(all=True, filters=filters)
+        nets = api.networks(filters=filters)
+        volumes = (api.volumes(filters=filters).get("Volumes") or []) if AGENT not in labels else []
+        if not found and not nets and not volumes:
+            return len(containers), len(networks)
+        containers |= {c["Id"] for c in found}
+        networks |= {n["Id"] for n in nets}
+        each(
+            lambda c: api.remove_container(c["Id"], force=True, v=True),
+            [c for c in found if c["State"] != "removing"],
+        )
+        each(lambda n: api.remove_network(n["Id"]), nets)
+        each(lambda v: api.remove_volume(v["Name"], force=True), volumes)
+        if found and not nets and not volumes:
+            time.sleep(0.02)
+    raise LabError(
+        f"something labelled {', '.join(labels)} is not to be removed; `docker ps -a` and `docker network ls` show it"
+    )
+
+
+def each(action: Any, things: Iterable[Any]) -> None:
+    def safely(thing: Any) -> None:
+        # What is gone already, or is being removed by somebody else, is what we want; all else is looked at again.
+        with contextlib.suppress(docker.errors.NotFound, docker.errors.APIError):
+            action(thing)
+
+    things = list(things)
+    if things:
+        with ThreadPoolExecutor(max_workers=min(16, len(things))) as pool:
+            list(pool.map(safely, things))
+
+
+def dead_runs(api: APIClient) -> dict[str, str]:
+    """Runs on this machine whose driver is gone: run -> its owner label. Standing labs are nobody's leftovers."""
+    found: dict[str, str] = {}
+    things = [
+        *((c["Labels"]) for c in api.containers(all=True, filters={"label": RUN})),
+        *((n["Labels"]) for n in api.networks(filters={"label": RUN})),
+        *((v["Labels"]) for v in api.volumes(filters={"label": RUN}).get("Volumes") or []),
+    ]
+    for labels in things:
+        owner = Owner.parse(labels.get(OWNER, ""))
+        if labels.get(STANDING) is None and (owner is None or not owner.is_alive()):
+            found[labels[RUN]] = labels.get(OWNER, "")
+    return found
+
+

@@ -1,0 +1,61 @@
+"""What a run does to a whole host of a lab that stays, noted in Docker before it is done.
+
+A driver that is killed while a host is down cannot start it again. The note says that a run did it, and which: so `labctl gc`
+sets right what dead runs left, and leaves alone what a living one does now and what somebody did by hand. A note is an empty
+volume with labels, as Docker keeps those whatever becomes of containers, of their networks, and of itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+
+import docker.errors
+from docker import APIClient
+
+from labctl.engines.labels import HOST, OWNER, STANDING
+from labctl.engines.owner import Owner
+
+WHAT = "labctl.disturbed"
+BY = "labctl.by"  # not labctl.run: what belongs to a run goes with it
+
+
+@dataclass(frozen=True)
+class Note:
+    """`what` (kill or pause) the run `by` does to a host of a standing lab; `owner` is its driver."""
+
+    lab: str
+    host: str
+    what: str
+    by: str
+    owner: Owner | None
+
+    @property
+    def is_orphaned(self) -> bool:
+        """Whether the run is gone that would have set it right."""
+        return self.owner is None or not self.owner.is_alive()
+
+    @property
+    def volume(self) -> str:
+        """The name of the volume: one for each thing that can be done to a host."""
+        return f"labctl-{self.what}-{self.lab}-{self.host}"
+
+
+def write(api: APIClient, note: Note) -> None:
+    """Note it; one that is there already is of a run before this one, and goes."""
+    erase(api, note)
+    labels = {STANDING: note.lab, HOST: note.host, WHAT: note.what, BY: note.by, OWNER: str(note.owner)}
+    api.create_volume(note.volume, labels=labels)
+
+
+def erase(api: APIClient, note: Note) -> None:
+    """It has been set right."""
+    with contextlib.suppress(docker.errors.NotFound):
+        api.remove_volume(note.volume)
+
+
+def read(api: APIClient, lab: str) -> list[Note]:
+    """The notes on a lab's hosts."""
+    found = api.volumes(filters={"label": [f"{STANDING}={lab}", WHAT]}).get("Volumes") or []
+    labels = [volume["Labels"] for volume in found]
+    return [Note(lab, said[HOST], said[WHAT], said[BY], Owner.parse(said[OWNER])) for said in labels]
