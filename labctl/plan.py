@@ -94,8 +94,10 @@ class Plan:
         }
 
 
-def plan(scenario: Scenario, lab: Lab, hosts: Iterable[str] = ()) -> Plan:
+def plan(scenario: Scenario, lab: Lab, hosts: Iterable[str] = (), stands: bool = False) -> Plan:
     """Resolve a scenario against a lab. `hosts` come up besides those that the scenario speaks of.
+
+    In a lab that stands all its hosts are up, and what leads through them stays, whoever of them the scenario speaks of.
 
     The scenario has been checked (`labctl.scenario.check`): names exist and faults are possible where they are put.
     Raises Impossible or KeyError when it has not.
@@ -109,7 +111,7 @@ def plan(scenario: Scenario, lab: Lab, hosts: Iterable[str] = ()) -> Plan:
         scenario=scenario,
         lab=lab,
         hosts=up,
-        routes={name: lab.routes(name, up) for name in up},
+        routes={name: lab.routes(name, lab.hosts if stands else up) for name in up},
         steps=tuple(steps),
         filters=_filters(scenario, up),
     )

@@ -344,3 +344,16 @@ def test_what_cannot_be_captured_is_told(lab: str, tmp_path: Path, arguments: li
     done = labctl("capture", "--lab", lab, "--output", tmp_path / "x.pcapng", *arguments)
     assert (done.code, words in done.err) == (code, True), done.err
     assert live_captures() == []
+
+
+def test_a_run_of_one_host_leaves_the_ways_of_a_standing_lab(lab: str, tmp_path: Path) -> None:
+    """A scenario that speaks of one host alone, so of no router, takes no route away from that host of a lab that stands."""
+    alone = tmp_path / "alone.yaml"
+    alone.write_text(
+        "scenario: alone\nsteps:\n  - {run: [sh, -c, 'true'], on: client, expect: {exit: 0}}\n", encoding="utf-8"
+    )
+    reach = ("exec", "--lab", lab, "client", "--", "probe", "connect", "server", "9")
+    assert "ECONNREFUSED" in labctl(*reach).out
+    done = labctl("run", alone, "--lab", lab, "--out", tmp_path / "runs")
+    assert done.code == 0, done.out + done.err
+    assert "ECONNREFUSED" in labctl(*reach).out
