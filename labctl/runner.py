@@ -135,7 +135,7 @@ def _bring_up(request: Request, engine: Engine, record: RunDirectory, run: str, 
     def say(message: str) -> None:
         record.event("progress", message=message)
 
-    stack.callback(_down, request, engine, record)
+    stack.callback(_down, engine, record)
     if request.standing:
         lab = engine.attach()
         if problems := check(
@@ -143,6 +143,8 @@ def _bring_up(request: Request, engine: Engine, record: RunDirectory, run: str, 
         ):  # it was checked against its own lab, and this may be another
             raise ScenarioError(problems)
         planned = planned_of(request, lab, record)
+        if (rendered := engine.rendered()) is not None:
+            record.write("compose.yaml", rendered)
         for host in planned.hosts:
             if (why := engine.why_down(host)) is not None:
                 raise LabError(why)
@@ -156,6 +158,8 @@ def _bring_up(request: Request, engine: Engine, record: RunDirectory, run: str, 
     programs = Programs(hosts)
     session = Session(hosts, captures, programs, Faults(hosts, captures, programs, request.seed), stays)
     hosts.open(stack)
+    if request.keep and not request.standing:
+        stack.callback(_keep, engine, record)
     record.event(
         "environment", environment={**engine.environment(), **hosts.environment, "labctl": __version__}
     )
@@ -183,10 +187,17 @@ def planned_of(request: Request, lab: Lab, record: RunDirectory) -> Plan:
     return planned
 
 
-def _down(request: Request, engine: Engine, record: RunDirectory) -> None:
-    if request.keep and not request.standing:
-        record.event("progress", message="the lab stays up; `labctl gc` removes it")
-        return
+def _keep(engine: Engine, record: RunDirectory) -> None:
+    try:
+        name = engine.keep()
+    except LabctlError as error:
+        record.event("error", message=str(error), undoing=True)
+    else:
+        ways = f"`labctl exec --lab {name} HOST -- …`, `labctl run --lab {name}`, `labctl down {name}`"
+        record.event("progress", message=f"the lab stays up, as {name}: {ways}")
+
+
+def _down(engine: Engine, record: RunDirectory) -> None:
     try:
         engine.down()
         record.event("lab-down")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -167,7 +168,7 @@ def run_scenario(
     """
     loaded = scenario if isinstance(scenario, Loaded) else prepare(scenario, options.overrides, case=case)[0]
     run = new_run_name(loaded.scenario.scenario)
-    engine = engine or engine_for(run, options.lab)
+    engine = engine or engine_for(run, options.lab or (kept_name(run) if options.keep else None))
     from labctl.runner import Request, execute
 
     threading.Thread(target=_read_ahead, daemon=True).start()
@@ -197,6 +198,14 @@ def not_run(loaded: Loaded, error: LabctlError) -> dict[str, Any]:
         "verdict": "skip" if missing else "error", "reason": str(error), "started": None, "seconds": None, "seed": None,
         "interrupted": error.exit_code == Interrupted.exit_code, "steps": [], "faults": [], "captures": [], "environment": {},
     }  # fmt: skip
+
+
+def kept_name(run: str) -> str:
+    """What the lab of a run is called that stays when it has ended: `<scenario>-<4 hex>`, at most 31 characters."""
+    _, _, name = run.partition("-")
+    scenario, _, number = name.rpartition("-")
+    plain = re.sub(r"[^a-z0-9]+", "-", scenario.lower())[:26].strip("-") or "lab"
+    return f"{plain}-{number}"
 
 
 def seed_of(given: int | None) -> int:

@@ -58,11 +58,11 @@ def bring_up(compose: Path | None, name: str, say: Callable[[str], None]) -> tup
                     raise
         with ExitStack() as agents:
             agents.callback(engine.down)
+            engine.keep()
             for host in hosts:
                 client = AgentClient(host, engine.open_agent(host), lambda *_: None)
                 agents.callback(client.close)
                 _route(client, addressed, host)
-                engine.start_nursery(host)
         on_error.pop_all()
     return hosts
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     help="Where run directories go.",
 )
 @click.option("--lab", metavar="NAME", help="Use a standing lab (labctl up).", shell_complete=offers("labs"))
-@click.option("--keep", is_flag=True, help="Leave the lab up afterwards.")
+@click.option("--keep", is_flag=True, help="Leave the lab up afterwards, as one that stands.")
 @click.option("--junit", type=click.Path(path_type=Path), help="Also write a JUnit file over all runs.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else, on stdout."

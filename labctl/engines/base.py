@@ -71,6 +71,12 @@ class Engine(Protocol):
         Hosts that are down now are in it as well.
         """
 
+    def rendered(self) -> str | None:
+        """The compose file that the standing lab was brought up from, as it was rendered; None where it is not known."""
+
+    def keep(self) -> str:
+        """From now on the lab that was brought up outlives this engine, as one that stands; the name it is found by."""
+
     def why_down(self, host: str) -> str | None:
         """Why nothing can be done at a host of the standing lab, and what to do about it; None when it is up."""
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ OWN_COMPOSE = ROOT / "docker-compose.yml"
 
 
 class DockerEngine:
-    """One lab on Docker. `run` names it; `standing` is the name of a lab that outlives the driver."""
+    """One lab on Docker. `run` names it; `standing` is the name of a lab that outlives the driver, or will (`keep`)."""
 
     name = "docker"
 
@@ -45,6 +46,7 @@ class DockerEngine:
         self._api = api
         self._run = run
         self._standing = standing
+        self._stays = False
         self.project = f"labctl-lab-{standing}" if standing else f"labctl-{run.lower()}"
         self._containers: dict[str, str] = {}
         self._dead: dict[str, str] = {}
@@ -99,6 +101,8 @@ class DockerEngine:
                 self._remove()
                 raise AddressesTaken(str(error)) from None
             raise
+        if self._standing:
+            notes.write_rendered(self._api, self._standing, self._labels(), rendered.read_text(encoding="utf-8"))
         self._find_containers()
         self._wait_running(hosts)
 
@@ -135,12 +139,22 @@ class DockerEngine:
             raise LabError(
                 f"no lab named {self._standing} stands here; `labctl up --name {self._standing}` makes one"
             )
+        self._stays = True
         networks = {self._own_name(n): _subnet(n) for n in self._api.networks(filters={"label": label})}
         hosts = [self._host(container) for container in found]
         self._find_containers()
         self._find_nurseries()
         path = Path(found[0]["Labels"][COMPOSE])
         return Lab(path, {host.name: host for host in sorted(hosts, key=lambda h: h.name)}, networks)
+
+    def rendered(self) -> str | None:
+        return notes.read_rendered(self._api, str(self._standing))
+
+    def keep(self) -> str:
+        self._stays = True
+        with ThreadPoolExecutor(max_workers=max(1, len(self._containers))) as pool:
+            list(pool.map(self.start_nursery, self._containers))
+        return str(self._standing)
 
     def is_up(self, host: str) -> bool:
         """Whether a host runs, frozen or not."""
@@ -421,14 +435,14 @@ class DockerEngine:
 
     def release(self) -> None:
         self._closing = True
-        if not self._standing:
+        if not self._stays:
             each(lambda c: self._api.remove_container(c, force=True, v=True), self._containers.values())
             networks = self._api.networks(filters={"label": f"{RUN}={self._run}"})
             each(lambda n: self._api.remove_network(n["Id"]), networks)
 
     def down(self) -> None:
         self._closing = True
-        if self._standing:
+        if self._stays:
             if self._made_agents:
                 remove(self._api, [AGENT, f"{RUN}={self._run}"])
             if self._companions:

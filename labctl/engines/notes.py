@@ -2,12 +2,14 @@
 
 A driver that is killed while a host is down cannot start it again. The note says that a run did it, and which: so `labctl gc`
 sets right what dead runs left, and leaves alone what a living one does now and what somebody did by hand. A note is an empty
-volume with labels, as Docker keeps those whatever becomes of containers, of their networks, and of itself.
+volume with labels, as Docker keeps those whatever becomes of containers, of their networks, and of itself. The compose file
+as it was rendered for a lab that stays is noted in the same way, for the runs in it.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import docker.errors
@@ -17,6 +19,7 @@ from labctl.engines.labels import HOST, OWNER, STANDING
 from labctl.engines.owner import Owner
 
 WHAT = "labctl.disturbed"
+RENDERED = "labctl.rendered"
 BY = "labctl.by"  # not labctl.run: what belongs to a run goes with it
 
 
@@ -59,3 +62,14 @@ def read(api: APIClient, lab: str) -> list[Note]:
     found = api.volumes(filters={"label": [f"{STANDING}={lab}", WHAT]}).get("Volumes") or []
     labels = [volume["Labels"] for volume in found]
     return [Note(lab, said[HOST], said[WHAT], said[BY], Owner.parse(said[OWNER])) for said in labels]
+
+
+def write_rendered(api: APIClient, lab: str, labels: Mapping[str, str], text: str) -> None:
+    """Note the compose file that a lab came up from; the note goes with the lab, whose `labels` it has."""
+    api.create_volume(f"labctl-rendered-{lab}", labels={**labels, RENDERED: text})
+
+
+def read_rendered(api: APIClient, lab: str) -> str | None:
+    """The compose file that a lab came up from; None for one that an older labctl brought up."""
+    found = api.volumes(filters={"label": [f"{STANDING}={lab}", RENDERED]}).get("Volumes") or []
+    return next((str(volume["Labels"][RENDERED]) for volume in found), None)

@@ -357,3 +357,23 @@ def test_a_run_of_one_host_leaves_the_ways_of_a_standing_lab(lab: str, tmp_path:
     done = labctl("run", alone, "--lab", lab, "--out", tmp_path / "runs")
     assert done.code == 0, done.out + done.err
     assert "ECONNREFUSED" in labctl(*reach).out
+
+
+def test_a_lab_that_a_run_kept_is_one_that_stands(tmp_path: Path) -> None:
+    """`run --keep` leaves its lab under a name: gc passes it by, exec and run --lab use it, down takes it away."""
+    out = tmp_path / "runs"
+    assert labctl("run", SCENARIOS / "pair.yaml", "--keep", "--out", out).code == 0
+    (run,) = out.iterdir()
+    name = "pair-" + run.name.rpartition("-")[2]
+    try:
+        assert labctl("gc").code == 0
+        assert f"{name}  (standing)" in labctl("ps").out
+        assert "ECONNREFUSED" in labctl("exec", "--lab", name, "client", "--", "probe", "connect", "server", "9").out
+        again = labctl("run", SCENARIOS / "pair.yaml", "--lab", name, "--out", tmp_path / "again", "--json")
+        assert again.json["verdict"] == "pass"
+        (second,) = (tmp_path / "again").iterdir()
+        assert (second / "compose.yaml").read_bytes() == (run / "compose.yaml").read_bytes()
+    finally:
+        done = labctl("down", name)
+    assert done.code == 0, done.err
+    assert left_of(run.name) == []

@@ -355,6 +355,13 @@ class FakeEngine:
         self.world.lab = self.standing
         return self.standing
 
+    def rendered(self) -> str | None:
+        return "name: standing\n"
+
+    def keep(self) -> str:
+        self._point("keep")
+        return "kept-1234"
+
     def why_down(self, host: str) -> str | None:
         return self.down_hosts.get(host)
 

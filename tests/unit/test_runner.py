@@ -502,8 +502,11 @@ def test_a_lab_that_is_kept_stays_up_without_faults(run: Runner) -> None:
     """With --keep the hosts stay, and the faults do not."""
     ran = run(keep=True)
     assert ran.value["verdict"] == "pass"
-    assert ran.engine.downs == 0
-    assert "engine.release" not in ran.world.fuse.passed
+    passed = ran.world.fuse.passed
+    assert "engine.release" not in passed
+    assert passed.index("engine.keep") < passed.index("engine.down")
+    said = [event["message"] for event in ran.events if event["event"] == "progress"]
+    assert said[-1].startswith("the lab stays up, as kept-1234: ")
     assert not any(channel.is_open for channel in ran.engine.channels.values())
 
 
@@ -515,6 +518,8 @@ def test_a_standing_lab_is_attached_to_and_stays(run: Runner, tmp_path: Path) ->
 
     ran = run(prepare=stand, standing=True)
     assert ran.value["verdict"] == "pass", ran.value["reason"]
+    assert (ran.path / "compose.yaml").read_text(encoding="utf-8") == "name: standing\n"
+    assert "engine.keep" not in ran.world.fuse.passed
     assert {"engine.up", "engine.prepare", "engine.release"}.isdisjoint(ran.world.fuse.passed)
     assert ran.engine.downs == 1
     for host in HOSTS:
