@@ -39,6 +39,7 @@ LOOPBACK_MIB = 2
 # main): sixteen segments of 64 KiB that were not cut yet, and what does not fit is dropped.
 QUEUE_BYTES = 64 * 2**20
 QUEUE_PACKETS = 200_000
+STATISTICS = 5
 
 _COUNTS = re.compile(
     r"Packets received/dropped on interface '(?P<name>[^']+)': (?P<received>\d+)/(?P<dropped>\d+)"
@@ -158,6 +159,7 @@ class Capture:
     def stop(self, missing: list[str]) -> dict[str, Any]:
         """End dumpcap and say whether the capture is complete; `missing` is what `finish` answered."""
         self._end()
+        cut_after(self.path, self.bracketed_bytes)
         said = self._said()
         counts = list(_COUNTS.finditer(said))
         kernel, queue = (sum(int(match[key] or 0) for match in counts) for key in ("kernel", "queue"))
@@ -228,6 +230,28 @@ def whole_blocks(path: Path) -> int:
                 break
             offset += length
     return offset
+
+
+def cut_after(path: Path, size: int) -> None:
+    """Take away the packets behind the first `size` bytes of a pcapng file: they came after its end, and nobody dissects them.
+
+    What dumpcap says there of the interfaces (Interface Statistics Blocks) stays.
+    """
+    if not 0 < size < (path.stat().st_size if path.exists() else 0):
+        return
+    with path.open("r+b") as file:
+        file.seek(size)
+        behind = file.read()
+        file.seek(size)
+        offset = 0
+        while offset + 12 <= len(behind):
+            kind, length = (int.from_bytes(behind[i : i + 4], sys.byteorder) for i in (offset, offset + 4))
+            if length < 12:
+                break
+            if kind == STATISTICS and offset + length <= len(behind):
+                file.write(behind[offset : offset + length])
+            offset += length
+        file.truncate()
 
 
 def _send(interface: str, payload: bytes) -> None:

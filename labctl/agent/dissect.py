@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-SENTINEL = b"labctl sentinel"
 TIMEOUT_S = 120.0
 CHUNK_BYTES = 1 << 20
 NICE = "5"
@@ -46,7 +45,7 @@ class Dissector:
             exit_ = None
         with self.target.open("rb") as lines:
             next(lines, None)  # the names of the columns
-            packets = sum(1 for line in lines if SENTINEL not in line)
+            packets = sum(1 for _ in lines)
         return {
             "file": str(self.target), "packets": packets, "argv": self.argv, "exit": exit_,
             "err": self._errors.read_text(errors="replace"), "ms": (time.monotonic() - started) * 1000,

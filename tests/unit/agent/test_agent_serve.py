@@ -16,9 +16,10 @@ import pytest
 import labctl.agent
 from labctl.agent import PROTOCOL
 from labctl.agent import __main__ as main
-from labctl.agent.capture import Capture, CaptureFailed, whole_blocks
+from labctl.agent.capture import STATISTICS, Capture, CaptureFailed, cut_after, whole_blocks
 from labctl.agent.command import Ran
 from labctl.agent.timeline import Timeline
+from labctl.evidence.pcapng import ENHANCED_PACKET, block
 
 
 @pytest.fixture
@@ -210,6 +211,19 @@ def test_whole_blocks_end_before_the_one_that_is_being_written(tmp_path: Path) -
     (tmp_path / "x").write_bytes(whole + whole[:10])
     assert whole_blocks(tmp_path / "x") == len(whole)
     assert whole_blocks(tmp_path / "none") == 0
+
+
+def test_packets_behind_the_end_of_a_capture_go_and_its_counters_stay(tmp_path: Path) -> None:
+    """What came after the last sentinel is not in the file, as nobody dissects it; dumpcap's statistics are."""
+    packet, statistics = block(ENHANCED_PACKET, bytes(24)), block(STATISTICS, bytes(12))
+    path = tmp_path / "x"
+    path.write_bytes(packet * 2 + packet + statistics + packet + statistics + packet[:10])
+    cut_after(path, len(packet) * 2)
+    assert path.read_bytes() == packet * 2 + statistics * 2
+    for size in (0, len(path.read_bytes()), 10_000):  # nothing is behind it, or it never ended
+        cut_after(path, size)
+        assert path.read_bytes() == packet * 2 + statistics * 2
+    cut_after(tmp_path / "none", 5)
 
 
 @pytest.mark.parametrize(
