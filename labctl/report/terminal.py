@@ -132,7 +132,8 @@ def summary(console: Console, value: Mapping[str, Any], path: str) -> None:
     console.print()
     console.print(
         Text.assemble(
-            (f"{mark} {value['scenario']}: {value['verdict']}", style), f"  in {value['seconds']:.1f} s"
+            (f"{mark} {value['scenario']}: {value['verdict']}", style),
+            "  not finished" if value["seconds"] is None else f"  in {value['seconds']:.1f} s",
         )
     )
     _print(console, Padding(Text(printable(value["reason"])), (0, 0, 0, 2)))

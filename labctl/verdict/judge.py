@@ -79,6 +79,8 @@ def _problems(scenario: Scenario, evidence: Evidence) -> list[str]:
     if evidence.interrupted:
         found.append("interrupted before it was finished")
     found += [error for error in (evidence.error, evidence.undoing_error) if error]
+    if not found and evidence.seconds is None:
+        found.append("the record ends before the run did; was labctl killed?")
     if evidence.left_by and not evidence.asserted:
         found.append(f"the Python block was left by {evidence.left_by}")
     elif evidence.live and not evidence.programs and not evidence.left_by:
@@ -98,8 +100,6 @@ def _problems(scenario: Scenario, evidence: Evidence) -> list[str]:
             for c in evidence.captures.values()
             if not c.complete
         ]
-    if not found and evidence.seconds is None:
-        found.append("the record ends before the run did; was labctl killed?")
     if not found and not evidence.live and len(evidence.steps) < len(scenario.steps):
         found.append(f"only {len(evidence.steps)} of {len(scenario.steps)} steps were taken")
     return found

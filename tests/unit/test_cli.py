@@ -345,6 +345,20 @@ def test_judge_and_report_work_from_the_record_alone(tmp_path: Path, monkeypatch
     assert "<html" in (tmp_path / "run/report.html").read_text(encoding="utf-8")
 
 
+def test_the_record_of_a_run_that_was_killed_is_judged(tmp_path: Path) -> None:
+    """SIGKILL of labctl leaves a record without an end: every command that looks at runs says so."""
+    shutil.copytree(RUNS / "firewall", tmp_path / "run")
+    lines = (tmp_path / "run/events.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = lines[: len(lines) * 2 // 3]
+    (tmp_path / "run/events.jsonl").write_text("".join(kept), encoding="utf-8")
+    value = json.loads(call("judge", tmp_path / "run", "--json").stdout)
+    assert (value["verdict"], value["reason"]) == ("error", "the record ends before the run did; was labctl killed?")
+    assert value["seconds"] is None
+    for command in ("judge", "report", "show"):
+        assert call(command, tmp_path / "run").exit_code == (4 if command == "judge" else 0)
+    assert call("diff", tmp_path / "run", RUNS / "firewall").exit_code in (0, 1)
+
+
 @pytest.mark.parametrize("command", ["judge", "report"])
 def test_a_folder_that_is_no_run_is_told(tmp_path: Path, command: str) -> None:
     """A folder without a record is bad usage; half a record is evidence that cannot be believed, exit 4 and which file."""
