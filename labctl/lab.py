@@ -29,6 +29,10 @@ POOL6 = "fd6c:6162:6374"
 ROLE = "labctl.role"
 PROGRAMS = "labctl.programs"
 
+# libyaml where PyYAML was built with it (ten times quicker). It recurses in C, so how deep a file goes is looked at first.
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_MAX_DEPTH = 100
+
 
 @dataclass(frozen=True)
 class Host:
@@ -286,15 +290,29 @@ def _words(value: object, path: Path, what: str) -> tuple[str, ...]:
     return tuple(value)
 
 
+class _TooDeepError(ValueError):
+    """YAML nested beyond `_MAX_DEPTH`."""
+
+
+def _content(text: str) -> object:
+    """A YAML text as plain values. Raises yaml.YAMLError and _TooDeepError."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_DEPTH:
+            raise _TooDeepError
+    return yaml.load(text, Loader=_Loader)
+
+
 def read_lab(path: Path) -> Lab:
     """The lab in a compose file, read without Docker, as far as planning needs it. Raises ScenarioError."""
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = _content(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ScenarioError(
             [Problem(str(path), 1, 1, f"the lab's compose file cannot be read: {error.strerror}")]
         ) from None
-    except RecursionError:
+    except _TooDeepError:
         raise _unusable(path, "it is nested too deeply") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)

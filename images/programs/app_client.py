@@ -35,7 +35,7 @@ from app_content import (
 )
 from app_load import generate_load
 from app_protocol import BYTE_ORDERS, Decoder, Limits, Message, ProtocolError, encode
-from options import DEFAULT_PORT, count, duration, port_number, positive_size, socket_options
+from options import DEFAULT_PORT, Parser, count, duration, port_number, positive_size, socket_options
 from outcome import Outcome, run
 
 MAX_ANSWER = Limits(0xFFFF, 64 * 1024 * 1024)
@@ -56,8 +56,7 @@ def several(choices: Collection[str]) -> Callable[[str], tuple[str, ...]]:
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, parents=[socket_options()], allow_abbrev=False)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = Parser(description=__doc__, parents=[socket_options()])
     parser.add_argument("host")
     parser.add_argument("port", type=port_number, help=f"usually {DEFAULT_PORT}")
     parser.add_argument("action")

@@ -23,7 +23,7 @@ from app_protocol import (
     encode,
     quote,
 )
-from options import DEFAULT_PORT, port_number, positive_size, socket_options
+from options import DEFAULT_PORT, Parser, port_number, positive_size, socket_options
 from outcome import Outcome, run
 from selector_server import PeerError, SelectorServer, add_limits, allow_many_files, limits_of
 
@@ -74,8 +74,7 @@ def describe(request: Message) -> str:
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, parents=[socket_options()], allow_abbrev=False)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = Parser(description=__doc__, parents=[socket_options()])
     parser.add_argument("host", nargs="?", default="", help="address to listen on; empty: every interface")
     parser.add_argument("port", nargs="?", default=DEFAULT_PORT, type=port_number)
     parser.add_argument(

@@ -12,13 +12,12 @@ import argparse
 import socket
 
 import endpoints
-from options import DEFAULT_PORT, port_number, socket_options
+from options import DEFAULT_PORT, Parser, port_number, socket_options
 from outcome import Outcome, run
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, parents=[socket_options()], allow_abbrev=False)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = Parser(description=__doc__, parents=[socket_options()])
     parser.add_argument("host", nargs="?", default="127.0.0.1")
     parser.add_argument("port", nargs="?", default=DEFAULT_PORT, type=port_number)
     parser.add_argument("message", nargs="?", default="Hello, world")

@@ -16,7 +16,7 @@ import socket
 import time
 
 import endpoints
-from options import DEFAULT_PORT, apply_options, count, port_number, socket_options
+from options import DEFAULT_PORT, Parser, apply_options, count, port_number, socket_options
 from outcome import Outcome, errno_name, run
 from selector_server import allow_many_files
 
@@ -171,8 +171,7 @@ class MulticonnClient:
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, parents=[socket_options()], allow_abbrev=False)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = Parser(description=__doc__, parents=[socket_options()])
     parser.add_argument("host", nargs="?", default="127.0.0.1")
     parser.add_argument("port", nargs="?", default=DEFAULT_PORT, type=port_number)
     parser.add_argument("connections", nargs="?", default=1, type=count, metavar="N")

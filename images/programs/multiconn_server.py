@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 
 import endpoints
-from options import DEFAULT_PORT, port_number, socket_options
+from options import DEFAULT_PORT, Parser, port_number, socket_options
 from outcome import Outcome, run
 from selector_server import SelectorServer, add_limits, allow_many_files, limits_of
 
@@ -33,8 +33,7 @@ class EchoSession:
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, parents=[socket_options()], allow_abbrev=False)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = Parser(description=__doc__, parents=[socket_options()])
     parser.add_argument("host", nargs="?", default="", help="address to listen on; empty: every interface")
     parser.add_argument("port", nargs="?", default=DEFAULT_PORT, type=port_number)
     add_limits(parser)

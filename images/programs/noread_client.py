@@ -16,7 +16,7 @@ import socket
 import time
 
 import endpoints
-from options import DEFAULT_PORT, duration, port_number, size, socket_options
+from options import DEFAULT_PORT, Parser, duration, port_number, size, socket_options
 from outcome import Outcome, run
 
 CHUNK = bytes(65536)
@@ -24,8 +24,7 @@ LOOK_AGAIN_SECONDS = 0.02
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, parents=[socket_options()], allow_abbrev=False)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = Parser(description=__doc__, parents=[socket_options()])
     parser.add_argument("host", nargs="?", default="127.0.0.1")
     parser.add_argument("port", nargs="?", default=DEFAULT_PORT, type=port_number)
     parser.add_argument(

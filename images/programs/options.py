@@ -7,11 +7,13 @@ is seconds or bytes. Sources: socket(7), tcp(7), ip(7), ipv6(7), RFC 9293 (TCP),
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import resource
 import socket
 import struct
-from typing import NamedTuple
+import sys
+from typing import Any, NamedTuple
 
 DEFAULT_PORT = 65432
 
@@ -92,9 +94,37 @@ def source(text: str) -> tuple[str, int]:
     return text, 0  # an IPv6 address without brackets
 
 
+class Help(argparse.HelpFormatter):
+    """Help as wide as the terminal. argparse asks shutil how wide that is, whose import costs more than the rest."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+class WrittenHelp(argparse.RawDescriptionHelpFormatter, Help):
+    """Help whose description stands as it was written."""
+
+
+class Parser(argparse.ArgumentParser):
+    """The parser of a program; its options are written out in full."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**{"formatter_class": WrittenHelp, "allow_abbrev": False, **arguments})
+
+
+def _columns() -> int:
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns):
+        return int(columns)
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80  # type: ignore[union-attr]
+    except (AttributeError, ValueError, OSError):
+        return 80
+
+
 def socket_options() -> argparse.ArgumentParser:
     """The parent parser with the options of a socket; the same on every program."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = Parser(add_help=False)
     group = parser.add_argument_group("socket options")
     group.add_argument("--family", choices=("4", "6", "any"), help="IPv4, IPv6, or whichever the name has")
     group.add_argument(

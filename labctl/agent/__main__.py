@@ -79,6 +79,7 @@ class Agent:
         self.capture: Capture | None = None
         self.dissector: Dissector | None = None
         self.sampling = threading.Event()
+        self.ended = threading.Event()
         self.schedules: dict[str, Schedule] = {}
         self.notes: dict[str, object] = {}
         self.claims = Claims()
@@ -296,7 +297,8 @@ class Agent:
         while not is_bound(port, protocol):
             if time.monotonic() - start > timeout_s:
                 raise Refused(f"nothing {what} {protocol} port {port} after {timeout_s:g}s")
-            time.sleep(POLL_S)
+            if self.ended.wait(POLL_S):
+                raise Refused("the agent ends")
         return {"waited_ms": (time.monotonic() - start) * 1000}
 
     def sockets(self) -> dict[str, Any]:
@@ -377,6 +379,7 @@ class Agent:
 
     def close(self) -> None:
         """Undo everything and end everything: the driver is gone or asked for it."""
+        self.ended.set()
         self.sampling.set()
         for schedule in list(self.schedules.values()):
             schedule.cancel()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from .linkspec import UINT32_MAX, Spec
@@ -24,8 +25,7 @@ def generator(seed: int | str, purpose: str) -> Draw:
 
     A generator for each purpose keeps the lost packets the same when, say, jitter joins a loss.
     """
-    bits = random.Random(f"{seed}/{purpose}").getrandbits
-    return lambda: bits(32)
+    return partial(random.Random(f"{seed}/{purpose}").getrandbits, 32)
 
 
 class Correlated:

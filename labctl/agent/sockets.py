@@ -5,7 +5,6 @@ Direct netlink costs under a millisecond a dump where starting `ss` costs severa
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import struct
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ NLM_F_REQUEST_DUMP = 0x301
 INET_DIAG_INFO = 2
 INET_DIAG_SKMEMINFO = 7
 ALL_STATES = 0xFFF
+_EXTENSIONS = 1 << (INET_DIAG_INFO - 1) | 1 << (INET_DIAG_SKMEMINFO - 1)
 
 # net/tcp_states.h, with the names ss(8) gives them
 STATES = (
@@ -45,19 +45,19 @@ def sockets(protocol: str = "tcp") -> list[dict[str, Any]]:
     `recv_q` and `send_q` of a listening socket are its accept queue and that queue's limit, as in ss(8).
     Raises OSError when the kernel has no inet_diag.
     """
+    return [{"protocol": protocol, **_socket(body)} for body in _dump(protocol, ALL_STATES, _EXTENSIONS)]
+
+
+def _dump(protocol: str, states: int, extensions: int) -> Iterator[bytes]:
+    """What the kernel says of each socket in one of the states (a bit for each): struct inet_diag_msg and attributes."""
     number = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP}[protocol]
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as channel:
         channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        return [
-            {"protocol": protocol, **parsed}
-            for family in (socket.AF_INET, socket.AF_INET6)
-            for parsed in _dump(channel, family, number)
-        ]
+        for family in (socket.AF_INET, socket.AF_INET6):
+            yield from _dump_family(channel, struct.pack("=BBBBI48x", family, number, extensions, 0, states))
 
 
-def _dump(channel: socket.socket, family: int, protocol: int) -> Iterator[dict[str, Any]]:
-    extensions = 1 << (INET_DIAG_INFO - 1) | 1 << (INET_DIAG_SKMEMINFO - 1)
-    request = struct.pack("=BBBBI48x", family, protocol, extensions, 0, ALL_STATES)
+def _dump_family(channel: socket.socket, request: bytes) -> Iterator[bytes]:
     channel.send(
         _HEADER.pack(_HEADER.size + len(request), SOCK_DIAG_BY_FAMILY, NLM_F_REQUEST_DUMP, 1, 0) + request
     )
@@ -72,7 +72,7 @@ def _dump(channel: socket.socket, family: int, protocol: int) -> Iterator[dict[s
             if kind == NLMSG_ERROR:
                 number = -struct.unpack_from("=i", body)[0]
                 raise OSError(number, "the kernel has no inet_diag for this protocol")
-            yield _socket(body)
+            yield body
             offset += (length + 3) & ~3
 
 
@@ -112,10 +112,14 @@ def _attributes(body: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
 
 
 def _address(family: int, raw: bytes) -> str:
-    return str(ipaddress.ip_address(raw[:4] if family == socket.AF_INET else raw))
+    return socket.inet_ntop(family, raw[:4] if family == socket.AF_INET else raw)
 
 
 def is_bound(port: int, protocol: str = "tcp") -> bool:
-    """Whether a program listens on (TCP) or is bound to (UDP) the port, on any address."""
-    wanted = "LISTEN" if protocol == "tcp" else "UNCONN"
-    return any(s["port"] == port and s["state"] == wanted for s in sockets(protocol))
+    """Whether a program listens on (TCP) or is bound to (UDP) the port, on any address.
+
+    It is asked again and again while programs start, so the kernel is asked for sockets of that state only, and for no more
+    than their addresses.
+    """
+    wanted = 1 << STATES.index("LISTEN" if protocol == "tcp" else "UNCONN")
+    return any(_SOCKID.unpack_from(body, 4)[0] == port for body in _dump(protocol, wanted, 0))

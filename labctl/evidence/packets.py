@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from math import isfinite
 from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 from labctl.errors import EvidenceError
 
@@ -111,8 +111,7 @@ def refused_filter(said: str, filters: Sequence[str]) -> str | None:
     return next((f for f in filters if filter_expression(f) in said), filters[0] if filters else None)
 
 
-@dataclass(frozen=True, slots=True)
-class Packet:
+class Packet(NamedTuple):
     """One captured packet. `t` is seconds since the run began; `selected` the positions of the filters that select it.
 
     `quoted` are the ports, source and destination, of the packet that an ICMP error is about.

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from labctl.errors import EvidenceError
 
@@ -21,8 +21,7 @@ SENTINEL_ETHERTYPE = b"\x88\xb5"
 BLOCK_LIMIT_BYTES = 2**20
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """One block: its type, where it starts in the file, its whole length, and its body without both lengths."""
 
     kind: int
@@ -31,8 +30,7 @@ class Block:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class PacketAt:
+class PacketAt(NamedTuple):
     """One packet of a capture: its time in nanoseconds since the epoch, its interface, and its block."""
 
     ns: int

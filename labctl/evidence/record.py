@@ -305,12 +305,15 @@ def _no_number(word: str) -> None:
     raise ValueError(f"{word} is no JSON number")
 
 
+_DECODER = json.JSONDecoder(parse_constant=_no_number)
+
+
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     try:
         with path.open(encoding="utf-8") as file:
             for line_number, line in enumerate(file, 1):
                 try:
-                    value = json.loads(line, parse_constant=_no_number)
+                    value = _DECODER.decode(line)
                 except (ValueError, RecursionError):
                     raise EvidenceError(f"{path}:{line_number}: this line is no JSON") from None
                 if not isinstance(value, dict):

@@ -6,6 +6,7 @@ A location (`Loc`) is the path of keys and indexes to a value, as pydantic names
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import yaml
 
@@ -18,8 +19,7 @@ Scalar = str | int | float | bool
 Pairs = dict[str, tuple[yaml.Node, yaml.Node]]
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """Where a value stands: 1-based positions of itself and of its key, and what it is."""
 
     line: int

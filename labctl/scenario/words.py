@@ -9,7 +9,8 @@ from collections.abc import Iterable
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The known word that `word` was most likely meant to be, or None."""
     by_lower = {candidate.lower(): candidate for candidate in known}
-    found = difflib.get_close_matches(word.lower()[:80], by_lower, n=1, cutoff=cutoff)
+    lower = word.lower()[:80]
+    found = [lower] if lower in by_lower else difflib.get_close_matches(lower, by_lower, n=1, cutoff=cutoff)
     return by_lower[found[0]] if found else None
 
 

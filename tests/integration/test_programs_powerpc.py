@@ -26,8 +26,7 @@ from situations import SITUATIONS, check, comparable  # noqa: E402
 PROGRAMS = Path("/opt/labctl/programs")
 HELPERS = Path("/tmp/a/b/c")  # deep enough for launching.py, which looks for the repository above itself
 FILES = (
-    UNIT / "launching.py",
-    UNIT / "situations.py",
+    *(UNIT / name for name in ("launching.py", "situations.py", "player.py")),
     *sorted((ROOT / "tests/integration/programs").glob("*.py")),
 )
 PLAYERS = 2

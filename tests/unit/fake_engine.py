@@ -30,6 +30,7 @@ from labctl.evidence.packets import FIELDS
 from labctl.evidence.pcapng import ENHANCED_PACKET, IF_NAME, INTERFACE, MAGIC, SECTION, block, option
 from labctl.faults.base import FaultPlan
 from labctl.lab import Lab, addressed
+from labctl.scenario.yamltext import CoreLoader
 
 COMPOSE = """\
 services:
@@ -302,6 +303,7 @@ class FakeChannel:
         """What SIGKILL does: nothing is undone, the stream just ends."""
         self.is_dead, self.said = True, said
         self.agent.sampling.set()
+        self.agent.ended.set()
         self.agent.claims.close()
         self._out.put(b"")
 
@@ -333,7 +335,7 @@ class FakeEngine:
     def prepare(self, path: Path, say: Callable[[str], None]) -> Mapping[str, Any]:
         self._point("prepare")
         say("reading the compose file")
-        config: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), CoreLoader)
         return config
 
     def reserve(self, lab: Lab) -> Lab:

@@ -31,7 +31,7 @@ PACKET = Packet(
 def packet(number: int, t: float, back: bool = False, **changed: Any) -> Packet:
     """A SYN from the client to the server's port 80, or with `back` one the other way; with what is changed of it."""
     turned = {"source": SERVER, "destination": CLIENT, "sport": 80, "dport": 40000} if back else {}
-    return replace(PACKET, **{"number": number, "t": t, **turned, **changed})
+    return PACKET._replace(**{"number": number, "t": t, **turned, **changed})
 
 
 def socket(

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -27,17 +28,45 @@ PURE = ("scenario", "faults", "plan", "lab", "units", "errors", "evidence", "ver
 DOCKER = ("labctl.engines", "labctl.standing", "labctl.doctor", "labctl.byhand")
 
 
-@cache
-def tree(name: str) -> ast.Module:
-    return ast.parse(MODULES[name].read_text(encoding="utf-8"))
+class Read(NamedTuple):
+    """What these tests ask of a module's source: its tree is read once and not kept."""
+
+    docstring: str | None
+    imports: frozenset[str]  # anywhere in it but under TYPE_CHECKING; relative ones made absolute
+    absolute: tuple[str, ...]  # the modules named by `from ... import` without a dot
+    calls: tuple[tuple[int, str, frozenset[str | None]], ...]  # line, what is called as it is written, keywords
 
 
 @cache
+def read(name: str) -> Read:
+    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    nodes = list(ast.walk(tree))
+    return Read(
+        ast.get_docstring(tree),
+        _imports(name, tree),
+        tuple(str(n.module) for n in nodes if isinstance(n, ast.ImportFrom) and not n.level),
+        tuple(
+            (n.lineno, ast.unparse(n.func), frozenset(k.arg for k in n.keywords))
+            for n in nodes
+            if isinstance(n, ast.Call)
+        ),
+    )
+
+
 def imports(name: str) -> frozenset[str]:
-    """Every module that a module imports, anywhere in it but under TYPE_CHECKING; relative imports made absolute."""
+    """Every module that a module imports."""
+    return read(name).imports
+
+
+def calls(name: str) -> Iterable[tuple[int, str, frozenset[str | None]]]:
+    """Every call in a module: its line, what is called as it is written, and its keywords."""
+    return read(name).calls
+
+
+def _imports(name: str, tree: ast.Module) -> frozenset[str]:
     found: set[str] = set()
     package = name.split(".") if MODULES[name].name == "__init__.py" else name.split(".")[:-1]
-    for node in _nodes(tree(name)):
+    for node in _nodes(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -52,12 +81,14 @@ def imports(name: str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _nodes(node: ast.AST) -> Iterator[ast.AST]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            continue
-        yield child
-        yield from _nodes(child)
+def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node but those under TYPE_CHECKING."""
+    waiting = [tree]
+    while waiting:
+        for child in ast.iter_child_nodes(waiting.pop()):
+            if not (isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)):
+                yield child
+                waiting.append(child)
 
 
 def reachable(name: str) -> set[str]:
@@ -70,13 +101,6 @@ def reachable(name: str) -> set[str]:
                 seen.add(module)
                 waiting.append(module)
     return seen
-
-
-def calls(name: str) -> Iterator[tuple[int, str, set[str | None]]]:
-    """Every call in a module: its line, what is called as it is written, and its keywords."""
-    for node in ast.walk(tree(name)):
-        if isinstance(node, ast.Call):
-            yield node.lineno, ast.unparse(node.func), {k.arg for k in node.keywords}
 
 
 def offenders(offence: Callable[[str], object], names: Iterable[str] = MODULES) -> dict[str, object]:
@@ -111,8 +135,7 @@ def test_the_agent_is_standard_library_only() -> None:
     """The agent runs where only Python is: it imports the standard library and itself, by relative names."""
 
     def foreign(name: str) -> list[str]:
-        absolute = [n for n in ast.walk(tree(name)) if isinstance(n, ast.ImportFrom) and not n.level]
-        named = [str(n.module) for n in absolute if str(n.module).startswith("labctl")]
+        named = [module for module in read(name).absolute if module.startswith("labctl")]
         others = [m for m in imports(name) if not m.startswith("labctl.agent")]
         return named + [m for m in others if m.split(".")[0] not in sys.stdlib_module_names]
 
@@ -165,7 +188,7 @@ def test_no_module_uses_a_shell() -> None:
 
 def test_every_module_says_what_it_is() -> None:
     """A module begins with a docstring."""
-    assert offenders(lambda name: ast.get_docstring(tree(name)) is None) == {}
+    assert offenders(lambda name: read(name).docstring is None) == {}
 
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)

@@ -88,6 +88,14 @@ def test_a_compose_file_that_cannot_be_a_lab_is_told_by_line(tmp_path: Path, tex
     assert str(caught.value).startswith(f"{path}:")
 
 
+@pytest.mark.parametrize("text", ["services: " + "[" * 300 + "]" * 300, "- " * 300 + "x"])
+def test_a_compose_file_that_is_nested_too_deeply_is_told(tmp_path: Path, text: str) -> None:
+    """Depth is bounded before anything recurses, whichever way the file nests."""
+    (tmp_path / "lab.yml").write_text(text, encoding="utf-8")
+    with pytest.raises(ScenarioError, match=r"lab.yml:1:1: .*it is nested too deeply"):
+        read_lab(tmp_path / "lab.yml")
+
+
 def test_a_compose_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     """A missing compose file is a ScenarioError with the system's own words; so is one that is no text."""
     with pytest.raises(

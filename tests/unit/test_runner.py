@@ -6,6 +6,7 @@ import json
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,7 @@ class Ran:
         ]
         assert [u for u in undone if u not in quenched] == order, "undone in another order than in reverse"
 
-    @property
+    @cached_property
     def plans(self) -> list[Any]:
         loaded = load(self.path / "scenario.yaml")
         assert self.world.lab is not None

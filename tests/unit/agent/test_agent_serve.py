@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -65,6 +67,20 @@ def test_a_request_that_cannot_be_is_answered_with_what_is_wrong(ask: Any, line:
     assert answer["ok"] is False
     assert words in answer["error"]
     assert ask("rulesets")["ok"] is True
+
+
+def test_who_waits_for_a_port_is_told_when_the_agent_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody looks for a listener for another minute when the agent is closed meanwhile."""
+    said: queue.Queue[dict[str, Any]] = queue.Queue()
+    agent = main.Agent(said.put)
+    looked = threading.Event()
+    monkeypatch.setattr(main, "is_bound", lambda *_: looked.set())
+    line = json.dumps({"id": 1, "op": "wait_bound", "port": 80, "protocol": "tcp", "timeout_s": 60})
+    waiting = threading.Thread(target=agent.serve, args=(line,), daemon=True)
+    waiting.start()
+    assert looked.wait(30)
+    agent.close()
+    assert said.get(timeout=30)["error"] == "the agent ends"
 
 
 def test_hello_tells_protocol_clock_and_interfaces(ask: Any) -> None:

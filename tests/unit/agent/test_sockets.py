@@ -78,3 +78,19 @@ def test_this_machines_own_sockets() -> None:
             accepted.close()
     assert [(s["peer"], s["recv_q"]) for s in found] == [(found[0]["peer"], 5)]
     assert found[0]["cwnd"] > 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sock_diag is Linux")
+@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_a_port_is_bound_when_a_socket_listens_there_or_takes_datagrams(family: socket.AddressFamily, host: str) -> None:
+    """One that is bound and does not listen, or that is connected, is not what a client waits for."""
+    with socket.socket(family, socket.SOCK_DGRAM) as datagrams, socket.socket(family) as stream:
+        for one in (datagrams, stream):
+            one.bind((host, 0))
+        ports = [one.getsockname()[1] for one in (datagrams, stream)]
+        assert is_bound(ports[0], "udp")
+        assert not is_bound(ports[1])
+        stream.listen()
+        assert is_bound(ports[1])
+    assert not is_bound(ports[0], "udp")
+    assert not is_bound(ports[1])

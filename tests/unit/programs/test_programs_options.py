@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import errno
 import json
+import os
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import probe
 import pytest
-from launching import NATIVE, Program, outcome_of, run
+from launching import NATIVE, PROGRAMS, Program, outcome_of, run
 from options import (
+    Parser,
     apply_options,
     count,
     duration,
@@ -214,6 +218,36 @@ def test_where_a_server_listens(host: str, family: str, announced: str) -> None:
         targets = {"4": ["127.0.0.1"], "6": ["::1"], "any": ["127.0.0.1"]}[family]
         for target in targets:
             assert run("echo_client", target, str(port)).exit == 0
+
+
+def test_help_lists_every_verb_and_each_has_its_own() -> None:
+    """`probe --help` knows all verbs; `probe VERB --help` that verb's options, whose parser is the only one that is made."""
+    whole = run("probe", "--help")
+    assert whole.exit == 0
+    assert {verb.name for verb in probe.VERBS} <= set(" ".join(whole.lines).split())
+    one = run("probe", "trickle", "--help")
+    assert one.exit == 0
+    assert one.lines[0].startswith("usage: probe trickle")
+    assert "--interval" in " ".join(one.lines)
+
+
+@pytest.mark.parametrize(("columns", "widest"), [("50", 50), ("200", 200), ("", 80), ("wide", 80)])
+def test_help_is_as_wide_as_asked(columns: str, widest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_terminal(_: int) -> os.terminal_size:
+        raise OSError(errno.ENOTTY, "no terminal")
+
+    monkeypatch.setattr(os, "get_terminal_size", no_terminal)
+    monkeypatch.setenv("COLUMNS", columns)
+    lines = Parser(prog="x", description="one\n  two", parents=[socket_options()]).format_help().splitlines()
+    assert widest - 25 < max(map(len, lines)) <= widest
+    assert "  two" in lines
+
+
+def test_a_program_starts_without_what_only_help_needs() -> None:
+    """To import shutil, and what it imports, takes a good part of a program's start, under QEMU above all."""
+    script = "import sys, probe; probe.arguments('connect').parse_args(['connect', 'a', '1']); print('shutil' in sys.modules)"
+    done = subprocess.run([*NATIVE, "-c", script], cwd=PROGRAMS, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_programs_need_nothing_but_the_standard_library() -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from recorded import FOLDER, Shipped, archive, expected, shipped, unpack, words
 
-from labctl.evidence.record import load as load_evidence
 from labctl.runs import judge_run
 from labctl.scenario.loader import load
 
@@ -21,7 +20,7 @@ def test_recorded_evidence_is_judged_and_explained_as_reviewed(scenario: Shipped
     run = judge_run(unpack(scenario, tmp_path))
     assert run.verdict == "pass", run.reason
     assert words(run) == expected(scenario).read_text(encoding="utf-8")
-    evidence = load_evidence(tmp_path)
+    evidence = run.evidence
     include = tmp_path / "include.yaml"
     included = include.read_text(encoding="utf-8") if include.exists() else None
     recorded = load(tmp_path / "scenario.yaml", evidence.overrides, included, case=evidence.case).scenario

@@ -217,10 +217,10 @@ def test_names(errno: str, answer: str | None, said: str | None) -> None:
 def test_slow_success_is_told_by_what_took_the_time() -> None:
     """A SYN sent again, data sent again, a window that was shut, a late answer about a name; nothing when nothing was slow."""
     quick = {"op": "recv", "errno": None}
-    assert why(quick, [OPEN[0], replace(OPEN[1], t=1.11), OPEN[2]]) is None
+    assert why(quick, [OPEN[0], OPEN[1]._replace(t=1.11), OPEN[2]]) is None
     twice = [one(1, 0x02, seq=0), one(11, 0x02, seq=0, retransmission=True), one(12, 0x12, seq=0, back=True)]
     assert why(quick, twice) == "the first SYN (#1) got no answer, so it was sent again (#11) and answered after 1.1 s (#12)."
-    near = [OPEN[0], replace(OPEN[1], t=1.11), OPEN[2]]
+    near = [OPEN[0], OPEN[1]._replace(t=1.11), OPEN[2]]
     assert why(quick, [*near, one(5, DATA, 4, retransmission=True)]) == "1 segment had to be sent again (#5)."
     shut = [*near, one(4, ACK, window=0, back=True), one(14, ACK, window=9, back=True)]
     assert why(quick, shut) == "server had no room for 1.0 s in all (window 0 from #4, open again with #14)."
@@ -263,7 +263,7 @@ def test_datagrams() -> None:
         "the datagram to server port 80 (#4) did not get there: server answered ICMP port unreachable (#5): nothing is bound to "
         "port 80 there."
     )
-    assert why(refused, [datagram(4), replace(NO_PORT, quoted=(40001, 80))]) is None
+    assert why(refused, [datagram(4), NO_PORT._replace(quoted=(40001, 80))]) is None
     wall = replace(fault("wall", "drop", ["-p", "udp"], 2), host="client")
     assert why({"op": "send", "errno": "EPERM"}, [], ["probe", "--udp"], faults=[wall]) == (
         "the fault wall on client dropped 2 packets on its way out, and client's kernel tells the sender; nothing reached the wire."

@@ -105,7 +105,7 @@ def same(run: Evidence, **changed: Any) -> list[tuple[str, str]]:
 def test_packets_that_arrived_as_they_were_sent() -> None:
     """Whatever the address and the time to live at the other end, a packet is the same; what is missing is named by number."""
     sent = [segment(1, 100, 10), segment(2, 110, 10), segment(3, 120, 10)]
-    arrived = [replace(p, number=p.number + 10, source=SERVER, ttl=63) for p in sent]
+    arrived = [p._replace(number=p.number + 10, source=SERVER, ttl=63) for p in sent]
     assert same(two(sent, arrived)) == [("0 of 3 packets", "pass"), ("0 of 3 packets", "pass")]
     assert same(two(sent, arrived[1:])) == [("1 (#1 at client)", "fail"), ("0 of 2 packets", "pass")]
     assert same(two(sent, arrived[1:]), lost=1)[0][1] == "pass"

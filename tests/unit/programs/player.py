@@ -1,8 +1,9 @@
 """Plays a part of the table of situations on the machine it runs on: `player.py PROGRAMS PART OF`.
 
-Starting Python under QEMU takes most of a second, and the table needs more than a hundred programs. So one Python
-starts once, and forks a child for each program: what the child runs is the program's own source, as `__main__`, with
-arguments, signals and output of its own. Prints one line of JSON for each situation: its name, and how its client ended.
+Starting Python takes most of the time of such a program (under QEMU most of a second), and the table needs more than a
+hundred. So one Python starts once, and forks a child for each program: what the child runs is the program's own source, as
+`__main__`, with arguments, signals and output of its own. Prints one line of JSON for each situation: its name, and how its
+client ended.
 """
 
 from __future__ import annotations
