@@ -156,9 +156,9 @@ def _validate(tree: Tree, live: bool) -> Scenario | None:
     if isinstance(raw, list) and raw:
         steps = _steps(tree, raw)
         values["steps"] = steps or (_STAND_IN,)
-    tree.problems += empties(
-        tree, Scenario, {k: v for k, v in values.items() if k != "steps" or v is None}, (), ()
-    )
+    # The steps have been looked at; a parameter may be null.
+    elsewhere = {k: v for k, v in values.items() if v is None or k not in ("steps", "params", "cases")}
+    tree.problems += empties(tree, Scenario, elsewhere, (), ())
     if tree.below is not None and not put_below(tree, values, _below(tree.below)):
         return None
     try:

@@ -53,11 +53,11 @@ def _values(tree: Tree, mapping: yaml.MappingNode, *around: str) -> dict[str, Pa
             rule = "a name is letters, digits, _ and -, a letter first"
             tree.problem(*at(name_node), f"{shorten(name)!r} cannot be a parameter; {rule}")
             continue
-        value = scalar(value_node.tag, value_node.value) if isinstance(value_node, yaml.ScalarNode) else None
-        if value is None:
-            tree.problem(*at(name_node), f"the parameter {name} needs one value: text, a number, true or false")
-            value = ""
-        found[name] = Param(value, str(getattr(value_node, "value", "")))
+        if isinstance(value_node, yaml.ScalarNode) and (value_node.value or value_node.style):
+            found[name] = Param(scalar(value_node.tag, value_node.value), value_node.value)
+        else:
+            tree.problem(*at(name_node), f"the parameter {name} needs one value: text, a number, true, false or null")
+            found[name] = Param("", "")
     return found
 
 
@@ -112,8 +112,7 @@ def _given(name: str, text: str) -> Param:
             f"--set {name}={shorten(text)}: a parameter is one value; "
             f"text like this needs quotes: '\"{shorten(text)}\"'"
         )
-    value = scalar(node.tag, node.value)
-    return Param("" if value is None else value, node.value, given=True)
+    return Param(scalar(node.tag, node.value), node.value, given=True)
 
 
 def substitute(tree: Tree, node: yaml.ScalarNode, verbatim: bool) -> Scalar:

@@ -13,9 +13,11 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from labctl.errnos import TEXTS
 from labctl.faults import FAULTS
 from labctl.faults.base import Fault
-from labctl.scenario.model import STEPS, Scenario
+from labctl.scenario.model import PROGRAMS, STEPS, Scenario
+from labctl.scenario.model.parts import SYMBOL
 from labctl.scenario.params import CASE_NAME, PARAM_NAME
 from labctl.scenario.shape import default_of, fields_of, models_below, shape_at
 
@@ -56,6 +58,7 @@ def schema() -> dict[str, Any]:
         "description": raw["properties"]["capture"]["description"],
         "anyOf": [{"type": "boolean"}, {"enum": ["on", "off"]}, PARAM, {"$ref": "#/$defs/Capture"}],
     }
+    _suggest(defs)
     raw["properties"]["steps"]["items"] = {
         "anyOf": [{"$ref": f"#/$defs/{s.__name__}"} for s in STEPS.values()]
     }
@@ -65,6 +68,26 @@ def schema() -> dict[str, Any]:
         "title": "labctl scenario",
         "$defs": defs,
     }
+
+
+def _suggest(defs: dict[str, Any]) -> None:
+    """Offer what is most often written where anything of its kind may stand: errors of the atlas, bundled programs."""
+    symbol = {"type": ["string", "null"], "pattern": f"^{SYMBOL.pattern}$"}
+    known = [text.symbol for text in TEXTS if text.symbol.startswith("E")]
+    defs["Errno"] = {
+        "description": "An error of errno(3) or getaddrinfo(3) by its symbol; null is success.",
+        "anyOf": [{"enum": [*known, None]}, symbol, PARAM],
+    }
+    errno = defs["Expectation"]["properties"]["errno"]
+    for branch in errno["anyOf"]:
+        if branch == symbol:
+            branch.clear()
+            branch["$ref"] = "#/$defs/Errno"
+        elif branch.get("type") == "array":
+            branch["items"] = {"$ref": "#/$defs/Errno"}
+    for step, key in (("RunStep", "run"), ("StartStep", "start")):
+        command = defs[step]["properties"][key]["anyOf"][0]
+        command["prefixItems"] = [{"anyOf": [{"enum": list(PROGRAMS)}, {"type": "string"}]}]
 
 
 def text() -> str:

@@ -15,7 +15,7 @@ from labctl.scenario.words import shorten
 from labctl.scenario.yamltext import Source
 
 Loc = tuple[str | int, ...]
-Scalar = str | int | float | bool
+Scalar = str | int | float | bool | None
 Pairs = dict[str, tuple[yaml.Node, yaml.Node]]
 
 
@@ -95,7 +95,7 @@ class Tree:
         return own | {name: pair for name, pair in merged.items() if name not in own}
 
 
-def scalar(tag: str, text: str) -> Scalar | None:
+def scalar(tag: str, text: str) -> Scalar:
     """The value of a scalar node, by the tag that the core schema gave it."""
     match tag.rpartition(":")[2]:
         case "null":

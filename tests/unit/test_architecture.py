@@ -23,7 +23,10 @@ MODULES = {
 }
 SCENARIOS = sorted((ROOT / "scenarios").rglob("*.yaml"))
 # What is pure: scenarios, plans, verdicts and reports know no engine, not even by way of others.
-PURE = ("scenario", "faults", "plan", "lab", "units", "errors", "evidence", "verdict", "report", "catalogue", "atlas", "errnos")
+PURE = (
+    "scenario", "faults", "plan", "lab", "units", "errors", "evidence", "verdict", "report", "catalogue", "atlas", "errnos",
+    "faultpage", "cataloguepage",
+)  # fmt: skip
 # The modules of the command line that speak to Docker outside a run.
 DOCKER = ("labctl.engines", "labctl.standing", "labctl.doctor", "labctl.byhand")
 

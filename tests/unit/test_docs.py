@@ -8,11 +8,20 @@ from pathlib import Path
 
 import click
 import pytest
+import yaml
 
+from labctl.catalogue import catalogue
+from labctl.cataloguepage import render as render_catalogue
 from labctl.cli import main
 from labctl.commands import render, walk
+from labctl.faultpage import render as render_faults
 from labctl.faults import FAULTS
+from labctl.faults.link import Link
 from labctl.scenario.expectations import ERRNOS, LOOKUPS, SYNONYMS
+from labctl.scenario.files import find_scenarios
+from labctl.scenario.model import FaultStep
+from labctl.scenario.shape import keys_of
+from labctl.scenario.yamltext import CoreLoader
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
@@ -81,10 +90,60 @@ def test_errors_that_are_named_exist(page: Path) -> None:
 
 
 def test_every_fault_has_its_section_and_every_section_its_fault() -> None:
-    """docs/faults.md has one section for each kind in the registry (link faults have a page of their own)."""
-    sections = re.findall(r"^## ([a-z-]+)$", text(ROOT / "docs/faults.md"), flags=re.MULTILINE)
-    assert set(sections) | {"link"} == set(FAULTS)
-    assert (ROOT / "docs/faults-link.md").exists()
+    """docs/faults.md has one section for each kind in the registry, with its block out of the code, and a line in the table."""
+    page = text(ROOT / "docs/faults.md")
+    assert sorted(re.findall(r"^## ([a-z-]+)$", page, flags=re.MULTILINE)) == sorted(FAULTS)
+    assert sorted(re.findall(r"<!-- begin ([a-z-]+):", page)) == sorted(FAULTS)
+    assert {kind for kind in FAULTS if f"](#{kind})" in page} == set(FAULTS)
+
+
+def test_the_fault_page_says_what_the_code_and_the_scenarios_say() -> None:
+    """Sentence, keys with defaults and scenarios of each fault are made from them; each fault is shown by a scenario."""
+    page = ROOT / "docs/faults.md"
+    entries = catalogue(find_scenarios([ROOT / "scenarios"]))
+    assert text(page) == render_faults(text(page), entries, page), "run python -m labctl.faultpage docs/faults.md"
+    assert set(FAULTS) - {word for entry in entries for word in entry.faults} == set()
+
+
+def test_the_catalogue_page_has_every_scenario() -> None:
+    """docs/catalogue.md is made from the scenarios, so each is in the documents, with what it shows."""
+    page = ROOT / "docs/catalogue.md"
+    made = render_catalogue(catalogue(find_scenarios([ROOT / "scenarios"])), page)
+    assert text(page) == made, "run python -m labctl.cataloguepage docs/catalogue.md"
+    assert all(f"[{path.stem}](" in made for path in find_scenarios([ROOT / "scenarios"]))
+
+
+EXAMPLES = [
+    (page, line.partition("  #")[0].strip().removeprefix("- "))
+    for page in ("faults.md", "faults-link.md")
+    for line in text(ROOT / "docs" / page).splitlines()
+    if re.match(rf"(?:    |- )(?:- )?(?:{{fault: |(?:{'|'.join(FAULTS)}): {{)", line)
+]
+
+
+@pytest.mark.parametrize(("page", "line"), EXAMPLES)
+def test_every_example_of_a_fault_is_one(page: str, line: str) -> None:
+    """Each fault shown in the reference can be written so: as a step, or as the fault's own part of one."""
+    value = yaml.load(line, Loader=CoreLoader)
+    step = FaultStep.model_validate(value if "fault" in value else {"fault": "example", "at": "server", **value})
+    assert step.spec.kind in FAULTS, page
+
+
+def test_there_are_examples_of_faults() -> None:
+    """The lines above are found: most kinds have one."""
+    kinds = {kind for _, line in EXAMPLES for kind in FAULTS if f"{kind}: {{" in line}
+    assert {"drop", "reject", "link", "partition", "resolve", "kill", "pause", "reset"} <= kinds
+
+
+def test_the_page_of_link_faults_has_every_key_and_no_other() -> None:
+    """docs/faults-link.md names each key of `link:`; what its table names are keys."""
+    page = text(ROOT / "docs/faults-link.md")
+    named = set(re.findall(r"[a-z_]+", " ".join(re.findall(r"`([^`]*)`", page))))
+    keys = set(keys_of(Link))
+    assert {key for key in keys - named if not key.endswith("_correlation")} == set()
+    table = page.split("| key | what | tc |")[1].split("\n\n")[0]
+    words = {word for row in table.splitlines()[2:] for word in re.findall(r"`([a-z_]+)", row.split("|")[1])}
+    assert words - keys == set()
 
 
 def test_every_command_has_help_and_every_document_is_linked() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = ["script/bootstrap", "script/run", "script/test", "script/bench", "script/record", ".ci/run"]
+SCRIPTS = ["script/bootstrap", "script/run", "script/test", "script/bench", "script/record", "script/docs", ".ci/run"]
 TOOLS = (
     "awk basename bash cat cp cut dirname env flock grep head mkdir mktemp mv paste rm sed setsid sh sleep sort tail "
     "timeout touch tr true wc"

@@ -43,7 +43,7 @@ def _capture(value: object) -> object:
     return {"enabled": value} if isinstance(value, bool) else value
 
 
-Value = str | StrictBool | StrictInt | StrictFloat
+Value = str | StrictBool | StrictInt | StrictFloat | None
 
 
 class Scenario(Strict):

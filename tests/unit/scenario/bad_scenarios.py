@@ -492,10 +492,10 @@ NO_SCENARIO: list[tuple[str, tuple[str, ...]]] = [
         (
             "f.yaml:2:16: max: '1KiB' is out of range; it must be at least 64KiB",
             "f.yaml:2:22: unknown key 'snap'; did you mean snaplen? The keys here are enabled, max, snaplen and filter",
-            "f.yaml:3:10: the parameter a needs one value: text, a number, true or false",
+            "f.yaml:3:10: the parameter a needs one value: text, a number, true, false or null",
             "f.yaml:3:10: the parameter a is used nowhere; write ${a} where it belongs",
             "f.yaml:3:18: '3b' cannot be a parameter; a name is letters, digits, _ and -, a letter first",
-            "f.yaml:3:25: the parameter c needs one value: text, a number, true or false",
+            "f.yaml:3:25: the parameter c needs one value: text, a number, true, false or null",
             "f.yaml:3:25: the parameter c is used nowhere; write ${c} where it belongs",
             "f.yaml:3:30: the parameter d is used nowhere; write ${d} where it belongs",
             "f.yaml:5:35: there is no parameter e; this file has a, c and d",

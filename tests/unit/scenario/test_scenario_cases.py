@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from labctl.errors import ScenarioError, UsageError
-from labctl.scenario.loader import load, load_cases
+from labctl.scenario.loader import Loaded, load, load_cases
+from labctl.scenario.model import Expectation, RunStep
 
 TEXT = """\
 scenario: lines
@@ -29,6 +30,13 @@ def file(tmp_path: Path) -> Path:
     path = tmp_path / "lines.yaml"
     path.write_text(TEXT, encoding="utf-8")
     return path
+
+
+def expected(loaded: Loaded) -> Expectation:
+    """What the second step expects."""
+    step = loaded.scenario.steps[1]
+    assert isinstance(step, RunStep)
+    return step.expect
 
 
 def problems(path: Path, text: str) -> list[str]:
@@ -80,8 +88,8 @@ def test_a_case_is_named_and_exists(file: Path) -> None:
         ("  near: {delay: 10ms, most: 200ms}\n", "  near: far\n", "4:3: the case near is a mapping of parameters and values"),
         ("  near: {", "  Near By: {", "4:3: 'Near By' cannot be a case; a name is lower-case letters, digits and dashes"),
         ("{delay: 10ms,", "{", "4:3: the case near has no delay, and far has; write one, or a default in params:"),
-        ("{delay: 10ms,", "{delay: [1, 2],", "4:10: the parameter delay needs one value: text, a number, true or false"),
-        ("{delay: 10ms,", "{delay: ,", "4:10: the parameter delay needs one value: text, a number, true or false"),
+        ("{delay: 10ms,", "{delay: [1, 2],", "4:10: the parameter delay needs one value: text, a number, true, false or null"),
+        ("{delay: 10ms,", "{delay: ,", "4:10: the parameter delay needs one value: text, a number, true, false or null"),
         ("{delay: 10ms,", "{delay: 10ms, 1st: 3,", "4:23: '1st' cannot be a parameter; a name is letters, digits, _"),
         (
             "{delay: 300ms, most: 2s, retries: 4}", "{delay: 10ms, most: 200ms}",
@@ -108,6 +116,18 @@ def test_a_problem_of_one_case_says_whose_it_is(file: Path) -> None:
     (own,) = [line for line in found if "soon" in line]
     assert own.startswith("7:45: in the case near: ")
     assert "(${delay} is soon)" in own
+
+
+def test_a_case_may_expect_success_where_another_expects_an_error(file: Path) -> None:
+    """`null` is a value: errno: ${errno} is then success, and --set can say it; a key that knows no null is told so."""
+    text = TEXT.replace("most: 200ms", "most: 200ms, errno: null").replace("most: 2s", "most: 2s, errno: ETIMEDOUT")
+    file.write_text(text.replace("errno: null, elapsed", 'errno: "${errno}", elapsed'), encoding="utf-8")
+    asked = [expected(one) for one in load_cases(file)]
+    assert [expect.errno for expect in asked] == [None, ("ETIMEDOUT",)]
+    assert all("errno" in expect.model_fields_set for expect in asked)
+    assert [expected(one).errno for one in load_cases(file, {"errno": "null"})] == [None, None]
+    found = problems(file, TEXT.replace("most: 2s", "most: null"))
+    assert any(line.startswith("11:42: in the case far: max: is empty") for line in found), found
 
 
 def test_an_included_file_may_have_the_cases(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from test_scenario_loader import GOOD
 from labctl.errors import ScenarioError
 from labctl.scenario import schema as module
 from labctl.scenario.loader import from_source
+from labctl.scenario.model import PROGRAMS
 from labctl.scenario.yamltext import CoreLoader, Source
 
 SCENARIOS = Path(__file__).resolve().parents[3] / "scenarios"
@@ -104,6 +105,17 @@ def test_every_key_has_its_hover_text() -> None:
         for key, value in definition.get("properties", {}).items()
         if "description" not in value
     ]
-    # The fault models are the faults' own; theirs is a wish, not a rule.
-    assert [key for key in silent if key.split(".")[0] not in ("Drop", "Reject")] == []
+    assert silent == []
+    assert [name for name, definition in found["$defs"].items() if "description" not in definition] == []
     assert "null" not in json.dumps(found["$defs"]["Ready"])
+
+
+def test_an_editor_can_offer_errors_and_programs() -> None:
+    """The errors of the atlas and the bundled programs are named; others of their kind may stand there as well."""
+    defs = module.schema()["$defs"]
+    assert {"ECONNRESET", "EAI_NONAME", None} <= set(defs["Errno"]["anyOf"][0]["enum"])
+    for step, key in (("RunStep", "run"), ("StartStep", "start")):
+        assert defs[step]["properties"][key]["anyOf"][0]["prefixItems"][0]["anyOf"][0]["enum"] == list(PROGRAMS)
+    for said, is_good in (("EXDEV", True), ("[ETIMEDOUT, null]", True), ("'${why}'", True), ("['${a}', null]", True), ("etimedout", False), ("5", False)):
+        text = HEAD + f"  - {{run: [curl, x], on: a, expect: {{errno: {said}}}}}\n"
+        assert accepts(text) is is_good, text
