@@ -274,7 +274,7 @@ class Session:
     def take_stop(self, step: PlannedStep) -> str:
         running = self.programs.named(step.handles[0])
         assert isinstance(step.step, StopStep)
-        running.process.signal(step.step.signal)
+        running.signal(step.step.signal)
         self.programs.wait_end(running, step.timeout_s)
         return running.id
 

@@ -41,8 +41,17 @@ class Process(Protocol):
     def exit_status(self) -> int | None:
         """Its exit status, or None while it runs; 128 + n when signal n ended it."""
 
+    def ended_at(self) -> float | None:
+        """When it was seen to have ended, as seconds since the epoch by this machine's clock; None while it runs."""
+
+    def refusal(self) -> str | None:
+        """Why it could not be run at all (no such command, not executable), in the words of who tried; None when it ran."""
+
     def output(self) -> tuple[bytes, bytes]:
-        """What it has written to stdout and stderr so far."""
+        """What it has written to stdout and stderr so far; of a lot of it the beginning and the end (`left_out`)."""
+
+    def left_out(self) -> Mapping[str, int]:
+        """How many bytes of `stdout` and `stderr` were not kept; empty when all was."""
 
     def signal(self, name: str) -> None:
         """Send it a signal by name (TERM, KILL, …); one that has ended already needs none. Raises LabError."""

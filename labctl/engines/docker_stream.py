@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import docker.errors
 from docker import APIClient
 from docker.utils.socket import frames_iter
 
+from labctl.engines.written import LAUNCHER, Errors, Written
 from labctl.errors import LabError
 
 STDOUT, STDERR = 1, 2
-# What a program's output may grow to in the driver's memory; more is counted, not kept.
-OUTPUT_LIMIT_BYTES = 16 * 2**20
+# What a shell, and so Docker, reports for a command that it found no way to run (POSIX, Shell Command Language, 2.8.2).
+NOT_RUN = (126, 127)
 CLOSE_TIMEOUT_S = 10.0
 ASK_NURSERY = ["python3", "-S", "-E", "/opt/labctl/agent/nursery.py", "ask"]
 
@@ -112,12 +113,6 @@ class ForkedChannel(DockerChannel):
         super().__init__(stream)
 
 
-# A process started by exec can be signalled only by its number inside the container, which Docker does not tell. A shell
-# says it and becomes the program; `sh` is all that this asks of an image.
-_WRAPPER = ("sh", "-c", 'echo "labctl-pid $$" >&2; exec "$@"', "sh")
-_PID = re.compile(rb"labctl-pid (\d+)\n")
-
-
 class DockerProcess:
     """A program started on a host with Docker's exec."""
 
@@ -125,12 +120,12 @@ class DockerProcess:
         self, api: APIClient, host: str, container: str, argv: tuple[str, ...], env: dict[str, str]
     ) -> None:
         self._api, self._host, self._container, self.argv = api, host, container, argv
-        self._out: dict[int, bytearray] = {STDOUT: bytearray(), STDERR: bytearray()}
-        self._pid: int | None = None
+        self._out, self._err = Written(), Errors()
         self._exit: int | None = None
+        self._ended_at: float | None = None
         self._ended = threading.Event()
         try:
-            created = api.exec_create(container, [*_WRAPPER, *argv], environment=env)
+            created = api.exec_create(container, [*LAUNCHER, *argv], environment=env)
             self._id: str = created["Id"]
             self._stream = api.exec_start(self._id, socket=True)
         except docker.errors.APIError as error:
@@ -146,18 +141,31 @@ class DockerProcess:
     def exit_status(self) -> int | None:
         return self._exit
 
+    def ended_at(self) -> float | None:
+        return self._ended_at
+
     def output(self) -> tuple[bytes, bytes]:
-        return bytes(self._out[STDOUT]), bytes(self._out[STDERR])
+        return self._out.kept(), self._err.kept()
+
+    def left_out(self) -> Mapping[str, int]:
+        found = {"stdout": self._out.left_out, "stderr": self._err.left_out}
+        return {name: number for name, number in found.items() if number}
+
+    def refusal(self) -> str | None:
+        if self._exit not in NOT_RUN or not (self._err.not_run or self._err.pid is None):
+            return None
+        said = b"\n".join(self.output()).decode(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(said) if line.strip()), f"status {self._exit}, and nothing was said")
 
     def signal(self, name: str) -> None:
         if self._ended.is_set():
             return
-        if self._pid is None:
+        if self._err.pid is None:
             raise LabError(
                 f"{self.argv[0]} on {self._host} has not said its process number, so it cannot be signalled"
             )
         created = self._api.exec_create(
-            self._container, ["sh", "-c", 'kill -s "$1" "$2"', "sh", name, str(self._pid)]
+            self._container, ["sh", "-c", 'kill -s "$1" "$2"', "sh", name, str(self._err.pid)]
         )
         said = self._api.exec_start(created["Id"])
         if self._api.exec_inspect(created["Id"])["ExitCode"] and not self.wait(0.5):
@@ -168,17 +176,12 @@ class DockerProcess:
     def _pump(self) -> None:
         try:
             for kind, data in frames_iter(self._stream, tty=False):  # type: ignore[no-untyped-call]
-                self._take(kind, data)
+                (self._err if kind == STDERR else self._out).add(data)
         except (OSError, ValueError):
             pass
+        ended_at = time.time()
         with contextlib.suppress(docker.errors.APIError, OSError, LabError):
             self._exit = self._api.exec_inspect(self._id)["ExitCode"]
+        self._ended_at = ended_at
         self._ended.set()
         close(self._stream)
-
-    def _take(self, kind: int, data: bytes) -> None:
-        kept = self._out.setdefault(kind, bytearray())
-        kept += data[: max(0, OUTPUT_LIMIT_BYTES - len(kept))]
-        if kind == STDERR and self._pid is None and (match := _PID.search(kept)):
-            self._pid = int(match[1])
-            del kept[match.start() : match.end()]

@@ -18,7 +18,12 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class ProgramRecord:
-    """One program: how it was started, how it ended, and what it said."""
+    """One program: how it was started, how it ended, and what it said.
+
+    `alone` is true when it ended before anybody ended it: no signal of ours, no fault that killed it (false as well in records
+    that do not say). `refused` says why it could not be run at all, `left_out` how many bytes of `stdout` and `stderr` were not
+    kept.
+    """
 
     handle: str
     host: str
@@ -30,6 +35,9 @@ class ProgramRecord:
     outcome: Mapping[str, Any] | None = None
     stdout: str = ""
     stderr: str = ""
+    alone: bool = False
+    refused: str | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float | None:
@@ -298,6 +306,8 @@ def _ended(evidence: Evidence, program: ProgramRecord, line: dict[str, Any]) -> 
     return ProgramRecord(
         program.handle, program.host, program.argv, program.step, program.started, line["t"], line["exit"],
         line["outcome"], text("out"), text("err"),
+        alone="signalled" in line and line["signalled"] is None and line.get("killed") is None,
+        refused=line.get("refused"), left_out=line.get("left_out", {}),
     )  # fmt: skip
 
 

@@ -13,6 +13,8 @@ _STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _CAPTURE = re.compile(rf"pcap/{_STEM.pattern}\.pcapng")
 
 Check = Callable[[Any], bool]
+# What is not there passes no check but `or_absent`.
+_ABSENT = object()
 
 
 def text(value: Any) -> bool:
@@ -35,6 +37,10 @@ def mapping(value: Any) -> bool:
     return isinstance(value, Mapping)
 
 
+def mapping_of(check: Check) -> Check:
+    return lambda value: isinstance(value, Mapping) and all(text(key) and check(item) for key, item in value.items())
+
+
 def or_null(check: Check) -> Check:
     return lambda value: value is None or check(value)
 
@@ -47,9 +53,14 @@ def like(shape: Mapping[str, Check]) -> Check:
     return lambda value: isinstance(value, Mapping) and lacking(value, shape) is None
 
 
+def or_absent(check: Check) -> Check:
+    """What older records do not have."""
+    return lambda value: value is _ABSENT or check(value)
+
+
 def lacking(value: Mapping[str, Any], shape: Mapping[str, Check]) -> str | None:
     """The first key of the shape that the value lacks or garbles; None when it has the shape."""
-    return next((key for key, check in shape.items() if key not in value or not check(value[key])), None)
+    return next((key for key, check in shape.items() if not check(value.get(key, _ABSENT))), None)
 
 
 def is_outcome(value: Any) -> bool:
@@ -74,6 +85,8 @@ EVENTS: dict[str, dict[str, Check]] = {
     "program-end": {
         "id": text, "exit": or_null(whole), "outcome": or_null(is_outcome),
         "file": lambda value: text(value) and _STEM.fullmatch(value) is not None,
+        "killed": or_absent(or_null(text)), "signalled": or_absent(or_null(text)), "refused": or_absent(or_null(text)),
+        "left_out": or_absent(mapping_of(whole)),
     },
     "fault-applied": {
         "name": text, "kind": text, "host": text, "interface": or_null(text), "backend": text,

@@ -17,7 +17,7 @@ from labctl.engines.base import Process
 from labctl.errors import LabError
 from labctl.evidence.shapes import is_outcome
 from labctl.plan import PlannedStep
-from labctl.scenario.model import Ready
+from labctl.scenario.model import Ready, RunStep
 from labctl.session.hosts import Hosts
 from labctl.session.together import everywhere, recorded
 
@@ -35,7 +35,7 @@ class StepFailed(Exception):
 
 @dataclass
 class Running:
-    """A program on a host, and what the record calls it."""
+    """A program on a host, and what the record calls it. `signalled` is the last signal that we sent it while it ran."""
 
     id: str
     handle: str
@@ -45,6 +45,13 @@ class Running:
     file: str
     finished: bool = False
     killed_by: str | None = None
+    signalled: str | None = None
+
+    def signal(self, name: str) -> None:
+        """Send it a signal by name, unless it has ended. Raises LabError."""
+        if not self.process.wait(0):
+            self.signalled = name
+            self.process.signal(name)
 
 
 @dataclass
@@ -63,7 +70,7 @@ class Programs:
         assert step.host is not None
         if step.host in self.hosts.killed:
             raise StepFailed(f"{step.host} was killed by the fault {self.hosts.killed[step.host]} and is not up again")
-        handle = step.handles[0] if step.handles else step.argv[0]
+        handle = step.handles[0] if step.handles else step.step.run[0] if isinstance(step.step, RunStep) else step.argv[0]
         running_id = f"{step.index}"
         process = self.engine.start(step.host, step.argv, dict(step.env), step.beside)
         running = Running(running_id, handle, step.host, step.index, process, f"{step.index:02d}-{step.host}")
@@ -116,7 +123,7 @@ class Programs:
 
     def host_dies(self, host: str, fault: str) -> list[Running]:
         """A fault is about to kill a host: what runs there ends by that, which is no error. Which programs those are."""
-        dying = [r for r in self.programs.values() if r.host == host and not r.finished]
+        dying = [r for r in self.programs.values() if r.host == host and not r.finished and not r.process.wait(0)]
         for running in dying:
             running.killed_by = fault
         return dying
@@ -135,14 +142,14 @@ class Programs:
         if running is None or running.process.wait(0):
             raise LabError(f"{handle} does not run on {host} any more, so there is nothing to kill")
         running.killed_by = fault
-        running.process.signal("KILL")
+        running.signal("KILL")
 
     def wait_end(self, running: Running, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         while not running.process.wait(min(WATCH_S, max(0.0, deadline - time.monotonic()))):
             self.hosts.check()
             if time.monotonic() >= deadline:
-                running.process.signal("KILL")
+                running.signal("KILL")
                 running.process.wait(STOP_GRACE_S)
                 self._ended(running)
                 raise StepFailed(
@@ -153,9 +160,9 @@ class Programs:
 
     def _stop(self, running: Running) -> None:
         with contextlib.suppress(LabError):  # a program that cannot be signalled ends with its host
-            running.process.signal("TERM")
+            running.signal("TERM")
             if not running.process.wait(STOP_GRACE_S):
-                running.process.signal("KILL")
+                running.signal("KILL")
                 running.process.wait(STOP_GRACE_S)
         self._ended(running)
 
@@ -173,9 +180,12 @@ class Programs:
             status = running.process.exit_status()
             if status is None and running.killed_by is not None:
                 status = 128 + signal.SIGKILL  # the engine forgets what ran on a host that is no more
+            ended_at = running.process.ended_at()
             self.record.event(
-                "program-end", id=running.id, handle=running.handle, host=running.host, step=running.step,
-                exit=status, outcome=outcome, file=running.file, killed=running.killed_by,
+                "program-end", t=self.record.now() if ended_at is None else self.record.at(ended_at), id=running.id,
+                handle=running.handle, host=running.host, step=running.step, exit=status, outcome=outcome, file=running.file,
+                killed=running.killed_by, signalled=running.signalled, refused=running.process.refusal(),
+                left_out=dict(running.process.left_out()),
             )  # fmt: skip
             running.finished = True
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -21,6 +20,7 @@ from labctl.scenario.model import (
 from labctl.units import format_duration, format_rate
 from labctl.verdict.finding import Finding
 from labctl.verdict.packetchecks import packet_checks
+from labctl.verdict.programs import ended_by
 from labctl.verdict.ranges import describe_range, format_bytes, in_range
 
 # A connection in one of these still has its queues; after that its program has let go of it.
@@ -88,12 +88,6 @@ def _signal(wanted: str, program: ProgramRecord) -> Finding:
     return Finding.of("signal", wanted, said, ended == wanted)
 
 
-def ended_by(program: ProgramRecord) -> str | None:
-    """The signal that ended a program: its exit status is then 128 and the signal's number, as shells and Docker report it."""
-    status = (program.exit or 0) - 128
-    return next((s.name.removeprefix("SIG") for s in signal.Signals if s == status), None)
-
-
 def _throughput(wanted: RateRange, program: ProgramRecord) -> Finding:
     """Bits in both directions over the whole time of the program, by its own clock where it reports one."""
     outcome = program.outcome or {}
@@ -110,7 +104,15 @@ def _output_checks(expect: Expectation, program: ProgramRecord) -> Iterator[Find
         wanted = getattr(expect, name)
         if wanted is not None:
             match = TextMatch(contains=wanted) if isinstance(wanted, str) else wanted
-            yield from _text(name, match, text)
+            missing = program.left_out.get(name, 0)
+            yield from (_of_a_part(f, missing) if missing else f for f in _text(name, match, text))
+
+
+def _of_a_part(finding: Finding, missing: int) -> Finding:
+    """A finding about a text of which some was not kept: nobody knows what stood there, unless what is kept says enough."""
+    if finding.check.endswith(".lacks") and finding.verdict == "fail":
+        return finding
+    return replace(finding, actual=f"{missing} bytes in its middle were not kept; its end: {finding.actual}", verdict="error")
 
 
 def _text(name: str, wanted: TextMatch, text: str) -> Iterator[Finding]:
@@ -219,7 +221,8 @@ def symbol(errno: str | None) -> str:
 
 
 def repr_value(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    """A value of an outcome as a scenario has it."""
+    return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
 
 
 def shorten(text: str, limit: int = 200) -> str:

@@ -6,10 +6,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from labctl.evidence.record import CaptureRecord, Evidence, FaultRecord, ProgramRecord
-from labctl.scenario.model import AnyStep, Expectation, FaultStep, HealStep, Scenario
-from labctl.verdict.checks import check, ended_by, symbol
+from labctl.scenario.model import AnyStep, Expectation, FaultStep, HealStep, Scenario, StartStep, StopStep
+from labctl.verdict.checks import check, symbol
 from labctl.verdict.explain import explain
 from labctl.verdict.finding import Finding, Verdict, worst
+from labctl.verdict.programs import ended_by, takers, trouble, unasked
 
 VERSION = 1
 OUTCOME_KEYS = ("op", "errno", "ms", "sent", "received", "byteorder", "machine")
@@ -167,8 +168,14 @@ def _judge_step(
         reason = _reason(findings, evidence, index, program, scenario)
     elif program is not None and program.ended is not None and not record.expects:
         verdict, reason = "pass", _reason([], evidence, index, program, scenario)
+    elif program is not None and isinstance(step, StartStep | StopStep):
+        verdict, reason = _left_alone(index, step, program, evidence, scenario)
     else:
         verdict, reason = "pass", _done(step, evidence)
+    if record.error is None and program is not None:
+        asked = expect or next((t.expect for t in takers(index, evidence, scenario) if t.expect), None)
+        if (why := trouble(program, scenario, asked)) is not None:
+            verdict, reason = "error", why
     ended = record.ended if record.ended is not None else record.started
     host = program.host if program else getattr(step, "on", None)
     return StepVerdict(
@@ -183,6 +190,22 @@ def _judge_step(
         round(ended - record.started, 6),
         program,
     )
+
+
+def _left_alone(
+    index: int, step: StartStep | StopStep, program: ProgramRecord, evidence: Evidence, scenario: Scenario
+) -> tuple[Verdict, str]:
+    """A program of which no step expects anything: that it failed by itself is no success, for nobody has looked."""
+    kind = step.kind
+    if kind == "start" and takers(index, evidence, scenario):
+        return "pass", "started"
+    if (said := unasked(program)) is None:
+        return "pass", "started" if kind == "start" else "stopped"
+    if program.exit in (0, None) or (kind == "stop" and evidence.live):  # a Python program has its outcome to look at
+        return "pass", said
+    late = "and no step expects that" if kind == "start" else "before it was to be stopped"
+    why = f"; {_reason([], evidence, index, program, scenario)}" if program.outcome is not None else ""
+    return "fail", f"{said}, {late}{why}"
 
 
 def _reason(
@@ -209,7 +232,7 @@ def _done(step: AnyStep, evidence: Evidence) -> str:
         names = step.heal if isinstance(step, HealStep) else (step.fault,)
         about = [(f, touched(f, evidence)) for f in evidence.faults if f.name in names or names == ("all",)]
         return "; ".join(f"{f.name} on {f.host} touched {n} packet{'s' * (n != 1)}" for f, n in about) or "done"
-    return {"start": "started", "stop": "stopped", "wait": "waited"}.get(step.kind, "done")
+    return "waited" if step.kind == "wait" else "done"
 
 
 def result(run: RunVerdict) -> dict[str, Any]:

@@ -146,16 +146,18 @@ class FakeProcess:
     def __init__(self, argv: Sequence[str], point: Callable[[str], None], host: str = "") -> None:
         self.argv, self._point, self.host = tuple(argv), point, host
         self._exit: int | None = None
+        self._ended_at: float | None = None
         self._ended = threading.Event()
         if argv[0] not in ("serve", "hang"):
             self._end(0)
 
     def _end(self, status: int) -> None:
-        self._exit = status
+        self._exit, self._ended_at = status, time.time()
         self._ended.set()
 
     def host_is_gone(self) -> None:
         """Its host was killed: the engine knows no exit status of what ran there."""
+        self._ended_at = time.time()
         self._ended.set()
 
     def wait(self, timeout_s: float) -> bool:
@@ -163,6 +165,15 @@ class FakeProcess:
 
     def exit_status(self) -> int | None:
         return self._exit
+
+    def ended_at(self) -> float | None:
+        return self._ended_at
+
+    def refusal(self) -> str | None:
+        return None
+
+    def left_out(self) -> Mapping[str, int]:
+        return {}
 
     def output(self) -> tuple[bytes, bytes]:
         if self.argv[0] in ("serve", "hang"):

@@ -210,6 +210,17 @@ def test_the_record_is_written_in_the_order_things_happened(run: Runner) -> None
     ]
 
 
+def test_the_record_says_who_ended_a_program_and_when(run: Runner) -> None:
+    """A program that ended by itself got no signal, and its time is that of its end, not that of our looking."""
+    text = SCENARIO.replace("{stop: serve}", "{start: [probe, bind, server, 81], as: early, on: server}\n  - {wait: 300ms}")
+    events = run(text=text).events
+    ended = {e["handle"]: e for e in events if e["event"] == "program-end"}
+    assert [ended[who]["signalled"] for who in ("probe", "early", "serve")] == [None, None, "TERM"]
+    assert [ended[who]["refused"] for who in ("probe", "early", "serve")] == [None, None, None]
+    wait = next(e for e in events if e["event"] == "step-start" and e["kind"] == "wait" and e["index"] == 8)
+    assert ended["early"]["t"] < wait["t"] + 0.3 <= ended["serve"]["t"]
+
+
 @pytest.mark.parametrize("point", AGENT_POINTS)
 def test_an_agent_that_refuses_makes_the_run_an_error(run: Runner, point: str) -> None:
     """Whatever an agent refuses, the result is error with its words, and everything that was done is undone in reverse."""
