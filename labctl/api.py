@@ -169,14 +169,13 @@ def lab(
     from labctl.lab import read_lab
     from labctl.live.lab import Lab
     from labctl.runner import Request
-    from labctl.scenario.words import did_you_mean, listing
+    from labctl.scenario.check import unknown_host
 
     path = OWN_LAB if compose is None else Path(compose).resolve()
     model = read_lab(path)
     for host in hosts or ():
-        if host not in model.hosts:
-            known = f"it has {listing(model.hosts, 'and')}"
-            raise UsageError(f"the lab has no host {host!r}{did_you_mean(host, model.hosts, known)}")
+        if (wrong := unknown_host(model, host)) is not None:
+            raise UsageError(wrong)
     header = {"scenario": name, "timeout": timeout, "capture": plain(capture), "sample": sample}
     if compose is not None:
         header["lab"] = str(path)

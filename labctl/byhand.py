@@ -16,6 +16,7 @@ from labctl.evidence.rundir import new_run_name
 from labctl.faults import FAULTS
 from labctl.faults.base import Fault, FaultPlan, Impossible
 from labctl.lab import Lab
+from labctl.scenario.check import unknown_host
 from labctl.scenario.words import nearest
 from labctl.session.faults import bind
 
@@ -128,10 +129,8 @@ def _lab(name: str | None) -> tuple[DockerEngine, Lab]:
 
 def _known(lab: Lab, hosts: Sequence[str]) -> None:
     for host in hosts:
-        if host not in lab.hosts:
-            raise UsageError(
-                f"this lab has no host {host}{_hint(host, list(lab.hosts))}; it has {', '.join(lab.hosts)}"
-            )
+        if (wrong := unknown_host(lab, host)) is not None:
+            raise UsageError(wrong)
 
 
 def _held(engine: DockerEngine, host: str) -> list[dict[str, Any]]:

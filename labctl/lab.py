@@ -10,7 +10,7 @@ import math
 import re
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +76,15 @@ class Route:
 
 @dataclass(frozen=True)
 class Lab:
-    """Hosts and networks of one compose file, with addresses from one block of the pool."""
+    """Hosts and networks of one compose file, with addresses from one block of the pool.
+
+    `no_hosts` are its services that are no hosts, each with what makes it none.
+    """
 
     path: Path
     hosts: Mapping[str, Host]
     networks: Mapping[str, Subnet]
+    no_hosts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def families(self) -> tuple[Family, ...]:
@@ -225,19 +229,20 @@ def from_compose(config: Mapping[str, Any], path: Path) -> Lab:
 
     Addresses are those of block 0, good for explaining; a run takes a free block with `addressed`.
     Services that have no network namespace of their own (`network_mode`), or that come up only when a profile is asked
-    for, are no hosts. Raises ScenarioError.
+    for, are no hosts. A service of several replicas is one host. Raises ScenarioError.
     """
     services = config.get("services")
     if not isinstance(services, Mapping) or not services:
         raise ScenarioError(
             [Problem(str(path), 1, 1, "this compose file has no services, so the lab would have no hosts")]
         )
-    hosts = {}
+    hosts, no_hosts = {}, {}
     for name, raw in services.items():
         service = {} if raw is None else raw
         if not isinstance(name, str) or not isinstance(service, Mapping):
             raise _unusable(path, f"the service {name} must be a mapping under a name")
-        if service.get("network_mode") or service.get("profiles"):
+        if why := next((key for key in ("network_mode", "profiles") if service.get(key)), None):
+            no_hosts[name] = f"{why}: {_shown(service[why])}"
             continue
         labels = from_label_list(service.get("labels"))
         hosts[name] = Host(
@@ -258,9 +263,13 @@ def from_compose(config: Mapping[str, Any], path: Path) -> Lab:
         name: Subnet("", "", "yes" if (defined.get(name) or {}).get("enable_ipv6") else None) for name in used
     }
     try:
-        return addressed(Lab(path, hosts, networks), 0)
+        return addressed(Lab(path, hosts, networks, no_hosts), 0)
     except ValueError as error:
         raise _unusable(path, str(error)) from None
+
+
+def _shown(value: object) -> str:
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, list) else str(value)
 
 
 def _ports(value: object) -> tuple[int, ...]:
@@ -337,7 +346,9 @@ def from_label_list(raw: object) -> dict[str, str]:
     return {}
 
 
-# What a run's copy must not keep: names and ports that two runs would fight over, and ways out of the lab.
+# A host's own name may have 64 bytes in the kernel (HOST_NAME_MAX, gethostname(2)), 63 as a label (RFC 1035).
+HOSTNAME_MAX = 63
+# What a run's copy must not keep: names and ports that two runs would fight over, ways out of the lab, how often it is there.
 _DROPPED = (
     "container_name",
     "ports",
@@ -347,7 +358,7 @@ _DROPPED = (
     "network_mode",
     "links",
     "external_links",
-    "hostname",
+    "scale",
 )
 
 
@@ -372,7 +383,9 @@ def render(
         service["image"] = images.get(name, service.get("image"))
         service["pull_policy"] = "never"
         service["restart"] = "no"
-        service["hostname"] = name
+        service.setdefault("hostname", name[:HOSTNAME_MAX])
+        if isinstance(deploy := service.get("deploy"), Mapping):
+            service["deploy"] = {key: value for key, value in deploy.items() if key != "replicas"}
         service["labels"] = {**from_label_list(service.get("labels")), **labels, "labctl.host": name}
         service["networks"] = {
             network: _attachment(config["services"][name], network, (host.addresses or {})[network])

@@ -112,11 +112,9 @@ def prepare(
         try:
             labs[where] = read_lab(where)
         except ScenarioError as error:
-            mine = (
-                loaded.problem(("lab",), error.problems[0].message)
-                if loaded.scenario.lab
-                else error.problems[0]
-            )
+            first = error.problems[0]
+            there = f" ({first.file}:{first.line}:{first.column})" * ((first.line, first.column) != (1, 1))
+            mine = loaded.problem(("lab",), first.message + there) if loaded.scenario.lab else first
             raise ScenarioError([mine]) from None
     problems = check(loaded, labs[where])
     if problems:

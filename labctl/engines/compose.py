@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,8 @@ _NO_PLUGIN = (
     "'compose' is not a docker command",
     "unknown command: docker compose",
 )
+# What it says of each thing that it makes or waits for, on its way to what went wrong.
+_PROGRESS = re.compile(r" ?(?:Container|Network|Volume|Image) \S+ +[A-Z][a-z]+(?: .*)?| ?\S+ Pulling ?")
 _libc = ctypes.CDLL(None)
 
 
@@ -83,7 +86,11 @@ def up(rendered: Path, project_directory: Path, services: Sequence[str]) -> None
         "up", "--detach", "--no-build", "--quiet-pull", *services,
     )  # fmt: skip
     if done.returncode:
-        raise LabError(f"the lab did not come up: {tail(done.stderr, 12)}")
+        raise LabError(f"the lab did not come up: {tail(_without_progress(done.stderr), 12)}")
+
+
+def _without_progress(said: str) -> str:
+    return "\n".join(line for line in said.splitlines() if not _PROGRESS.fullmatch(line))
 
 
 def version() -> str:

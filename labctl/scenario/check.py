@@ -74,10 +74,17 @@ class _Now:
 
     def unknown(self, host: str) -> str | None:
         """What to say of a host that the lab has not; None when it has it."""
-        if host in self.lab.hosts:
-            return None
-        known = f"it has {listing(self.lab.hosts, 'and')}"
-        return f"the lab has no host {shorten(host)!r}{did_you_mean(host, self.lab.hosts, known)}"
+        return unknown_host(self.lab, host)
+
+
+def unknown_host(lab: Lab, host: str) -> str | None:
+    """What to say of a host that the lab has not; None when it has it."""
+    if host in lab.hosts:
+        return None
+    if host in lab.no_hosts:
+        return f"the service {shorten(host)} has {lab.no_hosts[host]}, so it is no host of the lab"
+    known = f"it has {listing(lab.hosts, 'and')}"
+    return f"the lab has no host {shorten(host)!r}{did_you_mean(host, lab.hosts, known)}"
 
 
 def _step(step: object, at: Loc, now: _Now) -> Iterator[Finding]:

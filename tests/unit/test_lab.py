@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from labctl.errors import ScenarioError
 from labctl.lab import BLOCKS, POOL, Lab, Route, addressed, from_compose, mentioned, read_lab, render
+from labctl.runs import prepare
 
 OWN = Path(__file__).resolve().parents[2] / "docker-compose.yml"
 CHAIN = """
@@ -315,7 +317,49 @@ def test_a_rendered_copy_has_nothing_that_two_runs_would_fight_over() -> None:
         assert all({"name", "external", "internal"}.isdisjoint(value) for value in copy[kind].values())
     assert copy["services"]["web"]["image"] == "built/web"
     assert copy["services"]["db"]["image"] == "postgres"
-    assert copy["services"]["web"]["hostname"] == "web"
+    assert [copy["services"][name]["hostname"] for name in ("web", "db")] == ["other", "db"]
+
+
+def test_a_service_of_several_replicas_is_one_host() -> None:
+    """Every address and name is one host's: a service that is to be there several times is there once, within its limits."""
+    text = """
+services:
+  a: {image: x, scale: 2, deploy: {replicas: 3, resources: {limits: {memory: 64M}}}}
+"""
+    lab = addressed(lab_of(text), 3)
+    service = render(yaml.safe_load(text), lab, ("a",), "labctl-x", {}, {})["services"]["a"]
+    assert "scale" not in service
+    assert service["deploy"] == {"resources": {"limits": {"memory": "64M"}}}
+
+
+def test_a_host_with_a_long_name_comes_up() -> None:
+    """A service may have a longer name than the kernel lets a host have."""
+    name = "a" * 80
+    text = f"services:\n  {name}: {{image: x}}\n"
+    service = render(yaml.safe_load(text), addressed(lab_of(text), 3), (name,), "labctl-x", {}, {})["services"][name]
+    assert service["hostname"] == "a" * 63
+
+
+@pytest.mark.parametrize(
+    ("service", "why"),
+    [("network_mode: none", "network_mode: none"), ("profiles: [debug, x]", "profiles: [debug, x]")],
+)
+def test_why_a_service_is_no_host_is_told(tmp_path: Path, service: str, why: str) -> None:
+    """Whoever names a service that is no host of the lab hears what makes it none."""
+    (tmp_path / "compose.yml").write_text(f"services:\n  a: {{image: x, {service}}}\n  b: {{image: x}}\n")
+    path = tmp_path / "x.yaml"
+    path.write_text("scenario: x\nlab: compose.yml\nsteps:\n  - {run: [true], on: a, expect: {exit: 0}}\n")
+    with pytest.raises(ScenarioError, match=re.escape(f"the service a has {why}, so it is no host of the lab")):
+        prepare(path, {})
+
+
+def test_where_a_compose_file_is_wrong_is_told(tmp_path: Path) -> None:
+    """A compose file that is no YAML is told at the scenario's `lab:`, and with its own line and column."""
+    (tmp_path / "compose.yml").write_text("services:\n  a: [\n")
+    path = tmp_path / "x.yaml"
+    path.write_text("scenario: x\nlab: compose.yml\nsteps:\n  - {run: [true], on: a, expect: {exit: 0}}\n")
+    with pytest.raises(ScenarioError, match=r"x\.yaml:2:6: the lab's compose file is not YAML.*compose\.yml:3:1\)"):
+        prepare(path, {})
 
 
 def test_a_rendered_copy_addresses_every_host_and_tells_each_of_all() -> None:

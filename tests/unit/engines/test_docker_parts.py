@@ -270,7 +270,8 @@ def test_what_compose_says_of_a_file_is_told_with_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A file that Compose refuses is a ScenarioError with its last line; a lab that does not come up, LabError with several."""
-    fake_docker(tmp_path, monkeypatch, "echo first >&2; echo 'services.x must be a mapping' >&2; exit 15")
+    progress = "echo ' Network a_default  Creating' >&2; echo ' Container a-b-1  Created' >&2"
+    fake_docker(tmp_path, monkeypatch, f"{progress}; echo first >&2; echo 'services.x must be a mapping' >&2; exit 15")
     with pytest.raises(
         ScenarioError, match=r"x.yml:1:1: docker compose cannot use this file: services.x must be a mapping"
     ):
