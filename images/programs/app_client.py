@@ -15,6 +15,7 @@ connection of its own; the answers must be the same. With --load N it becomes a 
 from __future__ import annotations
 
 import argparse
+import math
 import socket
 import sys
 import time
@@ -34,7 +35,7 @@ from app_content import (
     text_request,
 )
 from app_load import generate_load
-from app_protocol import BYTE_ORDERS, Decoder, Limits, Message, ProtocolError, encode
+from app_protocol import BYTE_ORDERS, Decoder, Limits, Message, ProtocolError, encode, quote
 from options import DEFAULT_PORT, Parser, count, duration, port_number, positive_size, socket_options
 from outcome import Outcome, run
 
@@ -185,19 +186,33 @@ def show_response(
     fields: dict[str, object] = {"content_type": response.content_type, "peer_byteorder": response.byteorder}
     if response.content_type == TEXT_TYPE:
         content = read_json(response)
-        result = content.get("result") if isinstance(content, dict) else content
+        if not isinstance(content, dict) or "result" not in content:
+            raise ProtocolError(f"there is no result in {quote(content)}")
+        result = content["result"]
         outcome.say(f"result: {result}")
         return {**fields, "result": result}
     if response.content_type == ARRAY_TYPE:
         if response.format is None:  # a server that takes it for granted that we know
             response = response._replace(format=request.format)
         array = read_array(response, sys.byteorder if args.ignore_byteorder else response.byteorder)
-        total, values = array.values[:1], array.values[1:]
-        outcome.say(f"sum {', '.join(map(str, total))} of {', '.join(map(str, values))}")
+        if not array.values:
+            raise ProtocolError("there is no sum, and no value")
+        total, *values = array.values
+        outcome.say(f"sum {total} of {', '.join(map(str, values))}")
         outcome.say(f"(format {array.format}, from a {response.byteorder}-endian machine)")
-        return {**fields, "format": array.format, "sum": total[0] if total else None, "values": values}
+        if not args.ignore_byteorder and not is_sum(total, values):  # a reader who swaps nothing reads another sum
+            raise ProtocolError(f"{total} is not the sum of {', '.join(map(str, values)) or 'nothing'}")
+        return {**fields, "format": array.format, "sum": total, "values": values}
     outcome.say(f"binary: {response.content!r}")
     return {**fields, "result": repr(response.content)}
+
+
+def is_sum(total: float, values: Collection[float]) -> bool:
+    """Whether a total is that of the values; with fractions as near as a single-precision number can be."""
+    right = sum(values)
+    if isinstance(total, int):
+        return total == right
+    return (math.isnan(total) and math.isnan(right)) or math.isclose(total, right, rel_tol=1e-6, abs_tol=1e-30)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import socket
+import struct
 import sys
+import threading
 
 import pytest
 from app_client import arguments, build_requests, said
-from app_content import ARRAY_FORMATS, TEXT_ENCODINGS, TEXT_TYPE
+from app_content import ARRAY_FORMATS, ARRAY_TYPE, TEXT_ENCODINGS, TEXT_TYPE
+from app_protocol import Message, encode
 from launching import Program, outcome_of, run
 
 BALL = "\U0001f43e Playing ball! \U0001f3d0"
@@ -85,3 +90,42 @@ def test_how_an_answer_is_written_is_not_what_it_says() -> None:
     assert said({"format": "h", "sum": 3, "values": (1, 2)}) == said(
         {"format": "d", "sum": 3.0, "values": (1.0, 2.0)}
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "content", "form", "reason"),
+    [
+        (("search", "ring"), TEXT_TYPE, b"{}", None, "the answer is wrong: there is no result in {}"),
+        (("search", "ring"), TEXT_TYPE, b"[1]", None, "the answer is wrong: there is no result in [1]"),
+        (("sum", "1,2,3", "--format", "h"), ARRAY_TYPE, b"", "h", "the answer is wrong: there is no sum, and no value"),
+        (
+            ("sum", "1,2,3", "--format", "h"), ARRAY_TYPE, struct.pack(">hhhh", 7, 1, 2, 3), "h",
+            "the answer is wrong: 7 is not the sum of 1, 2, 3",
+        ),
+        (("sum", "1,2,3", "--format", "h"), ARRAY_TYPE, struct.pack(">hhhh", 6, 1, 2, 3), "h", None),
+        (("sum", "0.1,0.2", "--format", "f"), ARRAY_TYPE, struct.pack(">fff", 0.3, 0.1, 0.2), "f", None),
+        (("sum", "nan", "--format", "d"), ARRAY_TYPE, struct.pack(">dd", math.nan, math.nan), "d", None),
+        (("sum", "inf,1", "--format", "d"), ARRAY_TYPE, struct.pack(">ddd", math.inf, math.inf, 1), "d", None),
+        (("sum", "", "--format", "i"), ARRAY_TYPE, struct.pack(">i", 0), "i", None),
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_none_is_a_failure(
+    words: tuple[str, ...], kind: str, content: bytes, form: str | None, reason: str | None
+) -> None:
+    """An independent server's answer is believed when it has a result, or a sum that is one; else it is a failure with why."""
+    encoding = "utf-8" if kind == TEXT_TYPE else "binary"
+    answer = encode(Message(kind, encoding, content, "big", form))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        answering = threading.Thread(target=_answer_once, args=(listener, answer))
+        answering.start()
+        result = run("app_client", "127.0.0.1", str(listener.getsockname()[1]), *words)
+        answering.join()
+    outcome = outcome_of(result)
+    assert (result.exit, outcome.get("reason")) == (0 if reason is None else 1, reason)
+
+
+def _answer_once(listener: socket.socket, answer: bytes) -> None:
+    peer, _ = listener.accept()
+    with peer:
+        peer.recv(65536)
+        peer.sendall(answer)
