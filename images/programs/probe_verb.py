@@ -45,11 +45,19 @@ def add_peer(parser: argparse.ArgumentParser) -> None:
 def add_payload(parser: argparse.ArgumentParser, default: str = "Hello, world") -> None:
     """What to send: a text, bytes in hex, or so many bytes of no meaning."""
     parser.add_argument("data", nargs="?", default=default, metavar="DATA", help="text to send, as UTF-8")
-    parser.add_argument("--hex", type=bytes.fromhex, metavar="HEX", help="send these bytes instead")
+    parser.add_argument("--hex", type=hexadecimal, metavar="HEX", help="send these bytes instead")
     parser.add_argument("--size", type=size, metavar="SIZE", help="send so many bytes instead")
     parser.add_argument(
         "--receive", type=receive_limit, metavar="SIZE|eof", help="then read so much, or to the end"
     )
+
+
+def hexadecimal(text: str) -> bytes:
+    """Bytes from `00ff`, with spaces between them or without."""
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not hexadecimal: write 00ff") from None
 
 
 def receive_limit(text: str) -> float:

@@ -29,6 +29,7 @@ from labctl.scenario.model import (
 )
 from labctl.scenario.together import LinksInPlace
 from labctl.scenario.tree import Loc
+from labctl.scenario.usage import misuse
 from labctl.scenario.words import did_you_mean, listing, nearest, shorten
 
 Finding = tuple[Loc, str]
@@ -125,6 +126,8 @@ def _command(words: tuple[str, ...], key: str, host: str, now: _Now) -> Iterator
     word = words[0]
     if word not in PROGRAMS and has_programs and (near := nearest(word, PROGRAMS, cutoff=_MISSPELT)):
         yield (key, 0), f"there is no bundled program {word!r}; did you mean {near}?"
+    if word in PROGRAMS and (wrong := misuse(words)) is not None:
+        yield (key, wrong[0]), wrong[1]
 
 
 def _started(step: StartStep, line: int, now: _Now) -> Iterator[Finding]:
