@@ -99,16 +99,17 @@ def session_of(
     `stack` takes the lab down; it is closed here, and may be closed again.
     """
     try:
-        session = _bring_up(request, engine, record, run, stack)
-        with session.captures.running(), session.programs_and_faults():
-            yield session
-    except LabError as error:
-        if (lost := engine.lost()) is not None and str(error) != lost:
+        try:
+            session = _bring_up(request, engine, record, run, stack)
+            with session.captures.running(), session.programs_and_faults():
+                yield session
+        finally:
+            with uninterrupted():
+                stack.close()
+    except LabError as error:  # asked last, as an engine that is being ended takes its hosts away before it goes itself
+        if (lost := engine.lost()) is not None:
             raise LabError(lost) from error
         raise
-    finally:
-        with uninterrupted():
-            stack.close()
 
 
 def note(record: RunDirectory, error: BaseException) -> None:
@@ -202,7 +203,8 @@ def _down(engine: Engine, record: RunDirectory) -> None:
         engine.down()
         record.event("lab-down")
     except LabctlError as error:
-        record.event("error", message=str(error), undoing=True)
+        lost = engine.lost()  # no failure to tidy up, but what ended the run
+        record.event("error", message=lost or str(error), undoing=lost is None)
 
 
 @dataclass

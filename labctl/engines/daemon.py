@@ -34,7 +34,7 @@ class Daemon(APIClient):
         """As requests.Session sends it, which every call does in the end."""
         try:
             return super().send(request, **options)
-        except requests.exceptions.ConnectionError as error:
+        except (requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
             if "timed out" in str(error):  # it is there and does not answer; some callers have set that limit themselves
                 raise
             raise DaemonGone(_cause(error)) from None

@@ -52,7 +52,8 @@ class DockerEngine:
         self._dead: dict[str, str] = {}
         self._expected: Counter[str] = Counter()  # deaths that were asked for and not heard of yet
         self._closing = False
-        self._is_cut_off = False  # the daemon's events ended: it ended itself
+        self._has_hung_up = False
+        self._is_cut_off = False  # the daemon's events ended, and we did not end them: it ended itself
         self._deaths: Any = None
         self._compose_version: str | None = None
         self._agent_image: str | None = None
@@ -239,7 +240,7 @@ class DockerEngine:
                 elif host and not self._closing:
                     code = event["Actor"]["Attributes"].get("exitCode")
                     self._dead[host] = f"the host {host} ended by itself with exit status {code}"
-        self._is_cut_off = self._is_cut_off or not self._closing
+        self._is_cut_off = self._is_cut_off or not self._has_hung_up
 
     # -- using it ---------------------------------------------------------------------------------------------------
 
@@ -414,12 +415,13 @@ class DockerEngine:
     def lost(self) -> str | None:
         if self._is_cut_off:
             return str(DaemonGone())
+        self._api.close()  # one that is ending takes no new connections, and answers on those that it has
         try:
             self._api.ping()
         except DaemonGone as error:
             return str(error)
         except (docker.errors.DockerException, requests.exceptions.RequestException):
-            pass
+            pass  # it is there, if not well
         return None
 
     def environment(self) -> dict[str, Any]:
@@ -442,22 +444,27 @@ class DockerEngine:
 
     def down(self) -> None:
         self._closing = True
-        if self._stays:
-            if self._made_agents:
-                remove(self._api, [AGENT, f"{RUN}={self._run}"])
-            if self._companions:
-                remove(self._api, [COMPANION, f"{RUN}={self._run}"])
-            for host, nursery in self._bereaved.items():
-                each(lambda c: self._api.remove_container(c, force=True), [nursery] if nursery else [])
-                self.start_nursery(host)
-                notes.erase(self._api, self._note(host, "kill"))
-            self._bereaved.clear()
-        else:
-            self._remove()
-        self._hang_up()
+        try:
+            self._take_back()
+        finally:
+            self._hang_up()
+
+    def _take_back(self) -> None:
+        if not self._stays:
+            return self._remove()
+        if self._made_agents:
+            remove(self._api, [AGENT, f"{RUN}={self._run}"])
+        if self._companions:
+            remove(self._api, [COMPANION, f"{RUN}={self._run}"])
+        for host, nursery in self._bereaved.items():
+            each(lambda c: self._api.remove_container(c, force=True), [nursery] if nursery else [])
+            self.start_nursery(host)
+            notes.erase(self._api, self._note(host, "kill"))
+        return self._bereaved.clear()
 
     def _hang_up(self) -> None:
         """Close what is open towards the daemon: the program that made this lab may go on for long without it."""
+        self._has_hung_up = True
         if self._deaths is not None:
             with contextlib.suppress(docker.errors.DockerException, OSError):
                 self._deaths.close()

@@ -27,19 +27,25 @@ def remove(api: APIClient, labels: list[str]) -> tuple[int, int]:
     filters = {"label": labels}
     containers: set[str] = set()
     networks: set[str] = set()
+    ghosts: set[str] = set()  # still listed and not there: a daemon that was killed had half removed them
+
+    def drop(container: str) -> None:
+        try:
+            api.remove_container(container, force=True, v=True)
+        except docker.errors.NotFound:
+            ghosts.add(container)
+
     deadline = time.monotonic() + REMOVE_TIMEOUT_S
     while time.monotonic() < deadline:
-        found = api.containers(all=True, filters=filters)
+        listed = api.containers(all=True, filters=filters)
+        found = [c for c in listed if c["Id"] not in ghosts]
         nets = api.networks(filters=filters)
         volumes = (api.volumes(filters=filters).get("Volumes") or []) if AGENT not in labels else []
         if not found and not nets and not volumes:
-            return len(containers), len(networks)
+            return len(containers - {c["Id"] for c in listed}), len(networks)
         containers |= {c["Id"] for c in found}
         networks |= {n["Id"] for n in nets}
-        each(
-            lambda c: api.remove_container(c["Id"], force=True, v=True),
-            [c for c in found if c["State"] != "removing"],
-        )
+        each(drop, [c["Id"] for c in found if c["State"] != "removing"])
         each(lambda n: api.remove_network(n["Id"]), nets)
         each(lambda v: api.remove_volume(v["Name"], force=True), volumes)
         if found and not nets and not volumes:

@@ -447,6 +447,34 @@ def test_a_host_that_dies_makes_the_run_an_error_that_names_it(run: Runner) -> N
     assert_nothing_left(ran)
 
 
+def test_an_engine_that_is_lost_is_the_reason_whatever_was_noticed_first(run: Runner) -> None:
+    """Its hosts and agents went with it, and that is what a run notices first; the reason names what ended them."""
+
+    def lose(engine: FakeEngine) -> None:
+        engine.deaths.append("the host server ended by itself with exit status 143")
+        engine.why_lost = "the engine ended"
+
+    ran = run("engine.start.python3", lose)
+    assert (ran.value["verdict"], ran.value["reason"]) == ("error", "the engine ended")
+    assert ran.engine.downs == 1
+
+
+def test_an_engine_that_is_lost_while_a_run_ends_is_the_reason(run: Runner) -> None:
+    """When captures cannot be ended as their agents went with the engine, the reason is the engine all the same."""
+
+    def lose(engine: FakeEngine) -> None:
+        for channel in engine.channels.values():
+            channel.die("gone")
+        engine.why_lost = "the engine ended"
+        engine.world.fuse.at, engine.world.fuse.bad = DOWN, refused_by_engine
+
+    def refused_by_engine() -> None:
+        raise LabError("nobody answers")
+
+    ran = run("agent.client.sample-end", lose)
+    assert (ran.value["verdict"], ran.value["reason"]) == ("error", "the engine ended")
+
+
 def test_a_host_that_dies_in_the_last_step_is_noticed(run: Runner) -> None:
     """A host that ended while the last step ran is noticed when the captures end, at the latest."""
 
@@ -536,6 +564,18 @@ def test_a_standing_lab_is_attached_to_and_stays(run: Runner, tmp_path: Path) ->
     assert ran.engine.downs == 1
     for host in HOSTS:
         ran.ended(host)
+
+
+def test_a_standing_lab_with_a_host_that_is_down_is_a_clear_error(run: Runner, tmp_path: Path) -> None:
+    """Nothing begins on a lab whose host is down; the reason is what the engine says to do about it."""
+
+    def stand(engine: FakeEngine) -> None:
+        engine.standing = addressed(read_lab(tmp_path / "compose.yml"), 9)
+        engine.down_hosts["client"] = "the host client of lab x is down: `labctl up --name x` starts it again"
+
+    ran = run(prepare=stand, standing=True)
+    assert (ran.value["verdict"], ran.value["reason"]) == ("error", ran.engine.down_hosts["client"])
+    assert ran.engine.opened == []
 
 
 def test_a_standing_lab_without_the_hosts_of_the_scenario_is_a_clear_error(

@@ -13,7 +13,7 @@ import pytest
 from labctl.engines import compose, images
 from labctl.engines.daemon import no_daemon
 from labctl.engines.docker import DockerEngine
-from labctl.engines.leftovers import dead_runs
+from labctl.engines.leftovers import dead_runs, remove
 from labctl.engines.owner import Owner
 from labctl.errors import LabError, MissingError, ScenarioError
 from labctl.lab import BLOCKS
@@ -208,7 +208,7 @@ def test_free_blocks_are_those_that_no_network_touches(networks: tuple[str, ...]
         ("something else", "cannot be used: something else", "at tcp://x:1 (DOCKER_HOST) cannot be used: something else"),
     ],
 )  # fmt: skip
-def test_why_there_isno_daemon(monkeypatch: pytest.MonkeyPatch, said: str, usual: str, named: str) -> None:
+def test_why_there_is_no_daemon(monkeypatch: pytest.MonkeyPatch, said: str, usual: str, named: str) -> None:
     """Each way in which Docker is not there is told with where it was asked and what to do."""
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     assert usual in no_daemon(Exception(said))
@@ -235,6 +235,31 @@ def test_dead_runs_are_those_whose_owner_is_gone() -> None:
             return {"Volumes": [{"Labels": {"labctl.run": "volume", "labctl.owner": ""}}]}
 
     assert set(dead_runs(Labels())) == {"dead", "no-owner", "volume"}
+
+
+def test_what_a_killed_daemon_had_half_removed_keeps_nothing_from_being_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is listed for ever and cannot be asked for by its name: it counts as gone, and not as removed."""
+    monkeypatch.setattr("labctl.engines.leftovers.REMOVE_TIMEOUT_S", 5.0)
+
+    class Ghostly:
+        def __init__(self) -> None:
+            self.listed = {"real": "exited", "ghost": "dead"}
+
+        def containers(self, **_: object) -> list[dict[str, Any]]:
+            return [{"Id": name, "State": state} for name, state in self.listed.items()]
+
+        def remove_container(self, name: str, **_: object) -> None:
+            if name == "ghost":
+                raise docker.errors.NotFound("No such container: ghost")
+            del self.listed[name]
+
+        def networks(self, **_: object) -> list[dict[str, Any]]:
+            return []
+
+        def volumes(self, **_: object) -> dict[str, Any]:
+            return {"Volumes": None}
+
+    assert remove(Ghostly(), ["labctl.run=x"]) == (1, 0)
 
 
 def fake_docker(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
