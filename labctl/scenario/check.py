@@ -27,6 +27,7 @@ from labctl.scenario.model import (
     StopStep,
     UntilStep,
 )
+from labctl.scenario.programs import wrong
 from labctl.scenario.together import LinksInPlace
 from labctl.scenario.tree import Loc
 from labctl.scenario.words import did_you_mean, listing, nearest, shorten
@@ -116,7 +117,9 @@ def _command(words: tuple[str, ...], key: str, host: str, now: _Now) -> Iterator
         yield ("on",), f"{host} is dead since line {line}, by the fault {fault}; write heal: {fault} first"
     has_programs = now.lab.hosts[host].programs is not None
     word = words[0]
-    if word not in PROGRAMS and has_programs and (near := nearest(word, PROGRAMS, cutoff=_MISSPELT)):
+    if word in PROGRAMS:
+        yield from (((key, position), message) for position, message in wrong(words))
+    elif has_programs and (near := nearest(word, PROGRAMS, cutoff=_MISSPELT)):
         yield (key, 0), f"there is no bundled program {word!r}; did you mean {near}?"
 
 

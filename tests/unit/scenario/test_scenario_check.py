@@ -61,8 +61,8 @@ def test_a_good_scenario_has_no_problem() -> None:
             ["7:13: app-server has been running since line 6; stop it first, or name this one with as:"],
         ),
         (
-            "  - {start: app-server, on: server}\n  - {start: probe, on: client, as: app-server}\n",
-            ["7:36: app-server has been running since line 6; stop it first, or name this one with as:"],
+            "  - {start: app-server, on: server}\n  - {start: [probe, fds], on: client, as: app-server}\n",
+            ["7:43: app-server has been running since line 6; stop it first, or name this one with as:"],
         ),
         (
             "  - {start: app-server, on: server}\n  - stop: app-server\n  - {start: app-server, on: server}\n",
@@ -79,7 +79,7 @@ def test_a_good_scenario_has_no_problem() -> None:
             ["6:11: no program 'app-server' runs at this point; nothing runs here; start it first"],
         ),
         (
-            "  - {start: probe, on: server}\n  - stop: probe\n  - {finish: probe, expect: {errno: null}}\n",
+            "  - {start: [probe, fds], on: server}\n  - stop: probe\n  - {finish: probe, expect: {errno: null}}\n",
             ["8:14: probe has ended already, in line 7; remove this step, or start it again"],
         ),
         (
