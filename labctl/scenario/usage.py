@@ -32,9 +32,10 @@ def misuse(words: Sequence[str]) -> tuple[int, str] | None:
 
     `words` is a command as a scenario has it; one that is not bundled takes whatever it is given.
     """
-    parser = parsers().get(words[0])
-    said = None if parser is None else _refusal(parser, words[1:])
-    if parser is None or said is None:
+    if words[0] not in PROGRAMS:
+        return None
+    parser = parser_of(words[0])
+    if (said := _refusal(parser, words[1:])) is None:
         return None
     if match := _CHOICE.fullmatch(said):
         known = re.findall(r"[\w-]+", match["known"])
@@ -80,10 +81,11 @@ def _said(parser: argparse.ArgumentParser, words: Sequence[str]) -> tuple[str, s
 
 
 @cache
-def parsers() -> dict[str, argparse.ArgumentParser]:
-    """The argument parser of every bundled program, by the word that scenarios have for it."""
+def parser_of(word: str) -> argparse.ArgumentParser:
+    """The argument parser of a bundled program, by the word that scenarios have for it. Raises KeyError."""
     with _importable():
-        return {word: importlib.import_module(Path(file).stem).arguments() for word, file in PROGRAMS.items()}
+        parser: argparse.ArgumentParser = importlib.import_module(Path(PROGRAMS[word]).stem).arguments()
+        return parser
 
 
 @contextlib.contextmanager
