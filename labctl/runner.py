@@ -28,7 +28,7 @@ from labctl.session.captures import Captures
 from labctl.session.faults import Faults
 from labctl.session.hosts import Hosts
 from labctl.session.programs import WATCH_S, Programs, StepFailed
-from labctl.session.together import recorded
+from labctl.session.together import everywhere, recorded
 
 POOL_ATTEMPTS = 5
 
@@ -146,9 +146,8 @@ def _bring_up(request: Request, engine: Engine, record: RunDirectory, run: str, 
         planned = planned_of(request, lab, record)
         if (rendered := engine.rendered()) is not None:
             record.write("compose.yaml", rendered)
-        for host in planned.hosts:
-            if (why := engine.why_down(host)) is not None:
-                raise LabError(why)
+        if why := next(filter(None, everywhere(engine.why_down, planned.hosts)), None):
+            raise LabError(why)
     else:
         config = engine.prepare(request.lab_path, say)
         lab = from_compose(config, request.lab_path)

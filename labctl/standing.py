@@ -12,7 +12,7 @@ from typing import Any
 from docker import APIClient
 
 from labctl.agent.live import NO_FILTER, NO_INTERFACE
-from labctl.engines import agentimage, notes
+from labctl.engines import agentimage, door, notes
 from labctl.engines.agents import AgentClient
 from labctl.engines.base import AddressesTaken
 from labctl.engines.daemon import connect
@@ -111,7 +111,9 @@ def take_down(name: str) -> tuple[int, int]:
     label = f"{STANDING}={name}"
     if not api.containers(all=True, filters={"label": label}) and not api.networks(filters={"label": label}):
         raise LabError(f"no lab named {name} stands here; `labctl ps` shows what does")
-    return remove(api, [label])
+    removed = remove(api, [label])
+    door.remove(DockerEngine(api, "down", name).project)
+    return removed
 
 
 def listing() -> list[dict[str, Any]]:

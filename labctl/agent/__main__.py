@@ -37,7 +37,7 @@ from .interface import Interface
 from .journal import Journal
 from .link import LOSE, LinkAction, Links
 from .offload import Offloads
-from .probes import PROBE_CHAIN, capabilities, netem
+from .probes import PROBE_CHAIN, capabilities, has_netem
 from .reset import Reset
 from .sockets import is_bound, sockets
 from .sweep import PREFIX, sweep
@@ -261,7 +261,7 @@ class Agent:
 
     def netem(self) -> bool:
         """Whether this kernel has netem."""
-        return netem() != "none"
+        return has_netem()
 
     def sweep(self) -> list[dict[str, Any]]:
         """Remove what agents that were killed left here, as this one did when it began; see `labctl.agent.sweep`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import Any, Literal
 
 from . import batch, nftables
@@ -32,6 +33,12 @@ def netem() -> Support:
         found = "plain" if run(("tc", "qdisc", "add", *where)).ok else "none"
     run(("ip", "link", "del", device))
     return found
+
+
+@cache
+def has_netem() -> bool:
+    """Whether this kernel has netem, asked once: an agent that is born in a nursery knows it from there."""
+    return netem() != "none"
 
 
 def capabilities() -> dict[str, Any]:

@@ -19,12 +19,14 @@ from typing import Any
 import docker.errors
 import requests.exceptions
 from docker import APIClient
-from docker.types import LogConfig
+from docker.types import LogConfig, Mount
 
-from labctl.engines import agentimage, compose, images, notes
-from labctl.engines.base import AddressesTaken, Say
+from labctl.agent.nursery import DOORS
+from labctl.engines import agentimage, compose, door, images, notes
+from labctl.engines.base import AddressesTaken, Channel, Say
 from labctl.engines.daemon import DaemonGone
 from labctl.engines.docker_stream import AttachedChannel, DockerChannel, DockerProcess, ForkedChannel
+from labctl.engines.door import DoorChannel
 from labctl.engines.labels import AGENT, COMPANION, COMPOSE, HOST, NURSERY, OWNER, RESIDENT, RUN, STANDING
 from labctl.engines.leftovers import each, remove
 from labctl.engines.owner import Owner
@@ -58,6 +60,7 @@ class DockerEngine:
         self._compose_version: str | None = None
         self._agent_image: str | None = None
         self._nurseries: dict[str, str] = {}
+        self._doors: dict[str, Path] = {}
         self._bereaved: dict[str, str | None] = {}  # hosts that were killed, and the nurseries of their first lives
         self._made_agents = False
         self._companions: dict[str, str] = {}
@@ -244,8 +247,10 @@ class DockerEngine:
 
     # -- using it ---------------------------------------------------------------------------------------------------
 
-    def open_agent(self, host: str) -> DockerChannel:
+    def open_agent(self, host: str) -> Channel:
         if host in self._nurseries:
+            with contextlib.suppress(OSError, KeyError):
+                return DoorChannel(self._doors[host])
             return ForkedChannel(self._api, self._nurseries[host])
         # With detach=False the container gets StdinOnce: the agent's stdin ends when the driver does.
         labels = {RUN: self._run, OWNER: str(Owner.me()), AGENT: host}
@@ -254,7 +259,14 @@ class DockerEngine:
 
     def start_nursery(self, host: str) -> None:
         """On a lab that stands: a process beside the host that gives birth to agents at once; see `labctl.agent.nursery`."""
-        container = self._beside(host, {**self._labels(), NURSERY: host}, ["-m", "agent.nursery"], detach=True)
+        labels, python = {**self._labels(), NURSERY: host}, ["-m", "agent.nursery", door.name(host)]
+        doors = door.folder(self.project)
+        try:
+            container = self._beside(host, labels, python, detach=True, doors=doors)
+        except LabError:
+            if doors is None:
+                raise
+            container = self._beside(host, labels, python, detach=True)  # a daemon that does not see our folder
         try:
             self._api.start(container)
         except docker.errors.APIError as error:
@@ -265,7 +277,12 @@ class DockerEngine:
         image = self._image_of_agents()
         found = self._api.containers(filters={"label": [f"{STANDING}={self._standing}", NURSERY]})
         ours = {c["Labels"][NURSERY]: c["Id"] for c in found if c["Image"] == image}
-        self._nurseries = {h: c for h, c in ours.items() if h in self._containers and c in self._beside_it(h, NURSERY)[0]}
+        hosts = [host for host in ours if host in self._containers]
+        with ThreadPoolExecutor(max_workers=max(1, len(hosts))) as pool:
+            here = pool.map(lambda host: self._beside_it(host, NURSERY)[0], hosts)
+        self._nurseries = {host: ours[host] for host, living in zip(hosts, here, strict=True) if ours[host] in living}
+        doors = {c["Labels"][NURSERY]: m["Source"] for c in found for m in c["Mounts"] if m["Destination"] == DOORS}
+        self._doors = {host: Path(doors[host]) / door.name(host) for host in self._nurseries if host in doors}
 
     def _beside_it(self, host: str, label: str) -> tuple[list[str], list[str]]:
         """What of a lab that stays lives beside a host: in its network namespace, and in one of a former life of its."""
@@ -309,7 +326,9 @@ class DockerEngine:
             raise self._no_agent(host, error) from None
         return channel
 
-    def _beside(self, host: str, labels: dict[str, str], python: list[str], detach: bool) -> str:
+    def _beside(
+        self, host: str, labels: dict[str, str], python: list[str], detach: bool, doors: Path | None = None
+    ) -> str:
         """A container, made but not started, that shares the host's network namespace and may change it. Raises LabError."""
         config = self._api.create_host_config(
             network_mode=f"container:{self._containers[host]}",
@@ -318,6 +337,7 @@ class DockerEngine:
             security_opt=["no-new-privileges:true"],
             log_config=LogConfig(type="none"),
             auto_remove=True,  # it ends by itself, and nobody has to wait until Docker has tidied up behind it
+            mounts=[Mount(DOORS, str(doors), type="bind")] if doors else None,
         )
         for last in (False, True):
             try:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from labs import LABCTL, ROOT, SCENARIOS, Start, containers, docker, labctl, left_of, rules_in
 
+from labctl.engines import door
 from labctl.evidence import pcapng
 
 NAME = f"test-{os.getpid()}"
@@ -109,21 +110,22 @@ def test_exec_runs_a_command_and_a_bundled_program(lab: str) -> None:
 
 
 def test_exec_says_what_there_is_when_there_is_no_such_host_or_lab(lab: str) -> None:
-    """A wrong host is a usage error that lists the hosts; a wrong lab is an error that says how to get one."""
+    """A wrong host is a usage error that lists the hosts; so is a wrong lab, and it says where there are some."""
     host = labctl("exec", "--lab", lab, "klient", "true")
     assert (host.code, host.err) == (
         2,
         f"labctl: lab {lab} has no host klient; it has client, router, server\n",
     )
     none = labctl("exec", "--lab", "no-such-lab", "client", "true")
-    assert (none.code, "no lab named no-such-lab stands here" in none.err) == (4, True)
+    assert (none.code, "no lab named no-such-lab stands here" in none.err) == (2, True)
 
 
 def test_a_name_that_is_taken_is_a_usage_error(lab: str) -> None:
     """A second lab of the same name is refused, and the first stands as before."""
     again = labctl("up", SCENARIOS / "pair.yml", "--name", lab)
     assert again.code == 2
-    assert f"a lab named {lab} stands already; `labctl down {lab}` takes it down" in again.err
+    assert f"a lab named {lab} stands already, and it is " in again.err
+    assert "; choose another --name" in again.err
     assert labctl("exec", "--lab", lab, "client", "true").code == 0
 
 
@@ -377,3 +379,18 @@ def test_a_lab_that_a_run_kept_is_one_that_stands(tmp_path: Path) -> None:
         done = labctl("down", name)
     assert done.code == 0, done.err
     assert left_of(run.name) == []
+
+
+def test_without_its_doors_a_lab_that_stands_is_reached_the_long_way(lab: str, tmp_path: Path) -> None:
+    """Agents are asked for through a folder of the driver's own, and by `docker exec` where that is gone."""
+    doors = door.folder(f"labctl-lab-{lab}")
+    assert doors is not None
+    assert sorted(path.name for path in doors.iterdir()) == sorted(door.name(host) for host in ("client", "router", "server"))
+    short = tmp_path / "short.yaml"
+    short.write_text(SHORT, encoding="utf-8")
+    away = doors.rename(tmp_path / "doors")
+    try:
+        done = labctl("run", short, "--lab", lab, "--out", tmp_path / "runs", "--json")
+    finally:
+        away.rename(doors)
+    assert (done.code, done.json["verdict"]) == (0, "pass"), done.err

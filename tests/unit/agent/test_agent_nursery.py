@@ -69,5 +69,5 @@ def test_who_asks_and_is_killed_is_outlived_by_no_agent(socket_path: Path) -> No
 
 def test_where_no_nursery_is_asking_fails_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody serves: exit status 1 and the path on standard error."""
-    assert nursery.ask(str(tmp_path / "none")) == 1
+    assert nursery.ask(str(tmp_path / "none"), wait_s=0.05) == 1
     assert str(tmp_path / "none") in capsys.readouterr().err
