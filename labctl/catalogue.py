@@ -11,10 +11,10 @@ from labctl.errors import UsageError
 from labctl.faults import FAULTS
 from labctl.faults.base import Fault
 from labctl.faults.link import Link
-from labctl.scenario.expectations import ERRNOS, LOOKUPS, SYNONYMS
 from labctl.scenario.files import summary_of, uncased
 from labctl.scenario.loader import load_cases
 from labctl.scenario.model import Expectation, FaultStep, FinishStep, RunStep, Scenario, StartStep, StopStep
+from labctl.scenario.symbols import ERRNOS, LOOKUPS, SYNONYMS
 from labctl.scenario.words import did_you_mean, listing
 
 # The tags of the scenarios we ship, in the order in which they are best read. A scenario's first tag is its topic.

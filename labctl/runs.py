@@ -29,7 +29,7 @@ from labctl.interrupts import uninterrupted
 from labctl.lab import Lab, read_lab
 from labctl.plan import default_title
 from labctl.scenario.check import check
-from labctl.scenario.files import cased, cases_of
+from labctl.scenario.files import cases_of, names_of
 from labctl.scenario.loader import Loaded, load, merged
 from labctl.scenario.model import Scenario
 from labctl.scenario.recognise import SUFFIXES, is_of_a_run, is_scenario
@@ -82,7 +82,7 @@ def choose(files: Sequence[Path], words: Sequence[str], tags: Sequence[str]) -> 
     """
     from labctl.catalogue import catalogue
 
-    chosen = [path for path in files if any(_has(words, cased(path.stem, case)) for case in cases_of(path))]
+    chosen = [path for path in files if any(_has(words, names_of(path, case)) for case in cases_of(path))]
     if tags:
         chosen = [p for p, entry in zip(chosen, catalogue(chosen), strict=True) if {*tags} & {*entry.tags}]
     if not chosen:
@@ -91,8 +91,8 @@ def choose(files: Sequence[Path], words: Sequence[str], tags: Sequence[str]) -> 
     return chosen
 
 
-def _has(words: Sequence[str], name: str) -> bool:
-    return not words or any(word in name for word in words)
+def _has(words: Sequence[str], names: Sequence[str]) -> bool:
+    return not words or any(word in name for word in words for name in names)
 
 
 def lab_path(loaded: Loaded) -> Path:
@@ -135,7 +135,7 @@ def prepare_all(
     labs: dict[Path, Lab] = {}
     known = {path: cases_of(path) for path in paths}
     for path, all_of_it in known.items():
-        chosen = [c for c in all_of_it if (not cases or c in cases) and _has(words, cased(path.stem, c))]
+        chosen = [c for c in all_of_it if (not cases or c in cases) and _has(words, names_of(path, c))]
         told: dict[str | None, list[Problem]] = {}
         for case in chosen:
             try:

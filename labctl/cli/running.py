@@ -119,7 +119,7 @@ def run_all(
     with read_or_not():
         for item in () if quiet else done:
             if not isinstance(item, LabctlError) and (len(checked) == 1 or item.verdict != "pass"):
-                terminal.summary(console, item.result, str(item.path))
+                terminal.summary(console, item.result, item.path)
     return done
 
 

@@ -40,6 +40,8 @@ def _lines(plan: Plan, summary: str) -> Iterator[str]:
             else "no route beyond its networks"
         )
         yield f"  {name:12} {', '.join(host.all_addresses):40} {role}"
+    if any(_DEVICE.search(word) for fault in _faults(plan) for change in fault.changes for word in change.do):
+        yield "  <NETWORK> in a command is the host's interface on that network"
     yield ""
     yield "captures" if plan.scenario.capture.enabled else "no captures"
     if plan.scenario.capture.enabled:
@@ -51,6 +53,10 @@ def _lines(plan: Plan, summary: str) -> Iterator[str]:
     yield ""
     yield "in the end"
     yield "  programs that still run are stopped, faults that are still in place taken back, captures read, the lab taken down"
+
+
+def _faults(plan: Plan) -> Iterator[FaultPlan]:
+    return (fault for step in plan.steps for fault in step.faults)
 
 
 def _step(step: PlannedStep) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -126,8 +127,8 @@ class Rich:
         return Group(*lines)
 
 
-def summary(console: Console, value: Mapping[str, Any], path: str) -> None:
-    """One run: its verdict and reason, each step with what it saw, and where the evidence is."""
+def summary(console: Console, value: Mapping[str, Any], path: Path) -> None:
+    """One run: its verdict and reason, each step with what it saw, and where its page and the evidence are."""
     mark, style = MARK[value["verdict"]]
     console.print()
     console.print(
@@ -147,7 +148,9 @@ def summary(console: Console, value: Mapping[str, Any], path: str) -> None:
     for capture in value["captures"]:
         if not capture["complete"]:
             console.print(Text(f"  capture of {capture['host']}: {capture['reason']}", style="red"))
-    console.print(Text.assemble("  ", ("evidence  ", "dim"), path))
+    # Whole, however long: they are there to be copied.
+    console.print(Text.assemble("  ", ("page      ", "dim"), str(path / "report.html")), soft_wrap=True)
+    console.print(Text.assemble("  ", ("evidence  ", "dim"), str(path)), soft_wrap=True)
 
 
 def _print(console: Console, what: RenderableType) -> None:

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import re
-import socket
 from collections.abc import Iterator
 
 from labctl.scenario.fields import unknown
 from labctl.scenario.model import OUTCOME_KEYS, PROGRAMS, Expectation, TextMatch
+from labctl.scenario.symbols import ERRNOS, LOOKUPS, SYNONYMS
 from labctl.scenario.tree import Loc
 from labctl.scenario.words import did_you_mean, shorten
 from labctl.units import format_duration
 
 Finding = tuple[Loc, str]
-
-# Two names for one number: the kernel's headers define the one as the other, and programs report the second.
-SYNONYMS = {"EWOULDBLOCK": "EAGAIN", "ENOTSUP": "EOPNOTSUPP", "EDEADLOCK": "EDEADLK"}
-ERRNOS = frozenset(name for name in vars(errno) if name.startswith("E")) - SYNONYMS.keys()
-# getaddrinfo(3)'s own codes, which are no errno but what a look-up ends in.
-LOOKUPS = frozenset(name for name in dir(socket) if name.startswith("EAI_"))
 
 _QUOTED = re.compile(r"""r?"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'""")
 _OPERATOR = re.compile(r"[=!<>~]+")

@@ -5,6 +5,7 @@ Nothing here knows the models, so that a shell's Tab costs little.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -79,6 +80,12 @@ def cases_of(path: Path) -> tuple[str | None, ...]:
         return (case_names(read(path)) if may_have_cases(path) else ()) or (None,)
     except ScenarioError:
         return (None,)
+
+
+def names_of(path: Path, case: str | None) -> tuple[str, ...]:
+    """What a case of a scenario file is found by: the name it gives itself, and that of the file."""
+    found = re.search(r"^scenario: *([^\s#]+)", path.read_text("utf-8", "replace"), re.MULTILINE) if path.is_file() else None
+    return tuple(cased(name, case) for name in dict.fromkeys((path.stem, *(found.groups() if found else ()))))
 
 
 def cased(name: str, case: str | None) -> str:

@@ -48,8 +48,8 @@ class Loaded:
 
     @property
     def name(self) -> str:
-        """What it is chosen by: the file's name without its suffix, and the case in brackets."""
-        return cased(self.path.stem, self.case)
+        """What it is called, with its case in brackets."""
+        return self.scenario.scenario
 
     def problem(self, loc: Loc, message: str) -> Problem:
         """A problem at a location of the model, like ("steps", 3, "drop", "to").

@@ -61,7 +61,7 @@ class _Finding:
 def explain(tree: Tree, model: type[BaseModel], error: ValidationError, prefix: Loc) -> list[Problem]:
     """The problems behind a ValidationError of `model`, whose value stands at `prefix` in the file."""
     findings = [_located(tree, model, detail, prefix) for detail in error.errors()]
-    findings = [finding for finding in findings if not _is_echo(tree, finding)]
+    findings = [finding for finding in findings if not _is_echo(tree, finding) and not _is_misspelt(finding, findings)]
     chosen = [finding for finding in findings if finding.union is None]
     for union in dict.fromkeys(finding.union for finding in findings if finding.union is not None):
         shape = shape_at(model, union[len(prefix) :])
@@ -91,6 +91,15 @@ def _is_echo(tree: Tree, finding: _Finding) -> bool:
     """Whether the error only repeats another: an empty key's, or (a list too short) that of an item."""
     too_short = finding.error["type"] == "too_short" and (*finding.loc, 0) in tree.marks
     return too_short or finding.loc in tree.empty
+
+
+def _is_misspelt(missing: _Finding, findings: list[_Finding]) -> bool:
+    """Whether a key is missing only because it stands there misspelt, which is told."""
+    if missing.error["type"] != "missing":
+        return False
+    *around, key = missing.loc
+    unknown = [f.loc[-1] for f in findings if f.error["type"] == "extra_forbidden" and f.loc[:-1] == tuple(around)]
+    return any(nearest(str(word), [str(key)]) for word in unknown)
 
 
 def _meant(tree: Tree, shape: Shape, union: Loc, findings: list[_Finding]) -> list[_Finding]:

@@ -222,9 +222,16 @@ def _plain(program: ProgramRecord) -> str:
     if outcome is None:
         killed = ended_by(program)
         how = f"ended by SIG{killed}" if killed else f"exit status {program.exit}"
-        return f"{how} after {program.seconds:.2f} s"
+        return f"{how} after {program.seconds:.2f} s{_last_words(program)}"
     what = "no answer" if outcome.get("timed_out") else symbol(outcome.get("errno"))
     return f"{outcome['op']}: {what} after {float(outcome.get('ms', 0)):.1f} ms"
+
+
+def _last_words(program: ProgramRecord) -> str:
+    """What a program that failed said last, which mostly says why."""
+    lines = program.stderr.split("\n") if program.exit else []
+    said = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return f"; it said: {said[:160]}{'…' * (len(said) > 160)}" if said else ""
 
 
 def _done(step: AnyStep, evidence: Evidence) -> str:

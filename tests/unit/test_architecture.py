@@ -15,6 +15,7 @@ from labctl.catalogue import catalogue
 from labctl.plan import plan
 from labctl.report.explain import explain
 from labctl.runs import prepare_all
+from labctl.scenario.files import cased
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = {
@@ -198,7 +199,7 @@ def test_every_module_says_what_it_is() -> None:
 def test_every_shipped_scenario_parses_checks_plans_and_explains(path: Path) -> None:
     """Each scenario we ship is called as its file, says in its first comment what it shows, and can be explained."""
     for loaded, lab in prepare_all([path], {}):
-        assert loaded.scenario.scenario == loaded.name
+        assert loaded.name == cased(path.stem, loaded.case)
         planned = plan(loaded.scenario, lab)
         words = explain(planned)
         assert all(f"{step.index}. {step.title}" in words for step in planned.steps)

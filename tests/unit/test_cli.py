@@ -148,6 +148,9 @@ def test_a_run_that_passes_is_exit_0_with_its_files(scenario: Path, tmp_path: Pa
     )
     assert result.exit_code == 0, result.output
     assert "fake: pass" in result.output
+    page = re.search(r"^  page +(.*)$", result.output, re.MULTILINE)
+    assert page is not None
+    assert Path(page[1]).is_file()
     (run,) = (tmp_path / "runs").iterdir()
     assert {"result.json", "report.html", "junit.xml", "plan.json", "events.jsonl", "scenario.yaml"} <= {
         p.name for p in run.iterdir()

@@ -132,6 +132,16 @@ def test_scenarios_are_chosen_by_word_and_tag() -> None:
         choose(files[:2], ["x", "y"], ["z"])
 
 
+def test_a_scenario_is_chosen_by_its_own_name_as_well_as_by_its_file_s(tmp_path: Path) -> None:
+    """-k looks at what the scenario calls itself too, with its cases."""
+    path = tmp_path / "first.yaml"
+    path.write_text("# a\nscenario: shop  # its name\ncases: {slow: {a: 1}, fast: {a: 2}}\nsteps: []\n", encoding="utf-8")
+    for word in ("first", "shop", "shop[slow]", "first[fa"):
+        assert choose([path], [word], []) == [path]
+    with pytest.raises(UsageError):
+        choose([path], ["name"], [])
+
+
 def test_what_a_run_has_kept_is_no_scenario_of_the_folder_above(tmp_path: Path) -> None:
     """A folder's scenarios are not those of the run directories in it; a run that is named itself is."""
     run = tmp_path / "runs/20260101T000000Z-a-0000"

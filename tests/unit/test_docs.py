@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 import pytest
+import terminal_picture
 import yaml
 
 from labctl.catalogue import catalogue
@@ -17,10 +18,10 @@ from labctl.commands import render, walk
 from labctl.faultpage import render as render_faults
 from labctl.faults import FAULTS
 from labctl.faults.link import Link
-from labctl.scenario.expectations import ERRNOS, LOOKUPS, SYNONYMS
 from labctl.scenario.files import find_scenarios
 from labctl.scenario.model import FaultStep
 from labctl.scenario.shape import keys_of
+from labctl.scenario.symbols import ERRNOS, LOOKUPS, SYNONYMS
 from labctl.scenario.yamltext import CoreLoader
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,6 +112,14 @@ def test_the_catalogue_page_has_every_scenario() -> None:
     made = render_catalogue(catalogue(find_scenarios([ROOT / "scenarios"])), page)
     assert text(page) == made, "run python -m labctl.cataloguepage docs/catalogue.md"
     assert all(f"[{path.stem}](" in made for path in find_scenarios([ROOT / "scenarios"]))
+
+
+def test_the_picture_of_a_terminal_is_what_a_terminal_shows() -> None:
+    """docs/img/terminal.svg says, word for word, what the recorded run of the firewall scenario says, and loads nothing."""
+    svg = terminal_picture.PICTURE.read_text(encoding="utf-8")
+    assert terminal_picture.lines(svg) == terminal_picture.lines(terminal_picture.draw()), "run script/docs"
+    assert len(terminal_picture.lines(svg)) > 20
+    assert set(re.findall(r"https?://[^\s\"]+", svg)) == {"http://www.w3.org/2000/svg"}
 
 
 EXAMPLES = [

@@ -24,6 +24,8 @@ from labctl.scenario.model.captured import (
 from labctl.scenario.model.parts import SYMBOL, Signal, Strict
 from labctl.scenario.model.ranges import DurationRange, RateRange, SizeRange, TextMatch
 from labctl.scenario.model.sockets import QueueSum, SocketExpectation
+from labctl.scenario.symbols import ERRNOS, LOOKUPS
+from labctl.scenario.words import did_you_mean
 from labctl.units import Bytes, Duration
 
 # What only a program that reports an outcome can be asked.
@@ -98,9 +100,8 @@ class Expectation(Strict):
             raise ValueError("errno: lists nothing, so it could never hold; write null for success")
         for symbol in value or ():
             if symbol is not None and not SYMBOL.fullmatch(symbol):
-                raise ValueError(
-                    f"{symbol!r} is no errno symbol; write one like ECONNREFUSED, or null for success"
-                )
+                near = did_you_mean(symbol.upper(), ERRNOS | LOOKUPS, "write one like ECONNREFUSED, or null for success")
+                raise ValueError(f"{symbol!r} is no errno symbol{near}")
         return value
 
     @model_validator(mode="after")

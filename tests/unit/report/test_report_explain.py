@@ -39,6 +39,8 @@ def test_an_interface_that_has_no_name_yet_is_told_by_its_network() -> None:
     for scenario in ("link-delay", "pmtu-black-hole", "host-killed", "flapping-link", "firewall"):
         assert not [line for line in words(scenario) if re.search(r"\{dev|\{toward|None|=Count|\(min=|True|' '", line)]
     assert "client# ip link set dev <client-net> down" in words("flapping-link")
+    told = "<NETWORK> in a command is the host's interface on that network"
+    assert (told in words("flapping-link"), told in words("firewall")) == (True, False)
     assert "server# (engine) start server   (when taken back)" in words("host-killed")
 
 

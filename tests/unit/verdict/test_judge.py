@@ -16,7 +16,8 @@ from labctl.errors import EvidenceError
 from labctl.evidence.packets import Packet
 from labctl.evidence.record import FaultRecord, Span
 from labctl.runs import exit_code, judge_run
-from labctl.verdict.judge import result, touched
+from labctl.scenario.model import Scenario
+from labctl.verdict.judge import judge, result, touched
 
 RUNS = Path(__file__).resolve().parents[2] / "data" / "runs"
 
@@ -132,6 +133,26 @@ def test_a_changed_errno_fails_with_expected_and_actual(edited: Callable[..., di
     assert value["reason"].startswith('step 11 (rejected with "host unreachable"')
     assert "errno: expected EHOSTUNREACH, got ENETUNREACH" in value["reason"]
     assert "answered ICMP" not in value["reason"], "that answer does not explain this errno"
+
+
+@pytest.mark.parametrize(
+    ("status", "stderr", "words"),
+    [
+        (7, "trying\ncurl: (7) Failed to connect\n\n", "; exit status 7 after 3.00 s; it said: curl: (7) Failed to connect"),
+        (2, "x" * 300, f"; it said: {'x' * 160}…"),
+        (2, " \n", "; exit status 2 after 3.00 s"),
+        (0, "a warning\n", "; exit status 0 after 3.00 s"),
+    ],
+)
+def test_a_program_that_failed_has_the_last_word(status: int, stderr: str, words: str) -> None:
+    """The reason of a step whose program ended badly and reports nothing ends with the last line of its stderr."""
+    found = evidence()
+    found.programs = {"1": replace(found.programs["1"], outcome=None, exit=status, stderr=stderr)}
+    scenario = Scenario.model_validate(
+        {"scenario": "s", "steps": ({"run": "curl", "on": "client", "expect": {"exit": 1}},)}, context={"live": True}
+    )
+    (step,) = judge(scenario, {1: "it runs"}, found).steps
+    assert (step.verdict, step.reason.endswith(words)) == ("fail", True), step.reason
 
 
 def test_result_json_has_everything_of_the_contract() -> None:
