@@ -61,7 +61,7 @@ def ends(step: Shown) -> tuple[str, ...]:
     outcome = expect.outcome or {}
     if not found and outcome.get("eof") is True:
         found.append(CLEAN_END)
-    if not found and (expect.timed_out or "stopped" in outcome):
+    if not found and (expect.timed_out or outcome.get("returned") is False):
         found.append(HANG)
     return tuple(found)
 
