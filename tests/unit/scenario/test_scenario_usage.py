@@ -12,7 +12,7 @@ from test_scenario_check import HEAD, problems
 from labctl.runs import prepare_all
 from labctl.scenario.files import find_scenarios
 from labctl.scenario.model import PROGRAMS, RunStep, StartStep
-from labctl.scenario.usage import FOLDER, misuse, parsers
+from labctl.scenario.usage import FOLDER, misuse, parser_of
 
 ROOT = Path(__file__).resolve().parents[3]
 VERBS = "There are connect, listen, bind, send, recv, slow-reader, trickle, half-close, abort, hold, backlog, resolve, ping, echo, fds and misuse"
@@ -68,6 +68,6 @@ def test_asking_the_programs_leaves_no_trace() -> None:
     names = {path.stem for path in FOLDER.glob("*.py")}
     before = {name: sys.modules.get(name) for name in names}
     path = list(sys.path)
-    parsers.cache_clear()
+    parser_of.cache_clear()
     assert misuse(["probe", "x"]) is not None
     assert ({name: sys.modules.get(name) for name in names}, sys.path) == (before, path)
