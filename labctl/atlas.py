@@ -16,7 +16,7 @@ from labctl.catalogue import expected_of
 from labctl.errnos import CLEAN_END, HANG, ICMP, TEXTS, Icmp, Text
 from labctl.faults import icmp
 from labctl.scenario.loader import load_cases
-from labctl.scenario.model import CountRange, Expectation, IcmpExpectation, PacketExpectation
+from labctl.scenario.model import Expectation, may_be_none
 
 SCENARIOS = Path(__file__).resolve().parents[1] / "scenarios"
 HEAD = """\
@@ -61,7 +61,7 @@ def ends(step: Shown) -> tuple[str, ...]:
     outcome = expect.outcome or {}
     if not found and outcome.get("eof") is True:
         found.append(CLEAN_END)
-    if not found and (expect.timed_out or "stopped" in outcome):
+    if not found and (expect.timed_out or outcome.get("returned") is False):
         found.append(HANG)
     return tuple(found)
 
@@ -69,21 +69,16 @@ def ends(step: Shown) -> tuple[str, ...]:
 def icmp_seen(step: Shown) -> Iterator[tuple[bool, int, int | None]]:
     """Every ICMP message that a step wants to see at least once: whether ICMPv6, type, code if it says one."""
     for packet in step.expect.packets:
-        if not _wants_none(packet):
+        if not may_be_none(packet.count):
             for six, kind, code in _ICMP.findall(packet.filter):
                 yield bool(six), int(kind), int(code) if code else None
     for message in step.expect.icmp:
-        if not _wants_none(message):
+        if not may_be_none(message.count):
             six = (
                 message.type in icmp.V6 and message.type not in icmp.V4
             )  # a name of both is taken for IPv4's
             kind, _, code = icmp.number(message.type, "icmpv6" if six else "icmp").partition("/")
             yield six, int(kind), int(code) if code else None
-
-
-def _wants_none(wanted: PacketExpectation | IcmpExpectation) -> bool:
-    count = wanted.count
-    return (count.min or 0) == 0 if isinstance(count, CountRange) else count == 0
 
 
 def render(files: Sequence[Path], page: Path) -> str:

@@ -67,9 +67,9 @@ class MulticonnClient:
             self._start(number)
         began = time.monotonic()
         while self._selector.get_map():
-            ready = self._selector.select(self._args.timeout)
+            with self._outcome.call("select"):
+                ready = self._selector.select(self._args.timeout)
             if not ready:
-                self._outcome.op = "select"
                 self._outcome.timed_out = True
                 self._outcome.say(
                     f"{len(self._selector.get_map())} connections: nothing for {self._args.timeout:g} s"

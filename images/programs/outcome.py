@@ -47,6 +47,7 @@ class Outcome:
 
     `errno` is the symbol the last call ended with, or None: success, a clean end of stream, or, with
     `timed_out` true, no answer within the program's own limit. ETIMEDOUT always means: the *kernel* gave up.
+    `returned` is false while a call is going on: a signal that comes then ends it with no result at all.
     """
 
     def __init__(self, program: str, *, quiet: bool = False) -> None:
@@ -55,6 +56,7 @@ class Outcome:
         self.op: str | None = None
         self.errno: str | None = None
         self.timed_out = False
+        self.returned = True
         self.reason: str | None = None
         self.ms = 0.0
         self.sent = 0
@@ -87,11 +89,13 @@ class Outcome:
     @contextlib.contextmanager
     def call(self, op: str) -> Iterator[None]:
         """Time one call and keep how it ended; the error, if any, goes on to the caller."""
-        self.op, self.errno, self.timed_out = op, None, False
+        self.op, self.errno, self.timed_out, self.returned = op, None, False, False
         began = time.monotonic()
         try:
             yield
+            self.returned = True
         except OSError as error:
+            self.returned = True
             self.record(error)
             raise
         finally:
@@ -166,7 +170,7 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace, Out
             outcome.record(error)
         outcome.say(outcome.describe(error))
     except Stopped as stopped:
-        outcome.note(stopped=str(stopped))
+        outcome.note(stopped=str(stopped), returned=outcome.returned)
         outcome.say(f"stopped by {stopped}")
         if not outcome.endless:
             outcome.reason = f"stopped by {stopped} in {outcome.op}"

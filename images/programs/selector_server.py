@@ -102,7 +102,6 @@ class SelectorServer:
 
     def run(self) -> None:
         """Serve. Only an exception ends it: Stopped, on SIGTERM or SIGINT."""
-        self._outcome.op = "select"
         try:
             while True:
                 self.step()
@@ -116,7 +115,8 @@ class SelectorServer:
 
     def step(self) -> None:
         """Wait until something happens, and deal with it."""
-        ready = self._selector.select(self._wait_seconds())
+        with self._outcome.call("select"):
+            ready = self._selector.select(self._wait_seconds())
         self._now = time.monotonic()
         for key, events in ready:
             if key.data is None:

@@ -68,7 +68,8 @@ def is_outcome(value: Any) -> bool:
     if not isinstance(value, Mapping) or not text(value.get("op")) or "errno" not in value:
         return False
     numbers = all(number(value[key]) for key in ("ms", "sent", "received") if key in value)
-    return or_null(text)(value["errno"]) and numbers and flag(value.get("timed_out", False))
+    flags = all(flag(value[key]) for key in ("timed_out", "returned") if key in value)
+    return or_null(text)(value["errno"]) and numbers and flags and text(value.get("stopped", ""))
 
 
 _HOST = like({"name": text, "addresses": list_of(text), "clock_offset_s": number})

@@ -39,7 +39,10 @@ class Outcome:
 
     @property
     def errno(self) -> str | None:
-        """The symbol of the last call, like `ECONNREFUSED`; None is success. Raises UsageError for one that reports none."""
+        """The symbol of the last call, like `ECONNREFUSED`; None is success, or that it never returned (`fields`).
+
+        Raises UsageError for one that reports none.
+        """
         return self._field("errno", None)  # type: ignore[no-any-return]
 
     @property
@@ -70,6 +73,8 @@ class Outcome:
         """What a scenario expects that sees the same again."""
         if self.fields is None:
             return {"exit": self.exit or 0}
+        if self.fields.get("returned") is False:
+            return {"outcome": {"op": self.fields["op"], "returned": False}}
         return {"timed_out": True} if self.timed_out else {"errno": self.errno}
 
     def _field(self, name: str, default: Any) -> Any:

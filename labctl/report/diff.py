@@ -111,7 +111,7 @@ def _step(old: StepVerdict, new: StepVerdict) -> Iterator[Change]:
     yield from _values(where, "verdict", old.verdict, new.verdict)
     if old.program is not None and new.program is not None:
         x, y = old.program.outcome or {}, new.program.outcome or {}
-        for key in ("op", "errno", "timed_out", "sent", "received", "byteorder"):
+        for key in ("op", "errno", "timed_out", "returned", "sent", "received", "byteorder"):
             yield from _values(where, key, x.get(key), y.get(key))
         yield from _values(where, "exit", old.program.exit, new.program.exit)
         yield from _times(where, "took", x.get("ms"), y.get("ms"))

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from labctl.report.plain import printable
+from labctl.verdict.programs import last_call
 
 MARK = {"pass": ("✓", "green"), "fail": ("✗", "red"), "error": ("!", "bold red"), "skip": ("-", "yellow")}
 # A step that is over before this is not worth a moving picture.
@@ -43,8 +44,7 @@ def describe_event(event: Mapping[str, Any]) -> str | None:
         outcome = event["outcome"]
         if outcome is None:
             return f"  {event['handle']} on {event['host']} ended with status {event['exit']}"
-        said = "no answer" if outcome.get("timed_out") else outcome["errno"] or "success"
-        return f"  {outcome['op']}: {said} after {outcome.get('ms', 0):.1f} ms"
+        return f"  {last_call(outcome)}"
     if kind == "fault-applied":
         return f"  {event['kind']} is in place on {event['host']}"
     if kind == "fault-removed":

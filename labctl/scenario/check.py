@@ -262,5 +262,5 @@ def _expected(expect: Expectation, program: str, timeout: float | None, now: _No
     for loc, host in expect.hosts():
         if message := now.unknown(host):
             yield ("expect", *loc), message
-    for loc, message in cannot_hold(expect, program, timeout or scenario.timeout, scenario.capture.enabled):
+    for loc, message in cannot_hold(expect, program, timeout or scenario.timeout, scenario.capture):
         yield ("expect", *loc), message

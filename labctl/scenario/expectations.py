@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterator
 
 from labctl.scenario.fields import unknown
-from labctl.scenario.model import OUTCOME_KEYS, PROGRAMS, Expectation, TextMatch
+from labctl.scenario.hidden import hidden
+from labctl.scenario.model import OUTCOME_KEYS, PROGRAMS, Capture, Expectation
 from labctl.scenario.symbols import ERRNOS, LOOKUPS, SYNONYMS
 from labctl.scenario.tree import Loc
+from labctl.scenario.vacuous import vacuous
 from labctl.scenario.words import did_you_mean, shorten
 from labctl.units import format_duration
 
@@ -20,7 +22,7 @@ _CAPTURE_FILTER = re.compile(r"\s*(?:(?:ip6?|tcp|udp)\s+)?(?:(?:src|dst)\s+)?(po
 _BRACKETS = {")": "(", "]": "[", "}": "{"}
 
 
-def cannot_hold(expect: Expectation, program: str, timeout_s: float, captured: bool) -> Iterator[Finding]:
+def cannot_hold(expect: Expectation, program: str, timeout_s: float, capture: Capture) -> Iterator[Finding]:
     """Every reason why `expect` cannot apply to a step that runs `program` and ends after `timeout_s` at the
     latest.
 
@@ -44,13 +46,14 @@ def cannot_hold(expect: Expectation, program: str, timeout_s: float, captured: b
             ("elapsed", "min"),
             f"this step is ended after its timeout of {limit}; write a longer timeout: at the step",
         )
-    for key in expect.looks_at_packets if not captured else ():
+    for key in expect.looks_at_packets if not capture.enabled else ():
         yield (key,), "capture: is off, so there will be no packets to look at; remove the one or the other"
     for loc, filter_ in dict.fromkeys((loc, text) for loc, _, text in expect.filters()):
         if message := _broken_filter(filter_):
             yield loc, message
-    for key, text in (("stdout", expect.stdout), ("stderr", expect.stderr)):
-        yield from _vacuous(key, text)
+    yield from vacuous(expect)
+    if capture.filter is not None:
+        yield from hidden(expect, capture.filter)
 
 
 def _no_errno(symbol: str) -> str | None:
@@ -86,17 +89,3 @@ def _broken_filter(text: str) -> str | None:
 
 def _doubled(match: re.Match[str]) -> str:
     return "==" if match[0] == "=" else match[0]
-
-
-def _vacuous(key: str, text: str | TextMatch | None) -> Iterator[Finding]:
-    every = "every text contains the empty one, so this could never fail"
-    if text == "":
-        yield (key,), f"{every}; write {key}: {{exact: ''}} for no output"
-    elif isinstance(text, TextMatch):
-        if text.contains == "":
-            yield (key, "contains"), f"{every}; write exact: '' for no output"
-        if text.lacks == "":
-            yield (
-                (key, "lacks"),
-                "no text lacks the empty one, so this never holds; write what must not be there",
-            )

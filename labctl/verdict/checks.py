@@ -20,7 +20,7 @@ from labctl.scenario.model import (
 from labctl.units import format_duration, format_rate
 from labctl.verdict.finding import Finding
 from labctl.verdict.packetchecks import packet_checks
-from labctl.verdict.programs import ended_by
+from labctl.verdict.programs import ended_by, ended_in, unreturned
 from labctl.verdict.ranges import describe_range, format_bytes, in_range
 
 # A connection in one of these still has its queues; after that its program has let go of it.
@@ -46,16 +46,10 @@ def _outcome_checks(expect: Expectation, program: ProgramRecord) -> Iterator[Fin
     if "errno" in expect.model_fields_set:
         wanted = (None,) if expect.errno is None else expect.errno  # `errno: null` asks for success
         actual = outcome["errno"]
-        # Our own time limit is neither success nor an error of the kernel's, so it is no null here.
-        said = (
-            "no answer within the program's own limit"
-            if actual is None and outcome.get("timed_out")
-            else symbol(actual)
-        )
-        ok = actual in wanted and not (
-            actual is None and outcome.get("timed_out") and not expect.timed_out
-        )
-        yield Finding.of("errno", " or ".join(symbol(e) for e in wanted), said, ok)
+        # A call that our own time limit or a signal ended has neither succeeded nor failed, so it is no null here.
+        vain = unreturned(outcome) or (outcome.get("timed_out") and not expect.timed_out)
+        ok = actual in wanted and not (actual is None and vain)
+        yield Finding.of("errno", " or ".join(symbol(e) for e in wanted), ended_in(outcome), ok)
     if expect.timed_out is not None:
         actual = bool(outcome.get("timed_out"))
         yield Finding.of(

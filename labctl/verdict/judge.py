@@ -7,10 +7,10 @@ from typing import Any
 
 from labctl.evidence.record import CaptureRecord, Evidence, FaultRecord, ProgramRecord
 from labctl.scenario.model import AnyStep, Expectation, FaultStep, HealStep, Scenario, StartStep, StopStep
-from labctl.verdict.checks import check, symbol
+from labctl.verdict.checks import check
 from labctl.verdict.explain import explain
 from labctl.verdict.finding import Finding, Verdict, worst
-from labctl.verdict.programs import ended_by, takers, trouble, unasked
+from labctl.verdict.programs import ended_by, last_call, takers, trouble, unasked
 
 VERSION = 1
 OUTCOME_KEYS = ("op", "errno", "ms", "sent", "received", "byteorder", "machine")
@@ -223,8 +223,7 @@ def _plain(program: ProgramRecord) -> str:
         killed = ended_by(program)
         how = f"ended by SIG{killed}" if killed else f"exit status {program.exit}"
         return f"{how} after {program.seconds:.2f} s{_last_words(program)}"
-    what = "no answer" if outcome.get("timed_out") else symbol(outcome.get("errno"))
-    return f"{outcome['op']}: {what} after {float(outcome.get('ms', 0)):.1f} ms"
+    return last_call(outcome)
 
 
 def _last_words(program: ProgramRecord) -> str:

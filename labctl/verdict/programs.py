@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
+from typing import Any
 
 from labctl.evidence.record import Evidence, ProgramRecord
 from labctl.scenario.model import PROGRAMS, Expectation, FinishStep, RunStep, Scenario, StartStep, StopStep
@@ -41,6 +43,28 @@ def unasked(program: ProgramRecord) -> str | None:
     killed = ended_by(program)
     how = f"by SIG{killed}" if killed else f"with exit status {program.exit}"
     return f"it ended by itself, {how} after {program.seconds:.1f} s"
+
+
+def ended_in(outcome: Mapping[str, Any]) -> str:
+    """What the last call of a program ended in: an errno, success, or nothing, and then who ended it."""
+    if unreturned(outcome):
+        return f"no result, as {outcome.get('stopped', 'a signal')} ended it before it returned"
+    if outcome["errno"] is None and outcome.get("timed_out"):
+        return "no answer within the program's own limit"
+    return str(outcome["errno"] or "success")
+
+
+def last_call(outcome: Mapping[str, Any]) -> str:
+    """The last call of a program, what it ended in and how long it took."""
+    ms = float(outcome.get("ms", 0.0))
+    if unreturned(outcome):
+        return f"{outcome['op']} had not returned after {ms:.1f} ms when {outcome.get('stopped', 'a signal')} ended it"
+    return f"{outcome['op']}: {ended_in(outcome)} after {ms:.1f} ms"
+
+
+def unreturned(outcome: Mapping[str, Any]) -> bool:
+    """Whether a signal ended the program inside its last call, which so has no result: neither success nor an error."""
+    return outcome.get("returned") is False
 
 
 def takers(index: int, evidence: Evidence, scenario: Scenario) -> list[FinishStep | StopStep]:

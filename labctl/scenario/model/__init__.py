@@ -12,7 +12,14 @@ from labctl.scenario.model.captured import (
     SameExpectation,
 )
 from labctl.scenario.model.expectation import OUTCOME_KEYS, Expectation
-from labctl.scenario.model.ranges import CountRange, DurationRange, RateRange, SizeRange, TextMatch
+from labctl.scenario.model.ranges import (
+    CountRange,
+    DurationRange,
+    RateRange,
+    SizeRange,
+    TextMatch,
+    may_be_none,
+)
 from labctl.scenario.model.scenario import Capture, Included, Scenario
 from labctl.scenario.model.sockets import QueueOf, QueueSum, SocketExpectation
 from labctl.scenario.model.steps import (
@@ -35,5 +42,5 @@ __all__ = [
     "OUTCOME_KEYS", "PROGRAMS", "STEPS", "AnyStep", "Capture", "CountRange", "DurationRange", "Expectation", "FaultStep",
     "FinishStep", "HealStep", "IcmpExpectation", "Included", "PacketExpectation", "QueueOf", "QueueSum", "RateRange", "Ready",
     "RetransmissionExpectation", "RunStep", "SameExpectation", "Scenario", "SizeRange", "SocketExpectation", "StartStep",
-    "Step", "StopStep", "TextMatch", "UntilStep", "WaitStep",
+    "Step", "StopStep", "TextMatch", "UntilStep", "WaitStep", "may_be_none",
 ]  # fmt: skip

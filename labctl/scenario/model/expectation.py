@@ -51,7 +51,7 @@ class Expectation(Strict):
     errno: Annotated[tuple[str | None, ...], BeforeValidator(_one_or_more), _ERRNO_SCHEMA] | None = Field(
         default=None,
         description="The symbol the program's last call ended in (ECONNREFUSED), or null for success; "
-        "a list allows several.",
+        "a list allows several. A call that a signal ended before it returned is none of them.",
     )
     exit: Annotated[StrictInt, Field(ge=0, le=255)] | None = Field(
         default=None, description="The program's exit status."

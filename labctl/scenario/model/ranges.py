@@ -44,6 +44,11 @@ class CountRange(Range):
     max: Annotated[StrictInt, Field(ge=0)] | None = Field(default=None, description="At most so many.")
 
 
+def may_be_none(wanted: int | CountRange) -> bool:
+    """Whether a count is also right when there is nothing to count."""
+    return wanted == 0 if isinstance(wanted, int) else not wanted.min
+
+
 class RateRange(Range):
     """Bits per second that must lie between min and max, both included."""
 

@@ -12,6 +12,7 @@ from labctl.evidence.record import Evidence, FaultRecord, ProgramRecord, Sample
 from labctl.evidence.shapes import number as is_number
 from labctl.faults.base import Fault
 from labctl.scenario.model import FaultStep, Scenario
+from labctl.verdict.programs import unreturned
 
 SHOWN = 6
 
@@ -63,6 +64,20 @@ class Case:
     def timed_out(self) -> bool:
         """Whether its own limit ended it: no answer and no error."""
         return self.errno is None and bool(self.outcome.get("timed_out"))
+
+    @property
+    def in_vain(self) -> bool:
+        """Whether its last call waited for what never came, until its own limit or a signal ended it."""
+        return self.timed_out or unreturned(self.outcome)
+
+    @property
+    def ended(self) -> str:
+        """Who ended the last call, one that waited in vain or one that the kernel gave up."""
+        if unreturned(self.outcome):
+            return f"{self.outcome.get('stopped', 'a signal')} ended it after {self.seconds:.1f} s"
+        if self.timed_out:
+            return f"the program's own limit ended it after {self.seconds:.1f} s"
+        return f"the kernel gave up after {self.seconds:.1f} s"
 
     @property
     def seconds(self) -> float:

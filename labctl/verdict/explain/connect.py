@@ -12,7 +12,7 @@ ANY_ADDRESS = ("0.0.0.0", "::", "*")
 
 def explain(case: Case) -> str | None:
     """Why connect() ended in this errno, or in nothing within the program's own limit."""
-    if case.op != "connect" or not (case.errno or case.timed_out):
+    if case.op != "connect" or not (case.errno or case.in_vain):
         return None
     if case.errno == "EADDRNOTAVAIL":
         return _no_port(case)
@@ -37,11 +37,11 @@ def explain(case: Case) -> str | None:
     told = [p for p in icmp.answers(case, case.errno, flow) if p.t >= syns[0].t] if case.errno else []
     if told:
         return f"{went}; {_told(case, flow, told)}."
-    if answers and not resets and (case.errno == "ETIMEDOUT" or case.timed_out):
+    if answers and not resets and (case.errno == "ETIMEDOUT" or case.in_vain):
         return _deaf(case, flow, went, answers)
     silent = not answers and not any(icmp.words(p) for p in case.packets if p.destination in case.own)
-    if silent and (case.errno == "ETIMEDOUT" or case.timed_out):
-        return f"{went}, no answer, no reset, no ICMP{_gave_up(case)}{_why_silent(case, flow, syns)}."
+    if silent and (case.errno == "ETIMEDOUT" or case.in_vain):
+        return f"{went}, no answer, no reset, no ICMP: {case.ended}{_why_silent(case, flow, syns)}."
     return None
 
 
@@ -66,12 +66,6 @@ def _no_port(case: Case) -> str | None:
     return (
         f"{case.host} has no local port left for one more connection to {where} (ip(7), ip_local_port_range)."
     )
-
-
-def _gave_up(case: Case) -> str:
-    if case.timed_out:
-        return f": the program's own limit ended it after {case.seconds:.1f} s"
-    return f": the kernel gave up after {case.seconds:.1f} s"
 
 
 def _refused(case: Case, flow: Flow, reset: Packet) -> str:
@@ -124,7 +118,7 @@ def _deaf(case: Case, flow: Flow, went: str, answers: list[Packet]) -> str | Non
         return None
     who = case.name(flow.remote)
     ate = f"{clause(case, own[0])} before {case.host}'s TCP saw them"
-    return f"{went}; {who} answered ({numbers(answers)}), and {ate}{_gave_up(case)}."
+    return f"{went}; {who} answered ({numbers(answers)}), and {ate}: {case.ended}."
 
 
 def _why_silent(case: Case, flow: Flow, syns: list[Packet]) -> str:
@@ -179,14 +173,16 @@ def _without_syn(case: Case) -> str | None:
         down = [f for f in guilty(case, flow, ("down",)) if f.host == case.host]
         why = f": {clause(case, down[0])}" if len(down) == 1 else ""
         return f"{case.host}'s own kernel had no route to {target}, so no SYN was sent{why}."
-    if case.errno == "EHOSTUNREACH" or case.timed_out:
-        return _nobody_there(case, peer[0], target)
-    if case.errno == "ETIMEDOUT":
+    if case.errno == "EHOSTUNREACH" or case.in_vain:
+        said = _nobody_there(case, peer[0], target)
+        if said is not None:
+            return said
+    if case.errno == "ETIMEDOUT" or case.in_vain:
         own = [f for f in guilty(case, flow, ("drop", "loss")) if f.host == case.host]
         if len(own) == 1:
             return (
                 f"no SYN to {target} port {peer[1]} reached the wire: {clause(case, own[0])}, and connect() was not told; "
-                f"the kernel gave up after {case.seconds:.1f} s."
+                f"{case.ended}."
             )
     return None
 
@@ -196,8 +192,7 @@ def _nobody_there(case: Case, address: str, target: str) -> str | None:
     asked, answered = neighbours(case, address)
     if not asked or answered:
         return None
-    limit = f"the program's own limit ended it after {case.seconds:.1f} s"
-    end = limit if case.timed_out else "the kernel gave up"
+    end = case.ended if case.in_vain else "the kernel gave up"
     what = (
         count(asked, "ARP request") if "Who has" in asked[0].info else count(asked, "neighbour solicitation")
     )

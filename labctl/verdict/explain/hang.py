@@ -12,7 +12,7 @@ from labctl.verdict.explain.stream import acknowledged, unanswered
 
 def explain(case: Case) -> str | None:
     """Why a program waited in vain."""
-    if not case.timed_out:
+    if not case.in_vain:
         return None
     flow = case.flow
     if case.op in ("recv", "send") and flow is not None and any(p.is_tcp for p in case.talk):
@@ -30,14 +30,12 @@ def explain(case: Case) -> str | None:
 
 
 def _limit(case: Case) -> str:
-    return f"; the program's own limit ended it after {case.seconds:.1f} s"
+    return f"; {case.ended}"
 
 
 def _stream(case: Case, flow: Flow) -> str | None:
     who = case.name(flow.remote)
-    if (
-        said := unanswered(case, flow, f"the program's own limit ended it after {case.seconds:.1f} s")
-    ) is not None:
+    if (said := unanswered(case, flow, case.ended)) is not None:
         return said
     coming = _on_the_way(case, flow)
     if coming is not None:

@@ -13,7 +13,7 @@ from labctl.verdict.explain.names import SLOW_S, late
 
 def explain(case: Case) -> str | None:
     """Why a program that had no error was slow, from what can be seen to have taken the time; None when nothing did."""
-    if case.errno is not None or case.timed_out:
+    if case.errno is not None or case.in_vain:
         return None
     said = list(_reasons(case))
     return "; ".join(said[:2]) + "." if said else None

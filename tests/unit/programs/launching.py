@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -83,6 +84,14 @@ class Program:
             if re.search(pattern, line):
                 return line
         raise AssertionError(f"{self.argv} never said {pattern!r}: {self.lines}")
+
+    def wait_until_it_waits(self) -> None:
+        """Return when it sleeps in the kernel (proc(5), /proc/pid/stat): it has entered the call that it said it would."""
+        stat = Path(f"/proc/{self.pid}/stat")
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while stat.read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "S":
+            assert time.monotonic() < deadline, f"{self.argv} never waits"
+            time.sleep(0.001)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> Result:
         """Send a signal, and wait for the end."""

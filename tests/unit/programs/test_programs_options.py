@@ -195,10 +195,28 @@ def test_a_signal_ends_a_server_cleanly(program: str, number: str) -> None:
 
     with Program((program, "127.0.0.1", "0")) as server:
         server.port()
+        server.wait_until_it_waits()
         result = server.stop(signal.Signals[number])
     assert result.exit == 0
     outcome = outcome_of(result)
-    assert (outcome["stopped"], outcome["errno"]) == (number, None)
+    assert (outcome["stopped"], outcome["returned"], outcome["errno"]) == (number, False, None)
+    assert outcome["op"] == ("select" if program in ("multiconn_server", "app_server") else "accept")
+
+
+def test_a_signal_between_two_calls_leaves_the_result_of_the_first() -> None:
+    """Who only holds its connection open had connected, and that call has a result; who waits in recv() has none."""
+    with Program(("echo_server", "127.0.0.1", "0", "--connections=0")) as server:
+        port = str(server.port())
+        with Program(("probe", "hold", "127.0.0.1", port)) as holder:
+            holder.read_until("holding")
+            holder.wait_until_it_waits()
+            held = outcome_of(holder.stop())
+        with Program(("probe", "recv", "127.0.0.1", port)) as reader:
+            reader.read_until("connected")
+            reader.wait_until_it_waits()
+            read = outcome_of(reader.stop())
+    assert (held["op"], held["errno"], held["returned"]) == ("connect", None, True)
+    assert (read["op"], read["errno"], read["returned"]) == ("recv", None, False)
 
 
 @pytest.mark.parametrize(

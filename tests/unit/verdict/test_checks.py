@@ -1,3 +1,4 @@
+# ruff: noqa: E501  what is found stands here as it is shown, on one line
 """Every kind of expectation, held against made-up evidence: pass, fail, and error where nobody can tell."""
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ def found(expect: dict[str, Any], run: Evidence | None = None, **program: Any) -
         ({"errno": ["EPIPE", None]}, {}, "EPIPE or success", "success", "pass"),
         ({"errno": ["EPIPE", "EINTR"]}, {"errno": "EIO"}, "EPIPE or EINTR", "EIO", "fail"),
         ({"errno": None}, {"timed_out": True}, "success", "no answer within the program's own limit", "fail"),
+        ({"errno": None}, {"returned": False, "stopped": "SIGTERM"}, "success", "no result, as SIGTERM ended it before it returned", "fail"),
+        ({"errno": None}, {"returned": True, "stopped": "SIGTERM"}, "success", "success", "pass"),
+        ({"errno": ["EPIPE", None]}, {"returned": False}, "EPIPE or success", "no result, as a signal ended it before it returned", "fail"),
         ({"timed_out": True}, {"timed_out": True}, "true", "true", "pass"),
         ({"timed_out": True}, {}, "true", "false", "fail"),
         ({"timed_out": False}, {"timed_out": True}, "false", "true", "fail"),

@@ -328,3 +328,18 @@ def test_whatever_a_program_says_of_itself_there_is_no_traceback(key: str) -> No
         for call in ("connect", "recv", "send", "bind", "recvfrom", "getaddrinfo"):
             for errno in (None, "ECONNRESET", "ETIMEDOUT", "EADDRINUSE", "EAGAIN", "EMSGSIZE"):
                 why({"op": call, "errno": errno, "verb": "ping", "answered": 1, "asked": 2, "rtt_ms": [1.0], key: value}, AGAIN)
+
+
+def test_what_a_signal_ended_is_explained_as_what_a_limit_ended() -> None:
+    """A recv() and a connect() that waited in vain say what was missing and that a signal ended them; neither is a success."""
+    stopped = {"errno": None, "stopped": "SIGTERM", "returned": False, "ms": 1200.0}
+    packets = [*OPEN, one(4, DATA, 5), one(5, ACK, ack=6, back=True)]
+    assert why({"op": "recv", **stopped}, packets) == (
+        "server's kernel acknowledged what was sent (#4) with #5, and nothing more came; SIGTERM ended it after 1.2 s."
+    )
+    assert why({"op": "connect", **stopped}, OPEN[:1], server=()) == (
+        "1 SYN to server port 80 (#1), no answer, no reset, no ICMP: SIGTERM ended it after 1.2 s; none of them reached server."
+    )
+    after = why({"op": "recv", **stopped, "returned": True}, packets)
+    assert after is not None
+    assert "ended it" not in after
