@@ -93,7 +93,7 @@ def add(lab_name: str | None, host: str, name: str | None, fault: Fault) -> tupl
     with _resident(engine, lab, host) as agent:
         request = bind(plan.request(), agent.devices)
         note = {"kind": fault.kind, **fault.model_dump(mode="json", by_alias=True, exclude_defaults=True)}
-        answer: dict[str, Any] = agent.call("apply", name=chosen, action=request, note=note)
+        answer: dict[str, Any] = agent.call("apply", name=chosen, action=request, kind=fault.kind, note=note)
     return chosen, answer
 
 

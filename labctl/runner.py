@@ -163,6 +163,8 @@ def _bring_up(request: Request, engine: Engine, record: RunDirectory, run: str, 
     record.event(
         "environment", environment={**engine.environment(), **hosts.environment, "labctl": __version__}
     )
+    if request.standing:
+        session.faults.check_free()
     return session
 
 

@@ -4,4 +4,4 @@ The driver sends this package to the host and starts it with `python3 -m agent`;
 When its standard input ends, whatever the reason, it undoes everything it did and exits.
 """
 
-PROTOCOL = 1
+PROTOCOL = 2

@@ -28,7 +28,7 @@ from .action import Action, ActionFailed, Commands, failed
 from .addresses import settle
 from .capture import Capture, CaptureFailed
 from .choose import Chooser
-from .claims import Claims
+from .claims import Claims, Taken, needed
 from .command import Ran, run
 from .dissect import Dissector
 from .dns import Responder
@@ -36,11 +36,12 @@ from .expire import Expire
 from .interface import Interface
 from .journal import Journal
 from .link import LOSE, LinkAction, Links
+from .linkport import LinkRefused
 from .offload import Offloads
 from .probes import PROBE_CHAIN, capabilities, has_netem
 from .reset import Reset
 from .sockets import is_bound, sockets
-from .sweep import PREFIX, sweep
+from .sweep import sweep
 from .timeline import Schedule, Timeline
 
 POLL_S = 0.003
@@ -83,13 +84,13 @@ class Agent:
         self.schedules: dict[str, Schedule] = {}
         self.notes: dict[str, object] = {}
         self.claims = Claims()
-        self.links = Links(claims=self.claims)
+        self.links = Links()
         self.swept: list[Ran] = []
         self.quiet: dict[str, Offloads] = {}
         self.tables = nftables.tables()
         self.ops: dict[str, Callable[..., Any]] = {
             "hello": self.hello, "arrived": self.arrived, "run": self.run, "apply": self.apply, "schedule": self.schedule,
-            "faults": self.faults, "undo": self.undo, "die": self.die,
+            "clash": self.clash, "faults": self.faults, "undo": self.undo, "die": self.die,
             "wait_bound": self.wait_bound, "sockets": self.sockets,
             "sample": self.sample, "capture_start": self.capture_start,
             "capture_finish": self.capture_finish, "capture_stop": self.capture_stop,
@@ -105,7 +106,7 @@ class Agent:
             request = json.loads(line)
             number, op = request.pop("id"), request.pop("op")
             answer = {"id": number, "ok": True, "result": self.ops[op](**request)}
-        except (Refused, ActionFailed, CaptureFailed) as error:
+        except (Refused, ActionFailed, CaptureFailed, Taken) as error:
             detail = getattr(error, "detail", None) or {
                 "ran": [r.as_json() for r in getattr(error, "ran", [])]
             }
@@ -114,8 +115,12 @@ class Agent:
             answer = {"id": number, "ok": False, "error": f"{type(error).__name__}: {error}", "detail": {}}
         self.write(answer)
 
-    def hello(self) -> dict[str, Any]:
-        """Who this is and where: protocol, clock, interfaces with their addresses, memory, what it swept when it began."""
+    def hello(self, works_for: str = "") -> dict[str, Any]:
+        """Who this is and where: protocol, clock, interfaces with their addresses, memory, what it swept when it began.
+
+        And the faults that others have here. From now on this agent works for that run, or for somebody by hand.
+        """
+        self.claims.introduce(works_for)
         listing = run(("ip", "-json", "address", "show"))
         if not listing.ok:
             raise Refused(str(listing))
@@ -135,6 +140,7 @@ class Agent:
             "interfaces": interfaces,
             "rss_kib": _rss_kib(),
             "swept": [ran.as_json() for ran in self.swept],
+            "others": [held.as_json() for held in self.claims.others()],
         }
 
     def run(self, commands: list[list[str]]) -> list[dict[str, Any]]:
@@ -166,27 +172,41 @@ class Agent:
             raise Refused(f"the IPv6 addresses of {', '.join(left)} are still being checked", {"ran": done})
         return done
 
-    def apply(self, name: str, action: dict[str, Any], note: object = None) -> dict[str, Any]:
+    def clash(self, name: str, action: dict[str, Any]) -> str | None:
+        """Why a fault could not be put here now, as another agent has what it needs; None when it could."""
+        try:
+            wanted = needed(name, self.make(action))
+        except LinkRefused:  # what it is about is not there now; it will say so itself
+            return None
+        return next((why for claim in wanted if (why := self.claims.why_taken(claim)) is not None), None)
+
+    def apply(self, name: str, action: dict[str, Any], kind: str = "", note: object = None) -> dict[str, Any]:
         """Apply a fault now, all of it or nothing; answers with the commands and when it was in place.
 
-        `note` is kept with it, for `faults` to tell.
+        `kind` is what others here are told of it, `note` is kept with it, for `faults` to tell.
         """
-        self.notes[name] = note
+        if name in self.schedules or name in self.journal.names():
+            raise Refused(f"{name} is applied already")
         made = self.make(action)
-        self.claims.hold(f"{PREFIX}{name}")
-        ran = self.journal.apply(name, made)
+        self.claims.take(name, kind, needed(name, made))
+        self.notes[name] = note
+        try:
+            ran = self.journal.apply(name, made)
+        except (ActionFailed, ValueError):
+            self.claims.drop(name)
+            raise
         return {"ran": [r.as_json() for r in ran], "time": time.time(), **about(made)}
 
     def make(self, request: dict[str, Any]) -> Action:
         """The action that a request describes. Raises KeyError, TypeError or ValueError when it describes none."""
         return LinkAction(self.links, request) if request["type"] == "link" else make_action(request)
 
-    def schedule(self, name: str, action: dict[str, Any], timeline: dict[str, Any]) -> dict[str, Any]:
+    def schedule(self, name: str, action: dict[str, Any], timeline: dict[str, Any], kind: str = "") -> dict[str, Any]:
         """Apply and remove a fault on a timeline; `fault-applied` and `fault-removed` events say when it happened."""
         if name in self.schedules or name in self.journal.names():
             raise Refused(f"{name} is applied already")
-        self.make(action)  # what is wrong with it is said now, not when its time comes
-        self.claims.hold(f"{PREFIX}{name}")
+        made = self.make(action)  # what is wrong with it is said now, not when its time comes
+        self.claims.take(name, kind, needed(name, made))
         schedule = Schedule(name, lambda: self.make(action), Timeline(**timeline), self.journal, self.write)
         self.schedules[name] = schedule
         schedule.start()
@@ -209,7 +229,7 @@ class Agent:
         ran, packets = self.journal.undo(name)
         if failed(ran):
             raise Refused(f"could not undo: {failed(ran)[0]}", {"ran": [r.as_json() for r in ran]})
-        self.claims.release(f"{PREFIX}{name}")
+        self.claims.drop(name)
         self.journal.when_empty(lambda: nftables.remove_new(self.tables))
         return {
             "ran": [r.as_json() for r in ran],
@@ -239,6 +259,7 @@ class Agent:
         for name in reversed(self.journal.names()):
             if name != death.CHAIN:
                 undone, packets = self.journal.undo(name)  # what fails goes with the namespace
+                self.claims.drop(name)
                 taken = [r.as_json() for r in undone]
                 faults.append({"name": name, "ran": taken, "packets": packets, "time": silent})
         missing = None

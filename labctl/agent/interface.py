@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .action import ActionFailed, Commands, failed
-from .claims import Claims, is_held
+from .claims import is_held
 from .command import Ran, run
 
 ROUTE_ATTEMPTS = 3
@@ -44,7 +44,6 @@ class Interface:
     kernel: tuple[str, ...] = ()
     runner: Callable[[tuple[str, ...]], Ran] = run
     _before: dict[str, Any] | None = None
-    _claims: Claims = field(default_factory=Claims)
     _counted: dict[str, int] = field(default_factory=dict)
     _is_done: bool = False
 
@@ -53,6 +52,10 @@ class Interface:
         """From its JSON: {"device": "eth0", "mtu": 600 or null for down, "kernel": [...]} and what Commands takes."""
         rules = Commands.parse({"ahead": len(request["changes"]), **request})
         return cls(request["device"], request["mtu"], rules, tuple(request["kernel"]))
+
+    def claims(self) -> list[str]:
+        """What it shares with no other agent: the interface, which each would set back to what it had found."""
+        return [claim_of(self.device)]
 
     def stage(self) -> None:
         self._before = {
@@ -85,12 +88,10 @@ class Interface:
         An interface that has an alias keeps it.
         """
         assert self._before is not None
-        self._claims.hold(claim_of(self.device))
         return () if self._before["alias"] else ("alias", f"{NOTE}{self._before['mtu']}")
 
     def undo(self) -> list[Ran]:
         ran = self._restore() if self._is_done else []
-        self._claims.close()
         self._is_done = bool(failed(ran))
         return [*ran, *self.rules.undo()]
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from . import netlink
-from .claims import Claims
 from .command import Ran
 from .linkclass import LinkClass, LinkFault, classes
 from .linknetem import NetemPort
@@ -34,7 +33,6 @@ class Links:
     probe: Callable[[], Support] = netem
     spares: Spares = field(default_factory=Spares)
     drain_s: float = DRAIN_S
-    claims: Claims = field(default_factory=Claims)
     _ports: dict[Where, Port] = field(default_factory=dict)
     _faults: dict[Where, dict[object, LinkFault]] = field(default_factory=dict)
     _read: dict[Where, dict[str, Effect]] = field(default_factory=dict)
@@ -104,7 +102,6 @@ class Links:
         ran = port.close(self.drain_s)
         del self._ports[where], self._faults[where]
         self._read.pop(where, None)
-        self.claims.release(chain(where))
         return ran
 
     def _classes(self, faults: dict[object, LinkFault]) -> tuple[LinkClass, ...]:
@@ -127,7 +124,6 @@ class Links:
             port = NetemPort(where, index, seed if self._netem() == "seed" else None)
         else:
             port = QueuePort(where, families, seed, index, self.spares)
-        self.claims.hold(chain(where))
         self._ports[where] = port
         return port
 
@@ -185,6 +181,10 @@ class LinkAction:
     def about(self) -> dict[str, Any]:
         """What the record says of it: the backend that was chosen and where it is."""
         return {"backend": self._backend(), "interface": ", ".join(dict.fromkeys(w.device for w in self._parts()))}
+
+    def claims(self) -> list[str]:
+        """What it shares with no other agent: each interface and direction. Raises LinkRefused."""
+        return [chain(where) for where, _ in self._wheres()]
 
     def stage(self) -> None:
         """Have an emulator ready, if one will be needed."""

@@ -12,12 +12,12 @@ import struct
 from collections.abc import Iterable
 
 from . import batch, netlink, nftables
+from .claims import FAULT as PREFIX
 from .claims import is_held
 from .command import Ran, run
 from .interface import mend
 from .linktree import ROOT, teardown
 
-PREFIX = "LABCTL-"
 IFBS = ("lci", "lcd")
 RTM_GETQDISC = 38
 TCA_KIND = 1

@@ -50,13 +50,14 @@ class AgentClient:
         self._reader = threading.Thread(target=self._read, name=f"agent-{host}", daemon=True)
         self._reader.start()
 
-    def greet(self, networks: dict[str, tuple[str, ...]]) -> dict[str, Any]:
+    def greet(self, networks: dict[str, tuple[str, ...]], works_for: str = "") -> dict[str, Any]:
         """Say hello, learn the clock and which interface is on which network (by address, as the order is not fixed).
 
-        Arguments: the host's addresses on each network. Raises LabError when an address has no interface.
+        Arguments: the host's addresses on each network, and the run that the agent works for (none: it works by hand).
+        Raises LabError when an address has no interface.
         """
         asked = time.time()
-        hello: dict[str, Any] = self.call("hello")
+        hello: dict[str, Any] = self.call("hello", works_for=works_for)
         round_trip_s = time.time() - asked
         if hello["protocol"] != PROTOCOL:
             raise LabError(

@@ -72,7 +72,9 @@ class HostFaults:
     _journal: Journal = field(default_factory=Journal)
     _schedules: dict[str, Schedule] = field(default_factory=dict)
 
-    def call(self, op: str, name: str, action: Mapping[str, Any] | None = None, timeline: Any = None) -> dict[str, Any]:
+    def call(
+        self, op: str, name: str, action: Mapping[str, Any] | None = None, timeline: Any = None, kind: str = ""  # noqa: ARG002
+    ) -> dict[str, Any]:
         """Do what an agent would be asked to. Raises AgentRefused."""
         try:
             if op == "undo":

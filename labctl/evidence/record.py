@@ -123,6 +123,19 @@ class Sample:
     sockets: tuple[Mapping[str, Any], ...]
 
 
+@dataclass(frozen=True)
+class Before:
+    """A fault that stood on the lab when the run began: put by another run `by`, or by hand where that is empty."""
+
+    name: str
+    kind: str
+    host: str
+    by: str
+
+    def __str__(self) -> str:
+        return f"the {self.kind} fault {self.name} on {self.host}, {f'of the run {self.by}' if self.by else 'put by hand'}"
+
+
 @dataclass
 class Evidence:
     """Everything a run recorded.
@@ -141,6 +154,7 @@ class Evidence:
     seed: int
     overrides: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
+    before: tuple[Before, ...] = ()
     addresses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     offsets: Mapping[str, float] = field(default_factory=dict)
     devices: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -237,6 +251,8 @@ def _take(evidence: Evidence, line: dict[str, Any]) -> None:
         evidence.addresses = {h["name"]: tuple(h["addresses"]) for h in line["hosts"]}
         evidence.offsets = {h["name"]: h["clock_offset_s"] for h in line["hosts"]}
         evidence.devices = {h["name"]: h["devices"] for h in line["hosts"] if isinstance(h.get("devices"), dict)}
+    elif kind == "faults-before":
+        evidence.before = tuple(Before(f["name"], f["kind"], f["host"], f["by"]) for f in line["faults"])
     elif kind == "environment":
         evidence.environment = line["environment"]
     elif kind == "step-start":

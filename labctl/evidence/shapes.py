@@ -80,6 +80,7 @@ EVENTS: dict[str, dict[str, Check]] = {
     "run-start": {"run": text, "scenario": text, "engine": text, "started": text, "epoch": number, "seed": whole},
     "lab-up": {"hosts": list_of(_HOST)},
     "environment": {"environment": mapping},
+    "faults-before": {"faults": list_of(like({"host": text, "name": text, "kind": text, "by": text}))},
     "step-start": {"index": whole},
     "step-end": {"index": whole, "error": or_null(text), "program": or_null(text)},
     "program-start": {"id": text, "handle": text, "host": text, "argv": list_of(text), "step": whole},

@@ -13,7 +13,7 @@ from zlib import crc32
 from labctl.agent.action import Action
 from labctl.engines.agents import AgentClient, AgentRefused
 from labctl.engines.hostaction import HostAction, HostFaults
-from labctl.errors import LabctlError
+from labctl.errors import LabctlError, LabError
 from labctl.faults.base import FaultPlan
 from labctl.plan import PlannedStep
 from labctl.session.captures import Captures
@@ -50,6 +50,21 @@ class Faults:
             self.applied[message["name"], host], message
         )
         self.hosts.heard["fault-error"] = self._failed
+
+    def check_free(self) -> None:
+        """Whether what others have at these hosts leaves room for every fault of the plan. Raises LabError for the first."""
+        for fault in (fault for step in self.hosts.plan.steps for fault in step.faults):
+            if (why := self._why_not(fault)) is not None:
+                raise LabError(f"the fault {fault.name} cannot be put at {fault.host}: {why}")
+
+    def _why_not(self, fault: FaultPlan) -> str | None:
+        if fault.engine is None:
+            agent = self.agents[fault.host]
+            why: str | None = agent.call("clash", name=fault.name, action=bind(fault.request(), agent.devices))
+            return why
+        if fault.engine == "kill" and (there := [one for one in self.hosts.before if one.host == fault.host]):
+            return f"it would take with it {there[0]}"
+        return None
 
     def apply(self, step: PlannedStep) -> None:
         """Put a fault step's faults in place, or on their timeline. Raises StepFailed."""
@@ -93,10 +108,11 @@ class Faults:
         maker = self._maker(fault)
         asked = self.record.now()
         if step.timeline is None:
-            answer = maker.call("apply", name=fault.name, action=request)
+            answer = maker.call("apply", name=fault.name, action=request, kind=fault.kind)
             self._applied(fault, {"asked": self.record.epoch + asked + agent.clock_offset_s, **answer})
         else:
-            maker.call("schedule", name=fault.name, action=request, timeline={**step.timeline, "since_s": over_s})
+            timeline = {**step.timeline, "since_s": over_s}
+            maker.call("schedule", name=fault.name, action=request, timeline=timeline, kind=fault.kind)
 
     def _counted(self, host: str, answers: list[dict[str, Any]]) -> None:
         """A host died, and with it the faults that were in place there."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from labctl.engines.agents import AgentClient
 from labctl.engines.base import Engine
 from labctl.errors import LabError, MissingError
+from labctl.evidence.record import Before
 from labctl.evidence.rundir import RunDirectory
 from labctl.plan import Plan
 from labctl.session.together import everywhere
@@ -23,6 +24,7 @@ class Hosts:
 
     `heard` says who is told of what an agent reports by itself, by the word for it; what nobody asked for goes into the record.
     `killed` are the hosts that are not up now, each with the fault that did it; `former` the agents of lives that are over.
+    `before` are the faults that others had put at these hosts when the run began.
     """
 
     plan: Plan
@@ -35,6 +37,7 @@ class Hosts:
     killed: dict[str, str] = field(default_factory=dict)
     former: list[AgentClient] = field(default_factory=list)
     linked: list[str] = field(default_factory=list)
+    before: list[Before] = field(default_factory=list)
 
     def open(self, stack: ExitStack) -> None:
         """An agent on every host, all at once; closed (and with it everything it did undone) by `stack`."""
@@ -45,6 +48,9 @@ class Hosts:
         stack.callback(lambda: everywhere(lambda agent: agent.close(), [*self.agents.values(), *self.former]))
         everywhere(open_one, self.plan.hosts)
         hellos = everywhere(self._greet, self.plan.hosts)
+        self.before += _found(zip(self.plan.hosts, hellos, strict=True))
+        if self.before:
+            self.record.event("faults-before", faults=[asdict(fault) for fault in self.before])
         everywhere(self._set_routes, self.plan.hosts)
         self.prepare_links()
         self.environment["agent_rss_kib"] = max(hello["rss_kib"] for hello in hellos)
@@ -107,7 +113,7 @@ class Hosts:
         return list(self.agents[host].devices.values())
 
     def _greet(self, host: str) -> dict[str, Any]:
-        hello = self.agents[host].greet(dict(self.plan.lab.hosts[host].addresses or {}))
+        hello = self.agents[host].greet(dict(self.plan.lab.hosts[host].addresses or {}), self.record.path.name)
         if hello["swept"]:
             self.record.event("swept", host=host, ran=hello["swept"])
         return hello
@@ -140,3 +146,9 @@ class Hosts:
             self.heard[word](host, message)
         else:
             self.record.event(word, host=host, **message)
+
+
+def _found(hellos: Iterable[tuple[str, dict[str, Any]]]) -> list[Before]:
+    """The faults of others that agents found at their hosts, each once."""
+    held = [(host, other) for host, hello in hellos for other in hello["others"]]
+    return list(dict.fromkeys(Before(other["fault"], other["kind"], host, other["by"]) for host, other in held))

@@ -71,7 +71,15 @@ def judge(scenario: Scenario, titles: dict[int, str], evidence: Evidence) -> Run
         reason = f"the Python block was left by {evidence.left_by}"
     else:
         reason = f"step {bad[0].index} ({bad[0].name}): {bad[0].reason}"
+    if verdict != "pass":
+        reason += _hint(evidence, reason)
     return RunVerdict(verdict, reason, steps, evidence)
+
+
+def _hint(evidence: Evidence, reason: str) -> str:
+    """What others had put on the lab before the run, unless the reason speaks of it: it may be why the run went another way."""
+    there = [str(fault) for fault in evidence.before if f"fault {fault.name}" not in reason]
+    return f"; {', and '.join(there)}, {'was' if len(there) == 1 else 'were'} there when the run began" if there else ""
 
 
 def _problems(scenario: Scenario, evidence: Evidence) -> list[str]:
@@ -259,7 +267,10 @@ def result(run: RunVerdict) -> dict[str, Any]:
         "steps": [_step(s) for s in run.steps],
         "faults": [_fault(f, touched(f, evidence)) for f in evidence.faults],
         "captures": [_capture(c) for c in evidence.captures.values()],
-        "environment": dict(evidence.environment),
+        "environment": {
+            **evidence.environment,
+            **({"faults_before": "; ".join(map(str, evidence.before))} if evidence.before else {}),
+        },
     }
 
 

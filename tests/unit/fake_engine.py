@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
 import signal
 import threading
@@ -23,6 +24,7 @@ import yaml
 
 from labctl.agent import __main__ as agent_main
 from labctl.agent.action import Commands
+from labctl.agent.claims import Claims
 from labctl.agent.command import Ran
 from labctl.engines.base import AddressesTaken
 from labctl.errors import LabError
@@ -251,6 +253,7 @@ class _HostAgent(agent_main.Agent):
     def __init__(self, host: str, world: World, write: Callable[[dict[str, Any]], None]) -> None:
         super().__init__(write)
         self._where = host, world
+        self.claims = Claims(f"fake-{os.getpid()}-{id(world)}-{host}")  # as if each host had a network namespace
         self.ops["netem"] = lambda: False  # the real one asks the kernel of the machine that the tests run on
         self.ops = {name: self._fused(host, name, op, world) for name, op in self.ops.items()}
 

@@ -16,6 +16,7 @@ from fake_engine import (
     SCENARIO,
     Died,
     FakeCapture,
+    FakeChannel,
     FakeEngine,
     Fuse,
     World,
@@ -564,6 +565,50 @@ def test_a_standing_lab_is_attached_to_and_stays(run: Runner, tmp_path: Path) ->
     assert ran.engine.downs == 1
     for host in HOSTS:
         ran.ended(host)
+
+
+@pytest.fixture
+def by_hand(tmp_path: Path) -> Iterator[Callable[[FakeEngine, str, str], None]]:
+    """Have a lab stand with a fault at a host, put there by an agent that outlives the run: (engine, host, name)."""
+    residents = []
+
+    def put(engine: FakeEngine, host: str, name: str) -> None:
+        engine.standing = engine.world.lab = addressed(read_lab(tmp_path / "compose.yml"), 9)
+        residents.append(FakeChannel(host, engine.world).agent)
+        action = {"type": "commands", "changes": [{"do": ["break"], "undo": ["mend"]}]}
+        for op, arguments in (("hello", {}), ("apply", {"name": name, "kind": "drop", "action": action})):
+            residents[-1].serve(json.dumps({"id": 1, "op": op, **arguments}))
+
+    yield put
+    for resident in residents:
+        resident.claims.close()
+
+
+def test_a_fault_by_hand_of_the_same_name_is_told_before_anything_is_touched(run: Runner, by_hand: Any) -> None:
+    """Two faults of one name at one host would have one chain: the run says which is there, and starts nothing."""
+    ran = run(prepare=lambda engine: by_hand(engine, "server", "wall"), standing=True)
+    assert ran.value["verdict"] == "error"
+    assert ran.value["reason"] == (
+        "the fault wall cannot be put at server: there is a fault wall already, put by hand: "
+        "`labctl fault remove wall` takes it away"
+    )
+    assert ran.value["steps"] == []
+    assert ran.world.log.count(("server", ("break",))) == 1
+    assert ("server", ("mend",)) not in ran.world.log
+
+
+@pytest.mark.parametrize("errno", ["null", "ECONNREFUSED"])
+def test_what_is_broken_by_hand_is_in_the_result_and_a_hint_where_a_run_did_not_pass(
+    run: Runner, by_hand: Any, errno: str
+) -> None:
+    """Which faults stood on the lab when the run began is recorded, and told where it went another way than expected."""
+    text = SCENARIO.replace("errno: null", f"errno: {errno}")
+    ran = run(prepare=lambda engine: by_hand(engine, "client", "mud"), standing=True, text=text)
+    (event,) = [e for e in ran.events if e["event"] == "faults-before"]
+    assert event["faults"] == [{"host": "client", "name": "mud", "kind": "drop", "by": ""}]
+    assert ran.value["environment"]["faults_before"] == "the drop fault mud on client, put by hand"
+    told = ran.value["reason"].endswith("; the drop fault mud on client, put by hand, was there when the run began")
+    assert (ran.value["verdict"], told) == (("pass", False) if errno == "null" else ("fail", True))
 
 
 def test_a_standing_lab_with_a_host_that_is_down_is_a_clear_error(run: Runner, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import pytest
 
 from labctl.agent import interface as interface_module
 from labctl.agent.action import ActionFailed, Commands
-from labctl.agent.claims import is_held
 from labctl.agent.command import Ran
 from labctl.agent.dns import NXDOMAIN, SERVFAIL, Question, Responder, parse_question, reply
 from labctl.agent.expire import Expire
@@ -109,7 +108,7 @@ def test_an_interface_that_was_down_gets_back_the_routes_that_the_kernel_did_not
     kernel = Kernel({("ip", "-o", "-4", "route"): lambda: next(listings), ("ip", "-json"): "[]"})
     action = interface(kernel, None)
     assert [r.argv for r in action.do()] == [("ip", "link", "set", "dev", "lo", "down", "alias", f"{NOTE}65536")]
-    assert is_held(claim_of("lo"))
+    assert action.claims() == [claim_of("lo")], "nobody else may change it meanwhile"
     assert [" ".join(r.argv) for r in action.undo()] == [
         "ip link set dev lo up alias ",
         "ip -4 route add default via 10.0.2.2 dev lo",
@@ -124,7 +123,6 @@ def test_an_mtu_is_put_back_to_what_it_was() -> None:
     action.do()
     assert action.count() >= 0
     assert [" ".join(r.argv) for r in action.undo()] == ["ip link set dev lo mtu 65536 alias "]
-    assert not is_held(claim_of("lo"))
 
 
 def test_an_alias_that_somebody_gave_stays(monkeypatch: pytest.MonkeyPatch) -> None:
