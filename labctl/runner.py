@@ -154,7 +154,7 @@ def _bring_up(request: Request, engine: Engine, record: RunDirectory, run: str, 
         planned = _up(config, lab, request, engine, record, say)
     stays = request.standing or request.keep
     hosts = Hosts(planned, engine, record, request.link_backend)
-    captures = Captures(hosts, run) if stays else Captures(hosts, run, engine.release)
+    captures = Captures(hosts, run, engine.tidy if stays else engine.release)
     programs = Programs(hosts)
     session = Session(hosts, captures, programs, Faults(hosts, captures, programs, request.seed), stays)
     hosts.open(stack)

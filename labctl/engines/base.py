@@ -111,6 +111,9 @@ class Engine(Protocol):
     def release(self) -> None:
         """Take the hosts away; agents stay, so that what they recorded can be fetched. `down` must follow."""
 
+    def tidy(self) -> None:
+        """End what programs of this run have left running on hosts that stay, such as what they forked."""
+
     def down(self) -> None:
         """Take away everything this engine made for this run; safe to call again. Raises LabError when something stays."""
 

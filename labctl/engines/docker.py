@@ -28,7 +28,7 @@ from labctl.engines.daemon import DaemonGone
 from labctl.engines.docker_stream import AttachedChannel, DockerChannel, DockerProcess, ForkedChannel
 from labctl.engines.door import DoorChannel
 from labctl.engines.labels import AGENT, COMPANION, COMPOSE, HOST, NURSERY, OWNER, RESIDENT, RUN, STANDING
-from labctl.engines.leftovers import each, remove
+from labctl.engines.leftovers import each, end_programs, orphans, remove
 from labctl.engines.owner import Owner
 from labctl.errors import LabError
 from labctl.lab import BLOCK_PREFIX, BLOCKS, POOL, PROGRAMS, ROLE, Host, Lab, Subnet, addressed, render
@@ -61,6 +61,7 @@ class DockerEngine:
         self._agent_image: str | None = None
         self._nurseries: dict[str, str] = {}
         self._doors: dict[str, Path] = {}
+        self._ran_on: set[str] = set()
         self._bereaved: dict[str, str | None] = {}  # hosts that were killed, and the nurseries of their first lives
         self._made_agents = False
         self._companions: dict[str, str] = {}
@@ -148,6 +149,7 @@ class DockerEngine:
         hosts = [self._host(container) for container in found]
         self._find_containers()
         self._find_nurseries()
+        end_programs(self._api, orphans(self._api, list(self._containers.values())))
         path = Path(found[0]["Labels"][COMPOSE])
         return Lab(path, {host.name: host for host in sorted(hosts, key=lambda h: h.name)}, networks)
 
@@ -370,7 +372,9 @@ class DockerEngine:
 
     def start(self, host: str, argv: Sequence[str], env: Mapping[str, str], beside: bool = False) -> DockerProcess:
         container = self._companion(host) if beside else self._containers[host]
-        return DockerProcess(self._api, host, container, tuple(argv), dict(env))
+        if not beside:
+            self._ran_on.add(host)
+        return DockerProcess(self._api, host, container, tuple(argv), dict(env), self._run)
 
     def _companion(self, host: str) -> str:
         """A container with the bundled programs for a host that has none: its network namespace and names, no privilege."""
@@ -461,6 +465,9 @@ class DockerEngine:
             each(lambda c: self._api.remove_container(c, force=True, v=True), self._containers.values())
             networks = self._api.networks(filters={"label": f"{RUN}={self._run}"})
             each(lambda n: self._api.remove_network(n["Id"]), networks)
+
+    def tidy(self) -> None:
+        end_programs(self._api, {self._containers[host]: {self._run} for host in self._ran_on if host in self._containers})
 
     def down(self) -> None:
         self._closing = True

@@ -13,6 +13,7 @@ import docker.errors
 from docker import APIClient
 from docker.utils.socket import frames_iter
 
+from labctl.engines import leftovers
 from labctl.engines.written import LAUNCHER, Errors, Written
 from labctl.errors import LabError
 
@@ -117,7 +118,7 @@ class DockerProcess:
     """A program started on a host with Docker's exec."""
 
     def __init__(
-        self, api: APIClient, host: str, container: str, argv: tuple[str, ...], env: dict[str, str]
+        self, api: APIClient, host: str, container: str, argv: tuple[str, ...], env: dict[str, str], run: str
     ) -> None:
         self._api, self._host, self._container, self.argv = api, host, container, argv
         self._out, self._err = Written(), Errors()
@@ -125,7 +126,8 @@ class DockerProcess:
         self._ended_at: float | None = None
         self._ended = threading.Event()
         try:
-            created = api.exec_create(container, [*LAUNCHER, *argv], environment=env)
+            launcher = [*LAUNCHER, leftovers.program_mark(run)]
+            created = api.exec_create(container, [*launcher, *argv], environment=env | {leftovers.RUN_VARIABLE: run})
             self._id: str = created["Id"]
             self._stream = api.exec_start(self._id, socket=True)
         except docker.errors.APIError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,6 +16,16 @@ from labctl.engines.owner import Owner
 from labctl.errors import LabError
 
 REMOVE_TIMEOUT_S = 30.0
+# In the environment of every program of a run, and so of what it forks.
+RUN_VARIABLE = "LABCTL_RUN"
+_END = """
+for each in /proc/[0-9]*/environ; do
+  if tr '\\0' '\\n' <"$each" 2>/dev/null | grep -qxF "$1"; then
+    number=${each#/proc/}
+    kill -KILL "${number%/environ}" 2>/dev/null
+  fi
+done
+"""
 
 
 def remove(api: APIClient, labels: list[str]) -> tuple[int, int]:
@@ -82,3 +92,47 @@ def dead_runs(api: APIClient) -> dict[str, str]:
     return found
 
 
+
+
+def program_mark(run: str) -> str:
+    """What the shell is called that starts a program of ours: whose it is and of which run."""
+    return f"labctl {Owner.me()} {run}"
+
+
+def orphans(api: APIClient, containers: Sequence[str]) -> dict[str, set[str]]:
+    """The runs of which programs go on in these containers though their drivers are gone, by container.
+
+    Docker does not end what was started by exec when the one who asked for it goes away.
+    """
+
+    def of(container: str) -> set[str]:
+        with contextlib.suppress(docker.errors.NotFound):
+            going_on = api.inspect_container(container).get("ExecIDs") or []
+            marks = [_mark(api.exec_inspect(one)) for one in going_on]
+            return {run for mark in marks if mark for owner, run in [mark] if owner is None or not owner.is_alive()}
+        return set()
+
+    with ThreadPoolExecutor(max_workers=max(1, len(containers))) as pool:
+        found = dict(zip(containers, pool.map(of, containers), strict=True))
+    return {container: runs for container, runs in found.items() if runs}
+
+
+def _mark(said: Mapping[str, Any]) -> tuple[Owner | None, str] | None:
+    marks = [word.split(" ") for word in said["ProcessConfig"].get("arguments") or [] if word.startswith("labctl ")]
+    return next(((Owner.parse(owner), run) for _, owner, run in (m for m in marks if len(m) == 3)), None)
+
+
+def end_programs(api: APIClient, left: Mapping[str, Iterable[str]]) -> None:
+    """Kill what programs of runs have left in containers (container -> runs), with all that they have forked.
+
+    An image without `tr` and `grep` keeps what is in it.
+    """
+
+    def end(job: tuple[str, str]) -> None:
+        with contextlib.suppress(docker.errors.APIError):  # the host is gone, or frozen, and so are they
+            api.exec_start(api.exec_create(job[0], ["sh", "-c", _END, "sh", f"{RUN_VARIABLE}={job[1]}"])["Id"])
+
+    jobs = [(container, run) for container, runs in left.items() for run in runs]
+    if jobs:
+        with ThreadPoolExecutor(max_workers=len(jobs)) as pool:
+            list(pool.map(end, jobs))

@@ -11,10 +11,10 @@ TAIL_BYTES = 64 * 2**10
 # A process started by exec can be signalled only by its number inside the container, which Docker does not tell. A shell
 # says it and becomes the program; `sh` is all that this asks of an image. When it cannot become the program it says that too:
 # the status alone (126, 127) may be the program's own. After a failed exec dash and BusyBox end and run their EXIT trap, bash
-# goes on where `execfail` is set.
+# goes on where `execfail` is set. Its first argument is for others to read: whose program it is (`leftovers.program_mark`).
 LAUNCHER = (
     "sh", "-c",
-    'echo "labctl-pid $$" >&2; shopt -s execfail 2>/dev/null; trap "echo labctl-not-run >&2" EXIT; '
+    'shift; echo "labctl-pid $$" >&2; shopt -s execfail 2>/dev/null; trap "echo labctl-not-run >&2" EXIT; '
     'exec "$@"; status=$?; echo labctl-not-run >&2; exit "$status"',
     "sh",
 )  # fmt: skip

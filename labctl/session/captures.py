@@ -41,11 +41,13 @@ class Part:
 
 @dataclass
 class Captures:
-    """A capture and a sampler of sockets on every host. `release` takes the hosts away once they are needed no more."""
+    """A capture and a sampler of sockets on every host. `release` takes the hosts away once they are needed no more,
+    or what programs have left on them.
+    """
 
     hosts: Hosts
     run: str
-    release: Callable[[], None] = lambda: None
+    release: Callable[[], None]
     parts: list[Part] = field(default_factory=list)
 
     def __post_init__(self) -> None:

@@ -394,3 +394,33 @@ def test_without_its_doors_a_lab_that_stands_is_reached_the_long_way(lab: str, t
     finally:
         away.rename(doors)
     assert (done.code, done.json["verdict"]) == (0, "pass"), done.err
+
+
+def test_what_programs_forked_ends_with_their_run(lab: str, tmp_path: Path) -> None:
+    """A process that a program left in the background of a host that stays is gone when the run is over; others' are not."""
+    path = tmp_path / "forks.yaml"
+    step = '{run: [sh, -c, "sleep 4321 & echo x"], on: client, expect: {exit: 0}}'
+    path.write_text(f"scenario: forks\nsteps:\n  - {step}\n", encoding="utf-8")
+    client = containers(f"labctl.lab={lab}", "labctl.host=client")[0]
+    docker("exec", "--detach", client, "sleep", "1234")
+    done = labctl("run", path, "--lab", lab, "--out", tmp_path / "runs")
+    assert done.code == 0, done.out + done.err
+    running = docker("top", client, "-eo", "pid,args")
+    assert ("sleep 4321" in running, "sleep 1234" in running) == (False, True)
+
+
+def test_programs_of_a_driver_that_was_killed_do_not_stay_for_the_next_run(lab: str, start: Start, tmp_path: Path) -> None:
+    """SIGKILL of the driver leaves its programs to Docker; the next run on that lab ends them, and finds its port free."""
+    long = tmp_path / "long.yaml"
+    long.write_text(SHORT + "  - wait: 30s\n", encoding="utf-8")
+    live = start(long, "--lab", lab)
+    live.wait_for("step-start", kind="wait")
+    server = containers(f"labctl.lab={lab}", "labctl.host=server")[0]
+    live.process.kill()
+    live.process.wait()
+    assert "echo_server" in docker("top", server, "-eo", "pid,args")
+    short = tmp_path / "short.yaml"
+    short.write_text(SHORT, encoding="utf-8")
+    done = labctl("run", short, "--lab", lab, "--out", tmp_path / "runs", "--json")
+    assert (done.code, done.json["verdict"]) == (0, "pass"), done.out
+    assert "echo_server" not in docker("top", server, "-eo", "pid,args")

@@ -411,6 +411,9 @@ class FakeEngine:
     def release(self) -> None:
         self._point("release")
 
+    def tidy(self) -> None:
+        self._point("tidy")
+
     def down(self) -> None:
         self._point("down")
         self.downs += 1

@@ -16,7 +16,7 @@ SHELLS = [path for name in ("sh", "dash", "bash") if (path := shutil.which(name)
 
 def launched(shell: str, *argv: str) -> tuple[int, Errors]:
     """A command started as on a host: its exit status and its standard error."""
-    done = subprocess.run([shell, *LAUNCHER[1:], *argv], capture_output=True, check=False)
+    done = subprocess.run([shell, *LAUNCHER[1:], "whose", *argv], capture_output=True, check=False)
     errors = Errors()
     for at in range(0, len(done.stderr), 7):  # in pieces, as it may come
         errors.add(done.stderr[at : at + 7])
