@@ -188,6 +188,33 @@ class Evidence:
         """Packets by host, read when first asked for."""
         return _Packets(self)
 
+    @property
+    def traffic(self) -> int:
+        """How many packets were captured, each at every host that saw it; the frames that bracket a capture are none."""
+        return sum(len(self.packets[host]) for host in self.captures)
+
+    @cached_property
+    def ports(self) -> frozenset[int]:
+        """Every port that a captured packet, the one that an ICMP error quotes, or a sampled socket has."""
+        found: set[int | None] = set()
+        for host in self.captures:
+            for p in self.packets[host]:
+                found.update((p.sport, p.dport, *(p.quoted or ())))
+        for samples in self.samples.values():
+            found.update(s[end] for sample in samples for s in sample.sockets for end in ("port", "peer"))
+        return frozenset(port for port in found if port is not None)
+
+    @cached_property
+    def parties(self) -> frozenset[str]:
+        """Every address that a host has, that a captured packet is from or to, or whose owner somebody asked for (ARP)."""
+        found = {address for addresses in self.addresses.values() for address in addresses}
+        for host in self.captures:
+            for p in self.packets[host]:
+                found.update((p.source, p.destination))
+                if p.protocol == "ARP":
+                    found.update(word.rstrip("?") for word in p.info.split())
+        return frozenset(found)
+
     def window(self, index: int) -> tuple[float, float]:
         """From when a step began to when the next one did: whatever happened in between belongs to it."""
         record = self.steps[index]

@@ -1,6 +1,7 @@
 """ttl: packets begin or go on with a time to live so small that a router takes them out and says so.
 
-Targets TTL and HL of iptables-extensions(8), in mangle, where a router has not yet looked at it. The router that takes it to
+Targets TTL and HL of iptables-extensions(8), in mangle, where a router has not yet looked at it; a packet that has the wanted
+value already is not touched, and so not counted. The router that takes it to
 zero answers ICMP time exceeded (11/0, RFC 792; ICMPv6 3/0, RFC 4443 3.3), and connect() gives EHOSTUNREACH (icmp_err_convert).
 """
 
@@ -57,5 +58,7 @@ class Ttl(Packets):
 
     def _target(self, family: Family) -> Match:
         target, option = MODULES[family]
-        change = (f"{option}-set", str(self.set)) if self.set is not None else (f"{option}-dec", str(self.decrement))
-        return ("-j", target, *change)
+        if self.set is None:
+            return ("-j", target, f"{option}-dec", str(self.decrement))
+        changed = ("-m", target.lower(), "!", f"{option}-eq", str(self.set))
+        return (*changed, "-j", target, f"{option}-set", str(self.set))

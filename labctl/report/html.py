@@ -43,6 +43,7 @@ def render(run: RunVerdict, plan: Mapping[str, Any], scenario_text: str) -> str:
         script="report.js",
         data=Markup(data),
         run=told,
+        traffic=run.evidence.traffic if drawn is not None else None,
         steps=[_step(run, step, _output_limit(run)) for step in run.steps],
         others=_background(run),
         drawn=drawn,

@@ -14,6 +14,7 @@ from labctl.scenario.model import (
     Expectation,
     QueueSum,
     RateRange,
+    Scenario,
     SocketExpectation,
     TextMatch,
 )
@@ -27,12 +28,14 @@ from labctl.verdict.ranges import describe_range, format_bytes, in_range
 OPEN_STATES = ("ESTAB", "CLOSE-WAIT", "FIN-WAIT-1", "FIN-WAIT-2")
 
 
-def check(expect: Expectation, evidence: Evidence, step: int, program: ProgramRecord) -> list[Finding]:
-    """All findings of one step's expectation, in the order people write them."""
+def check(
+    expect: Expectation, evidence: Evidence, step: int, program: ProgramRecord, scenario: Scenario | None = None
+) -> list[Finding]:
+    """All findings of one step's expectation, in the order people write them; `scenario` is the run's own."""
     return [
         *_outcome_checks(expect, program),
         *_output_checks(expect, program),
-        *packet_checks(expect, evidence, step),
+        *packet_checks(expect, evidence, step, scenario),
         *(f for s in expect.sockets for f in _sockets(s, evidence, step)),
         *([_queues(expect.queues, evidence, step, program)] if expect.queues else []),
     ]
@@ -148,16 +151,36 @@ def _sockets(wanted: SocketExpectation, evidence: Evidence, step: int) -> Iterat
 def _never(name: str, wanted: SocketExpectation, evidence: Evidence, step: int) -> Finding:
     """A state in which the socket is in no sample; without any sample nobody knows."""
     samples = samples_of(evidence, step, wanted.at)
+    expected = f"never in state {wanted.never}"
     if not samples:
-        return Finding(name, f"never in state {wanted.never}", f"no sample of {wanted.at} in this step", "error")
+        return Finding(name, expected, f"no sample of {wanted.at} in this step", "error")
+    if not _has_been(wanted, samples, evidence, step):
+        return Finding(name, expected, f"no sample and no packet of {wanted.at} in this step has such a socket", "error")
     found = [
         sample
         for sample in samples
         for s in sample.sockets
-        if s["state"] == wanted.never and wanted.port in (None, s["port"]) and wanted.peer in (None, s["peer"])
+        if s["state"] == wanted.never and _is_named(s, wanted.port, wanted.peer)
     ]
     seen = f"in {len(found)} of {len(samples)} samples" + (f", first at {found[0].t:.2f}s" if found else "")
-    return Finding.of(name, f"never in state {wanted.never}", seen, not found)
+    return Finding.of(name, expected, seen, not found)
+
+
+def _has_been(wanted: SocketExpectation, samples: list[Sample], evidence: Evidence, step: int) -> bool:
+    """Whether the socket was there at all, in whatever state: what never was has never been in any state, and proves nothing.
+
+    One that lived between two samples has left packets.
+    """
+    if any(_is_named(s, wanted.port, wanted.peer) for sample in samples for s in sample.sockets):
+        return True
+    start, end = evidence.window(step)
+    packets = evidence.packets[wanted.at] if wanted.at in evidence.captures else []
+    asked = {wanted.port, wanted.peer} - {None}
+    return any(asked <= {p.sport, p.dport} for p in packets if start <= p.t < end)
+
+
+def _is_named(socket: Mapping[str, Any], port: int | None, peer: int | None) -> bool:
+    return port in (None, socket["port"]) and peer in (None, socket["peer"])
 
 
 def _queues(wanted: QueueSum, evidence: Evidence, step: int, program: ProgramRecord) -> Finding:
@@ -188,11 +211,7 @@ def last_socket(
     """The named socket in the last sample of the step in which it is in one of the states."""
     for sample in reversed(samples_of(evidence, step, host)):
         for socket in sample.sockets:
-            if (
-                socket["state"] in states
-                and (port is None or socket["port"] == port)
-                and (peer is None or socket["peer"] == peer)
-            ):
+            if socket["state"] in states and _is_named(socket, port, peer):
                 return socket
     return None
 

@@ -9,6 +9,7 @@ from labctl.evidence.record import CaptureRecord, Evidence, FaultRecord, Program
 from labctl.scenario.model import AnyStep, Expectation, FaultStep, HealStep, Scenario, StartStep, StopStep
 from labctl.verdict.checks import check
 from labctl.verdict.explain import explain
+from labctl.verdict.explain.case import count
 from labctl.verdict.finding import Finding, Verdict, worst
 from labctl.verdict.programs import ended_by, last_call, takers, trouble, unasked
 
@@ -147,12 +148,13 @@ def _never_began(scenario: Scenario, evidence: Evidence) -> list[str]:
 
 def _passed(steps: tuple[StepVerdict, ...], evidence: Evidence) -> str:
     findings = sum(len(s.findings) for s in steps)
-    packets = sum(c.packets for c in evidence.captures.values())
     expected = f"{findings} expectation{'s' * (findings != 1)} held"
     if evidence.live:
         expected = f"the Python block ended by itself, {expected}"
     return (
-        f"{expected}; {packets} packets captured on {len(evidence.captures)} hosts" if packets else expected
+        f"{expected}; {count(evidence.traffic, 'packet')} captured on {count(len(evidence.captures), 'host')}"
+        if evidence.captures
+        else expected
     )
 
 
@@ -171,7 +173,7 @@ def _judge_step(
     elif expect is not None and (program is None or program.ended is None):
         verdict, reason = "error", "the record does not say how its program ended"
     elif expect is not None and program is not None:
-        findings = check(expect, evidence, index, program)
+        findings = check(expect, evidence, index, program, scenario)
         verdict = worst([f.verdict for f in findings])
         reason = _reason(findings, evidence, index, program, scenario)
     elif program is not None and program.ended is not None and not record.expects:

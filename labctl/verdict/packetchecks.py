@@ -18,10 +18,12 @@ from labctl.scenario.model import (
     PacketExpectation,
     RetransmissionExpectation,
     SameExpectation,
+    Scenario,
 )
 from labctl.units import format_duration
-from labctl.verdict.finding import Finding
+from labctl.verdict.finding import Finding, Verdict
 from labctl.verdict.ranges import describe_range, in_range
+from labctl.verdict.strangers import strange_port, strangers
 
 SHOWN = 8
 
@@ -30,14 +32,16 @@ class _CannotTell(Exception):
     """Why a capture cannot be asked."""
 
 
-def packet_checks(expect: Expectation, evidence: Evidence, step: int) -> Iterator[Finding]:
+def packet_checks(
+    expect: Expectation, evidence: Evidence, step: int, scenario: Scenario | None = None
+) -> Iterator[Finding]:
     """All findings about packets. Without a complete capture nobody can tell: error, even where 0 was asked for."""
     for wanted in expect.packets:
-        yield from _packets(wanted, evidence, step)
+        yield from _packets(wanted, evidence, step, scenario)
     for message in expect.icmp:
         yield _icmp(message, evidence, step)
     for again in expect.retransmissions:
-        yield _retransmissions(again, evidence, step)
+        yield _retransmissions(again, evidence, step, scenario)
     for pair in expect.same:
         yield from _same(pair, evidence, step)
 
@@ -68,7 +72,9 @@ def _position(evidence: Evidence, host: str, filter_: str) -> int:
         raise _CannotTell("this filter was never tried") from None
 
 
-def _packets(wanted: PacketExpectation, evidence: Evidence, step: int) -> Iterator[Finding]:
+def _packets(
+    wanted: PacketExpectation, evidence: Evidence, step: int, scenario: Scenario | None
+) -> Iterator[Finding]:
     name = f"packets at {wanted.at}: {wanted.filter}"
     try:
         selected = _selected(evidence, wanted.at, wanted.filter, step)
@@ -76,7 +82,8 @@ def _packets(wanted: PacketExpectation, evidence: Evidence, step: int) -> Iterat
         expected = "a display filter" if "refuses" in str(error) else describe_range(wanted.count, str)
         yield Finding(name, expected, str(error), "error")
         return
-    yield _counted(name, wanted.count, selected)
+    counted = _counted(name, wanted.count, selected)
+    yield counted if selected else _with(counted, strangers(wanted.filter, evidence, scenario))
     try:
         yield from _times(wanted, selected, evidence, step)
     except _CannotTell as error:
@@ -86,6 +93,14 @@ def _packets(wanted: PacketExpectation, evidence: Evidence, step: int) -> Iterat
 def _counted(name: str, wanted: int | CountRange, selected: Sequence[Packet]) -> Finding:
     finding = in_range(name, wanted, len(selected), str)
     return replace(finding, actual=finding.actual + (f" ({_numbers(selected)})" if selected else ""))
+
+
+def _with(finding: Finding, strange: str | None) -> Finding:
+    """A finding of nothing, with what nobody in the run has: it proves nothing then."""
+    if strange is None:
+        return finding
+    verdict: Verdict = "error" if finding.verdict == "pass" else finding.verdict
+    return replace(finding, actual=f"{finding.actual}; {strange}", verdict=verdict)
 
 
 def _times(
@@ -145,14 +160,19 @@ def _is_type(packet: Packet, word: str) -> bool:
     return False
 
 
-def _retransmissions(wanted: RetransmissionExpectation, evidence: Evidence, step: int) -> Finding:
+def _retransmissions(
+    wanted: RetransmissionExpectation, evidence: Evidence, step: int, scenario: Scenario | None
+) -> Finding:
     name = f"retransmissions at {wanted.at}" + (f" port {wanted.port}" if wanted.port else "")
     try:
         captured = _captured(evidence, wanted.at, step)
     except _CannotTell as error:
         return Finding(name, describe_range(wanted.count, str), str(error), "error")
     found = [p for p in captured if p.retransmission and wanted.port in (None, p.sport, p.dport)]
-    return _counted(name, wanted.count, found)
+    counted = _counted(name, wanted.count, found)
+    if found or wanted.port is None:
+        return counted
+    return _with(counted, strange_port(wanted.port, evidence, scenario))
 
 
 def _same(wanted: SameExpectation, evidence: Evidence, step: int) -> Iterator[Finding]:

@@ -33,7 +33,7 @@ TABLE: list[tuple[str, dict[str, Any], str, list[str]]] = [
     ]),
     ("ttl", {"set": 1, "protocol": "tcp", "dport": 80}, "client", [
         "iptables -t mangle -N LABCTL-x",
-        "iptables -t mangle -A LABCTL-x -j TTL --ttl-set 1",
+        "iptables -t mangle -A LABCTL-x -m ttl ! --ttl-eq 1 -j TTL --ttl-set 1",
         "iptables -t mangle -I OUTPUT -p tcp --dport 80 -j LABCTL-x",
     ]),
     ("ttl", {"decrement": 5, "to": "server"}, "router", [
@@ -66,7 +66,7 @@ def test_commands(kind: str, spec: dict[str, Any], at: str, wanted: list[str]) -
 @pytest.mark.parametrize(
     ("kind", "spec", "at", "wanted"),
     [
-        ("ttl", {"set": 1}, "client", "ip6tables -t mangle -A LABCTL-x -j HL --hl-set 1"),
+        ("ttl", {"set": 1}, "client", "ip6tables -t mangle -A LABCTL-x -m hl ! --hl-eq 1 -j HL --hl-set 1"),
         ("blackhole", {"size": "1300B", "network": "server-net"}, "router", "ip6tables -I OUTPUT -p icmpv6 --icmpv6-type 2 -j LABCTL-x"),
         ("partition", {"from": "server", "to": "client"}, "client", "ip6tables -A LABCTL-x -s fd::1:3 -j DROP"),
     ],

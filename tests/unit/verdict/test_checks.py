@@ -248,13 +248,22 @@ def test_throughput_is_both_directions_over_the_whole_time(
     [
         ({"port": 80, "never": "CLOSE-WAIT"}, "in 0 of 3 samples", "pass"),
         ({"port": 80, "never": "TIME-WAIT"}, "in 1 of 3 samples, first at 3.00s", "fail"),
-        ({"port": 81, "never": "TIME-WAIT"}, "in 0 of 3 samples", "pass"),
+        ({"port": 81, "never": "TIME-WAIT"}, "no sample and no packet of server in this step has such a socket", "error"),
+        ({"peer": 40001, "never": "ESTAB"}, "no sample and no packet of server in this step has such a socket", "error"),
     ],
 )
 def test_a_state_that_is_never_reached(expect: dict[str, Any], actual: str, verdict: str) -> None:
-    """A socket that is in no sample in a state was never seen in it; other sockets do not count."""
+    """A socket that is in no sample in a state was never seen in it; one that never was has proved nothing by that."""
     (finding,) = found({"sockets": [{"at": "server", **expect}]}, evidence(samples=SAMPLES))
     assert (finding.actual, finding.verdict) == (actual, verdict)
+
+
+def test_a_socket_that_lived_between_two_samples_has_left_packets() -> None:
+    """A connection refused at once is in no sample; its SYN shows that there was one, and that it was never ESTAB."""
+    expect = {"sockets": [{"at": "server", "peer": 40001, "never": "ESTAB"}]}
+    for at, verdict in ((2.0, "pass"), (0.5, "error")):
+        run = evidence({"server": [packet(1, at, sport=40001)]}, samples=SAMPLES)
+        assert [f.verdict for f in found(expect, run)] == [verdict]
 
 
 def test_without_samples_nobody_knows_which_states_there_were() -> None:

@@ -16,7 +16,9 @@ from labctl.errors import EvidenceError
 from labctl.evidence.packets import Packet
 from labctl.evidence.record import FaultRecord, Span
 from labctl.runs import exit_code, judge_run
+from labctl.scenario.loader import from_source
 from labctl.scenario.model import Scenario
+from labctl.scenario.yamltext import Source
 from labctl.verdict.judge import judge, result, touched
 
 RUNS = Path(__file__).resolve().parents[2] / "data" / "runs"
@@ -260,3 +262,14 @@ def test_what_a_host_counted_itself_needs_no_captures() -> None:
     assert touched(replace(DOWN, spans=[Span(1.1, 1.1, 8.0, 3)]), evidence({"client": [packet(1, 2.0)]}, devices=ONE)) == 3
     assert touched(replace(DOWN, spans=[Span(1.1, 1.1)]), evidence({"client": [packet(1, 2.0)]}, devices=ONE)) is None
     assert touched(other, evidence({"client": [packet(1, 2.0)]}, devices=ONE)) == 0
+
+
+def test_what_was_captured_is_told_without_the_frames_that_bracket_it() -> None:
+    """The sentence counts traffic; `captures` of the result counts what is in the files. Without traffic it says 0."""
+    scenario = from_source(
+        Source("x.yaml", "scenario: x\nsteps:\n  - {run: [probe, bind, server, 80], on: client, expect: {errno: null}}\n")
+    ).scenario
+    for packets, said in (((packet(1, 2.0), packet(2, 2.1)), "2 packets"), ((packet(1, 2.0),), "1 packet"), ((), "0 packets")):
+        run = judge(scenario, {1: "x"}, evidence({"client": packets}))
+        assert run.reason == f"1 expectation held; {said} captured on 2 hosts"
+        assert [c["packets"] for c in result(run)["captures"]] == [3, 3]

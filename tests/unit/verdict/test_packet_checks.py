@@ -6,11 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from made_up import SERVER, evidence, packet
+from made_up import SERVER, evidence, packet, socket
 
 from labctl.evidence.packets import Packet
-from labctl.evidence.record import Evidence
+from labctl.evidence.record import Evidence, Sample
+from labctl.scenario.loader import from_source
 from labctl.scenario.model import Expectation
+from labctl.scenario.yamltext import Source
 from labctl.verdict.checks import check
 from labctl.verdict.finding import Finding
 
@@ -86,7 +88,78 @@ def test_retransmissions_are_counted_by_port() -> None:
     (finding,) = found({"retransmissions": [{"at": "client", "port": 80, "count": 1}]}, run)
     assert (finding.actual, finding.verdict) == ("1 (#2)", "pass")
     (finding,) = found({"retransmissions": [{"at": "client", "port": 81, "count": {"min": 1}}]}, run)
-    assert (finding.actual, finding.verdict) == ("0", "fail")
+    assert (finding.actual, finding.verdict) == (f"0; {STRANGE} port 81: is it mistyped?", "fail")
+
+
+STRANGE = "no packet, socket, program or fault of this run has"
+SYN_TO_81 = "  - {run: [probe, connect, server, 81], on: client, expect: {errno: null}}\n"
+OTHER = {
+    "quoted by an ICMP error": packet(9, 0.5, sport=None, dport=None, flags=None, icmp=(3, 3), quoted=(40000, 18)),
+    "an answer": packet(9, 9.5, back=True, sport=18),
+    "an address": packet(9, 0.5, source="192.0.2.7"),
+    "ARP": packet(9, 0.5, protocol="ARP", sport=None, dport=None, info="Who has 192.0.2.9? Tell 198.18.0.2"),
+}
+
+
+def none_of(filter_: str, steps: str = SYN_TO_81, *others: Packet, **more: Any) -> tuple[str, str]:
+    """What is found when nothing at the client may be selected by a filter, and nothing is."""
+    run = evidence({"client": [packet(1, 2.0, dport=81)], "server": others}, filters=(filter_,), **more)
+    scenario = from_source(Source("x.yaml", f"scenario: x\nsteps:\n{steps}")).scenario
+    expect = Expectation.model_validate({"packets": [{"at": "client", "filter": filter_, "count": 0}]})
+    (finding,) = check(expect, run, 1, run.programs["1"], scenario)
+    return finding.actual.removeprefix("0").removeprefix("; "), finding.verdict
+
+
+@pytest.mark.parametrize(
+    ("filter_", "what"),
+    [
+        ("tcp.dstport == 18 && tcp.flags.reset == 1", "port 18"),
+        ("udp.port eq 18", "port 18"),
+        ("tcp.port in {18, 19}", "port 18 or port 19"),
+        ("tcp.port == 18 or udp.port == 19", "port 18 or port 19"),
+        ("ip.dst == 192.0.2.7", "address 192.0.2.7"),
+        ("ipv6.addr == 2001:db8::1 && tcp.port == 81", "address 2001:db8::1"),
+    ],
+)
+def test_none_of_what_nobody_in_the_run_has_proves_nothing(filter_: str, what: str) -> None:
+    """A port or an address that is nowhere in the run but in what must not be there is an error."""
+    assert none_of(filter_) == (f"{STRANGE} {what}: is it mistyped?", "error")
+
+
+@pytest.mark.parametrize(
+    ("filter_", "steps", "others"),
+    [
+        ("tcp.dstport == 81 && tcp.flags.reset == 1", SYN_TO_81, ()),  # captured at another time, or by another name
+        ("tcp.dstport == 18", SYN_TO_81.replace("81", "18"), ()),  # what the program was told, though it never left its host
+        ("tcp.dstport == 18", SYN_TO_81 + "  - {fault: wall, at: server, drop: {protocol: tcp, dport: 10-20}}\n", ()),
+        ("tcp.dstport == 18", SYN_TO_81, ("quoted by an ICMP error",)),
+        ("tcp.dstport == 18", SYN_TO_81, ("an answer",)),
+        ("ip.src == 192.0.2.7", SYN_TO_81, ("an address",)),
+        ("ip.src == 192.0.2.9", SYN_TO_81, ("ARP",)),
+        (f"ip.addr == {SERVER}", SYN_TO_81, ()),  # a host's own, though it sent and got nothing
+        ("tcp.dstport == 65432", SYN_TO_81, ()),  # the bundled programs' own, which need not be written
+        ("tcp.port in {22, 80, 81, 443}", SYN_TO_81, ()),  # one of them is in use
+        ("tcp.port == 18 || tcp.port == 81", SYN_TO_81, ()),
+        ("tcp && !(tcp.port == 18)", SYN_TO_81, ()),  # an unknown port selects more here, not less
+        ("tcp.port != 18", SYN_TO_81, ()),
+        ("ip.dst == 10.0.0.0/8", SYN_TO_81, ()),
+        ('http.host == "tcp.port == 18"', SYN_TO_81, ()),
+        ("tcp.len == 18", SYN_TO_81, ()),
+    ],
+)
+def test_what_anything_in_the_run_has_may_be_nowhere_in_a_step(filter_: str, steps: str, others: tuple[str, ...]) -> None:
+    """Dropped on its way, refused before it left, seen in another step or at another host: an honest none of it."""
+    assert none_of(filter_, steps, *(OTHER[name] for name in others)) == ("", "pass")
+
+
+def test_a_port_on_which_somebody_only_listens_is_known() -> None:
+    """Nothing came to it, and it was there all the time."""
+    samples = {"server": [Sample(2.0, (socket("LISTEN", port=18, peer=0),))]}
+    assert none_of("tcp.dstport == 18", samples=samples) == ("", "pass")
+    run = evidence(samples=samples)
+    for port, verdict in ((18, "pass"), (19, "error")):
+        (finding,) = found({"retransmissions": [{"at": "client", "port": port, "count": 0}]}, run)
+        assert finding.verdict == verdict
 
 
 def segment(number: int, seq: int, size: int, **changed: Any) -> Packet:
