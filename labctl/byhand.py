@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from pydantic import ValidationError
 
+from labctl.agent.death import CHAIN
 from labctl.engines.agents import AgentClient
 from labctl.engines.daemon import connect
 from labctl.engines.docker import DockerEngine
@@ -19,6 +22,8 @@ from labctl.lab import Lab
 from labctl.scenario.check import unknown_host
 from labctl.scenario.words import nearest
 from labctl.session.faults import bind
+
+NAME = re.compile(r"[a-z][a-z0-9-]{0,19}")  # as in a scenario: it is part of a chain's name (iptables(8), 28 characters)
 
 
 def parse_fault(kind: str, words: Sequence[str]) -> Fault:
@@ -72,11 +77,13 @@ def _hint(word: str, known: list[str]) -> str:
 
 def add(lab_name: str | None, host: str, name: str | None, fault: Fault) -> tuple[str, dict[str, Any]]:
     """Put a fault at a host of a standing lab; its name and what was run. Raises UsageError, LabError."""
+    if name is not None and not NAME.fullmatch(name):
+        raise UsageError(f"{name!r} is no name for a fault; write at most 20 lower case letters, digits and dashes")
     engine, lab = _lab(lab_name)
     _known(lab, (host, *fault.hosts()))
     if (why := engine.why_down(host)) is not None:
         raise LabError(why)
-    taken = {f["name"] for other in lab.hosts for f in _held(engine, other)}
+    taken = {f["name"] for f in _all_held(engine, lab)}
     chosen = name or next(
         n for i in range(1, 10**6) if (n := f"{fault.kind}{'' if i == 1 else f'-{i}'}") not in taken
     )
@@ -89,7 +96,7 @@ def add(lab_name: str | None, host: str, name: str | None, fault: Fault) -> tupl
     except Impossible as error:
         raise UsageError(str(error)) from None
     if plan.engine is not None:
-        raise UsageError(f"{fault.kind} is made by the engine and only in a scenario; by hand write `docker {plan.engine}`")
+        return chosen, _disturb(engine, lab, plan)
     with _resident(engine, lab, host) as agent:
         request = bind(plan.request(), agent.devices)
         note = {"kind": fault.kind, **fault.model_dump(mode="json", by_alias=True, exclude_defaults=True)}
@@ -100,23 +107,66 @@ def add(lab_name: str | None, host: str, name: str | None, fault: Fault) -> tupl
 def listing(lab_name: str | None) -> list[dict[str, Any]]:
     """What is broken by hand on a standing lab: host, name, what was asked, packets touched so far."""
     engine, lab = _lab(lab_name)
-    return [{"host": host, **fault} for host in lab.hosts for fault in _held(engine, host)]
+    return _all_held(engine, lab)
+
+
+def _all_held(engine: DockerEngine, lab: Lab) -> list[dict[str, Any]]:
+    found = [{"host": host, **fault} for host in lab.hosts for fault in _held(engine, host)]
+    for note in engine.noted():
+        if note.is_by_hand:
+            packets = note.count
+            if note.what == "pause":
+                with _resident(engine, lab, note.host) as agent:
+                    packets = int(agent.call("arrived")) - note.count
+            found.append({"host": note.host, "name": note.fault, "note": {"kind": note.what}, "packets": packets})
+    return found
+
+
+def _disturb(engine: DockerEngine, lab: Lab, plan: FaultPlan) -> dict[str, Any]:
+    """Freeze or kill a whole host of a standing lab until the fault is removed. Raises UsageError, LabError."""
+    host, what = plan.host, str(plan.engine)
+    if what not in ("pause", "kill"):
+        raise UsageError(f"only a scenario knows its programs by name; by hand write `labctl exec {host} -- kill -9 NUMBER`")
+    if (done := next((d for d in engine.disturbed() if d.host == host), None)) is not None:
+        whose = f"by the run {done.by}" if done.by else f"by the fault {done.fault}; `labctl fault remove {done.fault}` first"
+        raise LabError(f"{host} is {'frozen' if done.what == 'pause' else 'dead'} already, {whose}")
+    with _resident(engine, lab, host) as agent:
+        if what == "pause":
+            engine.disturb_by_hand(host, what, plan.name, int(agent.call("arrived")))
+            return {"ran": [], "time": time.time()}
+        if there := [one["name"] for one in agent.call("faults")] or [o["fault"] for o in agent.call("hello")["others"]]:
+            raise LabError(f"with {host} would go the fault {there[0]}, which is in place there; take that away first")
+        last = agent.call("die")
+        try:
+            engine.disturb_by_hand(host, what, plan.name, len(last["open"]) + int(last["packets"]))
+        except LabError:
+            agent.call("undo", name=CHAIN)
+            raise
+        return {"ran": last["ran"], "time": last["time"]}
 
 
 def remove(lab_name: str | None, name: str) -> list[dict[str, Any]]:
     """Take faults away by name, or `all`; each with the packets it touched. Raises UsageError when there is none."""
     engine, lab = _lab(lab_name)
-    removed = []
-    for host in lab.hosts:
-        for fault in reversed(_held(engine, host)):
-            if name in (fault["name"], "all"):
-                with _resident(engine, lab, host) as agent:
-                    removed.append(
-                        {"host": host, "name": fault["name"], **agent.call("undo", name=fault["name"])}
-                    )
-    if not removed:
+    found = [fault for fault in _all_held(engine, lab) if name in (fault["name"], "all")]
+    if not found:
         raise UsageError(f"no fault named {name} is there; `labctl fault list` shows what is")
-    return removed
+    return [_take(engine, lab, fault) for fault in reversed(found)]
+
+
+def _take(engine: DockerEngine, lab: Lab, fault: dict[str, Any]) -> dict[str, Any]:
+    """Take one fault away: by the agent that holds it, or by the engine what was done to a whole host. Raises LabError."""
+    from labctl.standing import heal
+
+    host, name = fault["host"], fault["name"]
+    note = next((one for one in engine.noted() if one.is_by_hand and one.fault == name), None)
+    if note is None:
+        with _resident(engine, lab, host) as agent:
+            return {"host": host, "name": name, **agent.call("undo", name=name)}
+    engine.set_right(note)
+    if note.what == "kill":
+        heal(engine, lab, [host])
+    return {"host": host, "name": name, "ran": [], "packets": fault["packets"], "time": time.time()}
 
 
 def _lab(name: str | None) -> tuple[DockerEngine, Lab]:

@@ -16,7 +16,7 @@ from labctl import __version__
 from labctl.engines.agents import AgentRefused
 from labctl.engines.base import AddressesTaken, Engine, Say
 from labctl.errors import LabctlError, LabError, MissingError, ScenarioError
-from labctl.evidence.record import VERSION
+from labctl.evidence.record import VERSION, Before
 from labctl.evidence.rundir import RunDirectory
 from labctl.interrupts import uninterrupted
 from labctl.lab import Lab, from_compose
@@ -154,6 +154,8 @@ def _bring_up(request: Request, engine: Engine, record: RunDirectory, run: str, 
         planned = _up(config, lab, request, engine, record, say)
     stays = request.standing or request.keep
     hosts = Hosts(planned, engine, record, request.link_backend)
+    if request.standing:
+        hosts.before += [Before(d.fault, d.what, d.host, d.by) for d in engine.disturbed() if d.host in planned.hosts]
     captures = Captures(hosts, run, engine.tidy if stays else engine.release)
     programs = Programs(hosts)
     session = Session(hosts, captures, programs, Faults(hosts, captures, programs, request.seed), stays)

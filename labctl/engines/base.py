@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,6 +11,16 @@ from labctl.errors import LabError
 from labctl.lab import Lab
 
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Disturbed:
+    """What is done to a whole host of a standing lab (`kill`, `pause`), as a fault of a run, or by hand where `by` is empty."""
+
+    host: str
+    what: str
+    fault: str
+    by: str
 
 
 class AddressesTaken(LabError):
@@ -88,6 +99,9 @@ class Engine(Protocol):
 
     def why_down(self, host: str) -> str | None:
         """Why nothing can be done at a host of the standing lab, and what to do about it; None when it is up."""
+
+    def disturbed(self) -> list[Disturbed]:
+        """What others have done to whole hosts of the standing lab, and want so now."""
 
     def open_agent(self, host: str) -> Channel:
         """Start an agent in the host's network namespace. Raises LabError."""

@@ -23,7 +23,7 @@ from docker.types import LogConfig, Mount
 
 from labctl.agent.nursery import DOORS
 from labctl.engines import agentimage, compose, door, images, notes
-from labctl.engines.base import AddressesTaken, Channel, Say
+from labctl.engines.base import AddressesTaken, Channel, Disturbed, Say
 from labctl.engines.daemon import DaemonGone
 from labctl.engines.docker_stream import AttachedChannel, DockerChannel, DockerProcess, ForkedChannel
 from labctl.engines.door import DoorChannel
@@ -180,8 +180,20 @@ class DockerEngine:
                 f"`labctl down {self._standing}` takes the lab away"
             )
         if note.is_orphaned:
-            return f"{about}: the run {note.by}, which is gone, left it so; `labctl gc` sets it right"
-        return f"{about}: the run {note.by} wants it so now; wait until that has ended"
+            return f"{about}: {note}, which is gone, left it so; `labctl gc` sets it right"
+        then = f"`labctl fault remove {note.fault}` starts it again" if note.is_by_hand else "wait until that has ended"
+        return f"{about}: {note} wants it so now; {then}"
+
+    def disturbed(self) -> list[Disturbed]:
+        return [
+            Disturbed(note.host, note.what, note.fault or note.what, note.by)
+            for note in self.noted()
+            if not note.is_orphaned
+        ]
+
+    def noted(self) -> list[notes.Note]:
+        """What is noted of this lab's hosts."""
+        return notes.read(self._api, str(self._standing))
 
     def _state(self, host: str) -> Mapping[str, Any]:
         state: Mapping[str, Any] = self._api.inspect_container(self._containers[host])["State"]
@@ -397,10 +409,10 @@ class DockerEngine:
                 self._companions[host] = made
             return self._companions[host]
 
-    def disturb(self, host: str, what: str, on: bool) -> None:
+    def disturb(self, host: str, what: str, on: bool, note: notes.Note | None = None) -> None:
         verbs = {"pause": ("set going again", "frozen"), "kill": ("started again", "killed")}[what]
         if on and self._standing:
-            notes.write(self._api, self._note(host, what))
+            notes.write(self._api, note or self._note(host, what))
         try:
             if what == "pause":
                 (self._api.pause if on else self._api.unpause)(self._containers[host])
@@ -416,6 +428,21 @@ class DockerEngine:
                 self._wait_running([host])
         except (docker.errors.APIError, requests.exceptions.RequestException) as error:
             raise LabError(f"{host} could not be {verbs[on]}: {getattr(error, 'explanation', None) or error}") from None
+
+    def disturb_by_hand(self, host: str, what: str, fault: str, count: int) -> None:
+        """Do to a host of a standing lab what stays until `set_right`, under the name of a fault. Raises LabError."""
+        note = notes.Note(str(self._standing), host, what, "", Owner.me(), fault, count)
+        try:
+            self.disturb(host, what, True, note)
+        except LabError:
+            notes.erase(self._api, note)
+            raise
+
+    def set_right(self, note: notes.Note) -> None:
+        """Take back what was done by hand to a host. One that was killed is to be healed then. Raises LabError."""
+        if note.what == "pause" and self._state(note.host)["Paused"]:
+            self.disturb(note.host, note.what, False)
+        notes.erase(self._api, note)
 
     def _note(self, host: str, what: str) -> notes.Note:
         return notes.Note(str(self._standing), host, what, self._run, Owner.me())

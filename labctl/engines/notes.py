@@ -1,7 +1,8 @@
-"""What a run does to a whole host of a lab that stays, noted in Docker before it is done.
+"""What is done to a whole host of a lab that stays, by a run or by hand, noted in Docker before it is done.
 
 A driver that is killed while a host is down cannot start it again. The note says that a run did it, and which: so `labctl gc`
-sets right what dead runs left, and leaves alone what a living one does now and what somebody did by hand. A note is an empty
+sets right what dead runs left, and leaves alone what a living one does now and what somebody did by hand, whose name for it and
+count the note keeps. A note is an empty
 volume with labels, as Docker keeps those whatever becomes of containers, of their networks, and of itself. The compose file
 as it was rendered for a lab that stays is noted in the same way, for the runs in it.
 """
@@ -20,23 +21,38 @@ from labctl.engines.owner import Owner
 
 WHAT = "labctl.disturbed"
 RENDERED = "labctl.rendered"
+FAULT = "labctl.fault"
+COUNT = "labctl.count"
 BY = "labctl.by"  # not labctl.run: what belongs to a run goes with it
 
 
 @dataclass(frozen=True)
 class Note:
-    """`what` (kill or pause) the run `by` does to a host of a standing lab; `owner` is its driver."""
+    """`what` (kill or pause) the run `by` does to a host of a standing lab; `owner` is its driver.
+
+    Without `by` somebody does it by hand, as the `fault` of that name; `count` is what was counted when it was put.
+    """
 
     lab: str
     host: str
     what: str
     by: str
     owner: Owner | None
+    fault: str = ""
+    count: int = 0
+
+    @property
+    def is_by_hand(self) -> bool:
+        """Whether it stays until somebody takes it away by hand."""
+        return not self.by
 
     @property
     def is_orphaned(self) -> bool:
         """Whether the run is gone that would have set it right."""
-        return self.owner is None or not self.owner.is_alive()
+        return not self.is_by_hand and (self.owner is None or not self.owner.is_alive())
+
+    def __str__(self) -> str:
+        return f"the fault {self.fault}, put by hand," if self.is_by_hand else f"the run {self.by}"
 
     @property
     def volume(self) -> str:
@@ -48,7 +64,7 @@ def write(api: APIClient, note: Note) -> None:
     """Note it; one that is there already is of a run before this one, and goes."""
     erase(api, note)
     labels = {STANDING: note.lab, HOST: note.host, WHAT: note.what, BY: note.by, OWNER: str(note.owner)}
-    api.create_volume(note.volume, labels=labels)
+    api.create_volume(note.volume, labels={**labels, FAULT: note.fault, COUNT: str(note.count)})
 
 
 def erase(api: APIClient, note: Note) -> None:
@@ -61,7 +77,12 @@ def read(api: APIClient, lab: str) -> list[Note]:
     """The notes on a lab's hosts."""
     found = api.volumes(filters={"label": [f"{STANDING}={lab}", WHAT]}).get("Volumes") or []
     labels = [volume["Labels"] for volume in found]
-    return [Note(lab, said[HOST], said[WHAT], said[BY], Owner.parse(said[OWNER])) for said in labels]
+    return [
+        Note(
+            lab, said[HOST], said[WHAT], said[BY], Owner.parse(said[OWNER]), said.get(FAULT, ""), int(said.get(COUNT, "0"))
+        )
+        for said in labels
+    ]
 
 
 def write_rendered(api: APIClient, lab: str, labels: Mapping[str, str], text: str) -> None:

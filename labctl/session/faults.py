@@ -62,9 +62,11 @@ class Faults:
             agent = self.agents[fault.host]
             why: str | None = agent.call("clash", name=fault.name, action=bind(fault.request(), agent.devices))
             return why
-        if fault.engine == "kill" and (there := [one for one in self.hosts.before if one.host == fault.host]):
+        there = [one for one in self.hosts.before if one.host == fault.host]
+        if fault.engine == "kill" and there:
             return f"it would take with it {there[0]}"
-        return None
+        frozen = [one for one in there if one.kind == fault.engine]
+        return f"{frozen[0]}, has done that already" if frozen else None
 
     def apply(self, step: PlannedStep) -> None:
         """Put a fault step's faults in place, or on their timeline. Raises StepFailed."""

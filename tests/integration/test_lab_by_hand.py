@@ -99,3 +99,59 @@ def test_a_run_that_did_not_pass_tells_what_stood_there(lab: str, tmp_path: Path
     assert done.code == 1
     assert done.json["reason"].endswith("; the drop fault old on server, put by hand, was there when the run began")
     assert done.json["environment"]["faults_before"] == "the drop fault old on server, put by hand"
+
+
+def test_a_host_is_killed_by_hand_and_starts_again_when_that_is_taken_away(lab: str, tmp_path: Path) -> None:
+    """Everybody says why it is down and what to do, gc and up leave it so, and afterwards it is what it was."""
+    killed = labctl("fault", "add", "--lab", lab, "--name", "cut", "server", "kill")
+    assert killed.code == 0, killed.err
+    why = (
+        f"the host server of lab {lab} is down: the fault cut, put by hand, wants it so now; "
+        "`labctl fault remove cut` starts it again"
+    )
+    assert why in labctl("ps").out
+    assert [(f["host"], f["name"], f["note"]) for f in labctl("fault", "list", "--lab", lab, "--json").json] == [
+        ("server", "cut", {"kind": "kill"})
+    ]
+    assert labctl("gc").code == 0
+    assert labctl("up", "--name", lab).code == 2
+    for command in (
+        ("exec", "--lab", lab, "server", "true"),
+        ("fault", "add", "--lab", lab, "server", "pause"),
+        ("run", scenario(tmp_path, HIDDEN), "--lab", lab, "--out", tmp_path / "runs"),
+    ):
+        done = labctl(*command)
+        assert (done.code, " ".join((done.out + done.err).split()).count(why) > 0) == (4, True), done.out + done.err
+    assert labctl("fault", "remove", "--lab", lab, "cut").code == 0
+    assert rules(lab, "server") == []
+    done = labctl("run", scenario(tmp_path, HIDDEN), "--lab", lab, "--out", tmp_path / "runs", "--json")
+    assert done.code == 0, done.out
+
+
+def test_a_host_is_frozen_by_hand_until_that_is_taken_away(lab: str, tmp_path: Path) -> None:
+    """Its kernel goes on, and a run learns that it is frozen; what arrived meanwhile is counted."""
+    assert labctl("fault", "add", "--lab", lab, "--name", "cold", "server", "pause").code == 0
+    again = labctl("fault", "add", "--lab", lab, "server", "kill")
+    assert again.code == 4
+    assert again.err == "labctl: server is frozen already, by the fault cold; `labctl fault remove cold` first\n"
+    done = labctl("run", scenario(tmp_path, HIDDEN), "--lab", lab, "--out", tmp_path / "runs", "--json")
+    assert (done.code, done.json["environment"]["faults_before"]) == (0, "the pause fault cold on server, put by hand")
+    (removed,) = labctl("fault", "remove", "--lab", lab, "all", "--json").json
+    assert removed["packets"] > 0
+    assert labctl("exec", "--lab", lab, "server", "true").code == 0
+
+
+def test_a_host_with_faults_by_hand_is_not_killed(lab: str, tmp_path: Path) -> None:
+    """They would go with its network namespace, and nobody would put them there again: by hand and in a run it is refused."""
+    assert labctl("fault", "add", "--lab", lab, "--name", "old", "server", "drop", "--protocol", "tcp", "--dport", 9,
+                  "--direction", "in").code == 0  # fmt: skip
+    done = labctl("fault", "add", "--lab", lab, "server", "kill")
+    assert (done.code, done.err) == (
+        4, "labctl: with server would go the fault old, which is in place there; take that away first\n",
+    )  # fmt: skip
+    text = "scenario: cut\nsteps:\n  - {fault: cut, at: server, kill: {}}\n" + HIDDEN.partition("steps:\n")[2]
+    ran = labctl("run", scenario(tmp_path, text), "--lab", lab, "--out", tmp_path / "runs", "--json")
+    assert (ran.code, ran.json["reason"]) == (
+        4, "the fault cut cannot be put at server: it would take with it the drop fault old on server, put by hand",
+    )  # fmt: skip
+    assert rules(lab, "server") != []

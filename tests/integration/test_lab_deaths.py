@@ -248,10 +248,3 @@ def test_gc_takes_back_what_a_killed_agent_left_on_a_standing_lab(lab: str) -> N
     assert "LABCTL-alive" in rules_in(client)
     assert labctl("fault", "remove", "--lab", lab, "alive").code == 0
     assert "LABCTL" not in rules_in(client)
-
-
-def test_kill_by_hand_is_refused_with_what_to_write(lab: str) -> None:
-    """A host cannot be killed by hand through labctl: docker does it."""
-    done = labctl("fault", "add", "--lab", lab, "server", "kill")
-    assert done.code == 2
-    assert "by hand write `docker kill`" in done.err

@@ -26,7 +26,7 @@ from labctl.agent import __main__ as agent_main
 from labctl.agent.action import Commands
 from labctl.agent.claims import Claims
 from labctl.agent.command import Ran
-from labctl.engines.base import AddressesTaken
+from labctl.engines.base import AddressesTaken, Disturbed
 from labctl.errors import LabError
 from labctl.evidence.packets import FIELDS
 from labctl.evidence.pcapng import ENHANCED_PACKET, IF_NAME, INTERFACE, MAGIC, SECTION, block, option
@@ -342,6 +342,7 @@ class FakeEngine:
         self.standing: Lab | None = None
         self.down_hosts: dict[str, str] = {}
         self.why_lost: str | None = None
+        self.others: list[Disturbed] = []
 
     def _point(self, name: str) -> None:
         self.world.fuse.point(f"engine.{name}")
@@ -380,6 +381,9 @@ class FakeEngine:
 
     def why_down(self, host: str) -> str | None:
         return self.down_hosts.get(host)
+
+    def disturbed(self) -> list[Disturbed]:
+        return self.others
 
     def lost(self) -> str | None:
         return self.why_lost

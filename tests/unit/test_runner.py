@@ -25,6 +25,7 @@ from fake_engine import (
 )
 
 from labctl.agent.__main__ import Refused
+from labctl.engines.base import Disturbed
 from labctl.errors import LabError, MissingError
 from labctl.evidence.rundir import RunDirectory
 from labctl.lab import addressed, read_lab
@@ -609,6 +610,32 @@ def test_what_is_broken_by_hand_is_in_the_result_and_a_hint_where_a_run_did_not_
     assert ran.value["environment"]["faults_before"] == "the drop fault mud on client, put by hand"
     told = ran.value["reason"].endswith("; the drop fault mud on client, put by hand, was there when the run began")
     assert (ran.value["verdict"], told) == (("pass", False) if errno == "null" else ("fail", True))
+
+
+ASKS = "  - {run: [probe, connect, server, 80], on: client, expect: {errno: null}}\n"
+
+
+@pytest.mark.parametrize(
+    ("fault", "by", "why"),
+    [
+        ("pause", "", "the pause fault cold on server, put by hand, has done that already"),
+        ("pause", "r2", "the pause fault cold on server, of the run r2, has done that already"),
+        ("kill", "", "it would take with it the pause fault cold on server, put by hand"),
+    ],
+)
+def test_a_host_that_others_have_frozen_is_not_frozen_or_killed_as_well(
+    run: Runner, tmp_path: Path, fault: str, by: str, why: str
+) -> None:
+    """Who ends first would set it going for both: it is refused before anything begins."""
+
+    def stand(engine: FakeEngine) -> None:
+        engine.standing = addressed(read_lab(tmp_path / "compose.yml"), 9)
+        engine.others = [Disturbed("server", "pause", "cold", by), Disturbed("elsewhere", "pause", "far", "")]
+
+    text = f"scenario: s\nlab: compose.yml\nsteps:\n  - {{fault: f, at: server, {fault}: {{}}}}\n{ASKS}"
+    ran = run(prepare=stand, standing=True, text=text)
+    assert (ran.value["verdict"], ran.value["steps"]) == ("error", [])
+    assert ran.value["reason"] == f"the fault f cannot be put at server: {why}"
 
 
 def test_a_standing_lab_with_a_host_that_is_down_is_a_clear_error(run: Runner, tmp_path: Path) -> None:
