@@ -106,11 +106,11 @@ def load_all(
 
 
 def plan(
-    scenario: Checked | PathLike, sets: Mapping[str, object] | None = None, *, case: str | None = None
+    scenario: Checked | PathLike, sets: Mapping[str, object] | None = None, *, case: str | None = None, seed: int = 0
 ) -> Plan:
-    """Every host, step and exact command of a run; addresses are examples. Needs no Docker. Raises as `load`."""
+    """Every host, step and exact command of a run with this seed; addresses are examples. Needs no Docker. Raises as `load`."""
     checked = scenario if isinstance(scenario, Checked) else load(scenario, sets, case=case)
-    return plan_of(checked.loaded.scenario, checked.lab)
+    return plan_of(checked.loaded.scenario, checked.lab, seed=seed)
 
 
 def run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -92,7 +93,7 @@ def add(lab_name: str | None, host: str, name: str | None, fault: Fault) -> tupl
             f"a fault named {chosen} is there already; choose another --name, or remove it first"
         )
     try:
-        plan: FaultPlan = fault.plan(lab.site(host), chosen)
+        plan: FaultPlan = fault.plan(lab.site(host, random.SystemRandom().randrange(2**31)), chosen)
     except Impossible as error:
         raise UsageError(str(error)) from None
     if plan.engine is not None:

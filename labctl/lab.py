@@ -96,10 +96,10 @@ class Lab:
         """Every host's addresses."""
         return {name: host.all_addresses for name, host in self.hosts.items()}
 
-    def site(self, name: str) -> Site:
-        """The named host as a place for faults. Raises KeyError when there is none."""
+    def site(self, name: str, seed: int = 0) -> Site:
+        """The named host as a place for faults, in a run with this seed. Raises KeyError when there is none."""
         host = self.hosts[name]
-        return Site(name, host.is_router, host.networks, self.addresses, self.families, self)
+        return Site(name, host.is_router, host.networks, self.addresses, self.families, self, seed)
 
     def between(self, source: str, destination: str) -> tuple[str, ...] | None:
         """The routers that a packet between two hosts passes, in order, as `routes` sets them; None when there is no path."""

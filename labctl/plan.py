@@ -94,8 +94,8 @@ class Plan:
         }
 
 
-def plan(scenario: Scenario, lab: Lab, hosts: Iterable[str] = (), stands: bool = False) -> Plan:
-    """Resolve a scenario against a lab. `hosts` come up besides those that the scenario speaks of.
+def plan(scenario: Scenario, lab: Lab, hosts: Iterable[str] = (), stands: bool = False, seed: int = 0) -> Plan:
+    """Resolve a scenario against a lab. `hosts` come up besides those that the scenario speaks of; `seed` is the run's.
 
     In a lab that stands all its hosts are up, and what leads through them stays, whoever of them the scenario speaks of.
 
@@ -106,7 +106,7 @@ def plan(scenario: Scenario, lab: Lab, hosts: Iterable[str] = (), stands: bool =
     steps: list[PlannedStep] = []
     active: dict[str, None] = {}
     for index, step in enumerate(scenario.steps, 1):
-        steps.append(_resolve(index, step, scenario, lab, active))
+        steps.append(_resolve(index, step, scenario, lab, active, seed))
     return Plan(
         scenario=scenario,
         lab=lab,
@@ -117,7 +117,9 @@ def plan(scenario: Scenario, lab: Lab, hosts: Iterable[str] = (), stands: bool =
     )
 
 
-def _resolve(index: int, step: AnyStep, scenario: Scenario, lab: Lab, active: dict[str, None]) -> PlannedStep:
+def _resolve(
+    index: int, step: AnyStep, scenario: Scenario, lab: Lab, active: dict[str, None], seed: int
+) -> PlannedStep:
     timeout_s = getattr(step, "timeout", None) or scenario.timeout
     title = step.name or default_title(step)
     if isinstance(step, StartStep | RunStep):
@@ -143,7 +145,7 @@ def _resolve(index: int, step: AnyStep, scenario: Scenario, lab: Lab, active: di
     if isinstance(step, UntilStep):
         return PlannedStep(index, step.kind, title, step, step.on, timeout_s=step.until.timeout)
     active[step.fault] = None
-    faults = tuple(step.spec.plan(lab.site(host), step.fault) for host in step.at)
+    faults = tuple(step.spec.plan(lab.site(host, seed), step.fault) for host in step.at)
     return PlannedStep(index, step.kind, title, step, step.at[0], faults=faults, timeline=step.timeline)
 
 

@@ -186,7 +186,7 @@ def _up(
 
 def planned_of(request: Request, lab: Lab, record: RunDirectory) -> Plan:
     """The plan for a lab whose addresses are known; it is saved."""
-    planned = plan(request.loaded.scenario, lab, request.hosts or (), request.standing)
+    planned = plan(request.loaded.scenario, lab, request.hosts or (), request.standing, request.seed)
     record.write_json("plan.json", planned.as_json())
     return planned
 

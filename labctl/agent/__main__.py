@@ -27,7 +27,6 @@ from . import PROTOCOL, death, nftables
 from .action import Action, ActionFailed, Commands, failed
 from .addresses import settle
 from .capture import Capture, CaptureFailed
-from .choose import Chooser
 from .claims import Claims, Taken, needed
 from .command import Ran, run
 from .dissect import Dissector
@@ -40,6 +39,7 @@ from .linkport import LinkRefused
 from .offload import Offloads
 from .probes import PROBE_CHAIN, capabilities, has_netem
 from .reset import Reset
+from .rules import Rules
 from .sockets import is_bound, sockets
 from .sweep import sweep
 from .timeline import Schedule, Timeline
@@ -54,7 +54,7 @@ ACTIONS: dict[str, Callable[[dict[str, Any]], Action]] = {
     "dns": Responder.parse,
     "reset": Reset.parse,
     "expire": Expire.parse,
-    "choose": Chooser.parse,
+    "rules": Rules.parse,
 }
 
 

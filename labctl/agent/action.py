@@ -103,7 +103,7 @@ class Commands:
         self._do(self.changes[: self.ahead])
 
     def do(self) -> list[Ran]:
-        self._do(self.changes[len(self._done) :])
+        self._do(self.changes[len(self._undos) :])
         done, self._done = self._done, []
         return done
 

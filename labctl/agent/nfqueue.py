@@ -33,8 +33,8 @@ CFG_CMD, CFG_PARAMS, CFG_MAXLEN, CFG_MASK, CFG_FLAGS = 1, 2, 3, 4, 5
 CMD_BIND, CMD_UNBIND = 1, 2
 COPY_PACKET = 2
 F_FAIL_OPEN, F_GSO = 1, 4
-PACKET_HDR, VERDICT_HDR, MARK, INDEV, HWADDR, PAYLOAD, CAP_LEN = 1, 2, 3, 5, 9, 10, 13
-DROP, ACCEPT, REPEAT = 0, 1, 4
+PACKET_HDR, VERDICT_HDR, INDEV, HWADDR, PAYLOAD, CAP_LEN = 1, 2, 5, 9, 10, 13
+DROP, ACCEPT = 0, 1
 
 WHOLE = 0xFFFF - 4  # the longest payload an attribute can hold
 HEADERS = 128
@@ -61,7 +61,6 @@ class Packet:
     is_forwarded: bool
     sender: bytes
     is_held: bool = True
-    mark: int = 0
 
 
 class NfQueue:
@@ -111,20 +110,16 @@ class NfQueue:
             if packet is not None:
                 yield packet
 
-    def verdict(
-        self, queue: int, number: int, verdict: int, payload: bytes | None = None, mark: int | None = None
-    ) -> bytes:
-        """The message that says what becomes of a packet, with another payload or mark if given; send() takes many at once."""
+    def verdict(self, queue: int, number: int, verdict: int, payload: bytes | None = None) -> bytes:
+        """The message that says what becomes of a packet, with another payload if given; send() takes many at once."""
         prefix = self._verdicts.get((queue, verdict))
         if prefix is None:
             prefix = self._verdicts[queue, verdict] = struct.pack(
                 "=IHHII", 32, SUBSYSTEM << 8 | MSG_VERDICT, NLM_F_REQUEST, 0, 0
             ) + struct.pack("!BBH", socket.AF_UNSPEC, 0, queue) + _ATTR.pack(12, VERDICT_HDR) + _ID.pack(verdict)
-        if payload is None and mark is None:
+        if payload is None:
             return prefix + _ID.pack(number)
-        body = prefix[16:] + _ID.pack(number)
-        body += b"" if payload is None else attribute(PAYLOAD, payload)
-        body += b"" if mark is None else attribute(MARK, _ID.pack(mark))
+        body = prefix[16:] + _ID.pack(number) + attribute(PAYLOAD, payload)
         return message(SUBSYSTEM << 8 | MSG_VERDICT, NLM_F_REQUEST, body, 0)
 
     def send(self, verdicts: list[bytes]) -> None:
@@ -150,7 +145,7 @@ def parse(data: bytes) -> Packet | None:
     length, kind = struct.unpack_from("=IH", data)
     if kind != SUBSYSTEM << 8 | MSG_PACKET:
         return None
-    number = full = mark = 0
+    number = full = 0
     payload = sender = b""
     forwarded = False
     offset, end = 20, min(length, len(data))
@@ -160,8 +155,6 @@ def parse(data: bytes) -> Packet | None:
             payload = data[offset + 4 : offset + size]
         elif attr == PACKET_HDR:
             number = _ID.unpack_from(data, offset + 4)[0]
-        elif attr == MARK:
-            mark = _ID.unpack_from(data, offset + 4)[0]
         elif attr == INDEV:
             forwarded = True
         elif attr == HWADDR:
@@ -169,7 +162,7 @@ def parse(data: bytes) -> Packet | None:
         elif attr == CAP_LEN:
             full = _ID.unpack_from(data, offset + 4)[0]
         offset += (size + 3) & ~3
-    return Packet(data[18] << 8 | data[19], number, data[16], full or len(payload), payload, forwarded, sender, mark=mark)
+    return Packet(data[18] << 8 | data[19], number, data[16], full or len(payload), payload, forwarded, sender)
 
 
 def is_busy(error: OSError) -> bool:

@@ -40,6 +40,7 @@ SET = click.option(
 RUN = click.argument("run", type=click.Path(path_type=Path, exists=True), shell_complete=offers("runs"))
 LAB = click.option("--lab", metavar="NAME", help="Which standing lab, when there are several.", shell_complete=offers("labs"))
 HOST = click.argument("host", shell_complete=offers("hosts"))
+SEEDS = click.IntRange(0, 2**31 - 1)
 BACKENDS = click.Choice(["auto", "netem", "nfqueue"])
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from labctl.cli.options import BACKENDS, CASES, PATHS, SET, TAGS, WORDS, offers, overrides
+from labctl.cli.options import BACKENDS, CASES, PATHS, SEEDS, SET, TAGS, WORDS, offers, overrides
 from labctl.cli.output import Telling, console_for, echo_json, read_or_not, write_file
 from labctl.errors import Interrupted, LabctlError
 
@@ -53,9 +53,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Also write a Markdown summary, for a pull request or a CI job.",
 )
-@click.option(
-    "--seed", type=click.IntRange(0, 2**31 - 1), help="For everything random; recorded in the result."
-)
+@click.option("--seed", type=SEEDS, help="For everything random; recorded in the result.")
 def run(
     paths: tuple[Path, ...], sets: tuple[str, ...], jobs: int, out: Path, lab: str | None, keep: bool,
     junit: Path | None, markdown: Path | None, as_json: bool, seed: int | None, link_backend: str,

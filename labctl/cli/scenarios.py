@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from labctl.cli.options import CASES, PATHS, SET, TAGS, WORDS, offers, overrides
+from labctl.cli.options import CASES, PATHS, SEEDS, SET, TAGS, WORDS, offers, overrides
 from labctl.cli.output import echo_json, say
 from labctl.errors import ScenarioError
 
@@ -73,8 +73,9 @@ def check_filters(scenarios: Sequence[Loaded]) -> None:
 @click.argument("path", type=click.Path(path_type=Path), shell_complete=offers("scenarios"))
 @SET
 @CASES
+@click.option("--seed", type=SEEDS, default=0, show_default=True, help="The run's, by which chance falls.")
 @click.option("--json", "as_json", is_flag=True, help="The plan as plan.json holds it; a list where there are several cases.")
-def explain(path: Path, sets: tuple[str, ...], cases: tuple[str, ...], as_json: bool) -> None:
+def explain(path: Path, sets: tuple[str, ...], cases: tuple[str, ...], seed: int, as_json: bool) -> None:
     """Show the plan: every host, step and exact command. Nothing is run; addresses are examples."""
     from labctl import api
     from labctl.report.explain import explain as words
@@ -82,10 +83,10 @@ def explain(path: Path, sets: tuple[str, ...], cases: tuple[str, ...], as_json: 
 
     scenarios = api.load_all([path], overrides(sets), cases=cases)
     if as_json:
-        values = [api.plan(one).as_json() for one in scenarios]
+        values = [api.plan(one, seed=seed).as_json() for one in scenarios]
         echo_json(values[0] if len(values) == 1 else values)
     else:
-        click.echo("\n".join(words(api.plan(one), summary_of(one.loaded.text)) for one in scenarios))
+        click.echo("\n".join(words(api.plan(one, seed=seed), summary_of(one.loaded.text)) for one in scenarios))
 
 
 @click.command()

@@ -53,7 +53,8 @@ class Topology(Protocol):
 class Site:
     """Where a fault is put, as far as planning needs to know.
 
-    `addresses` maps every host name of the lab to its addresses; `networks` are those the site's host is on.
+    `addresses` maps every host name of the lab to its addresses; `networks` are those the site's host is on. `seed` is the
+    run's, for what a fault leaves to chance.
     """
 
     host: str
@@ -62,6 +63,7 @@ class Site:
     addresses: dict[str, tuple[str, ...]]
     families: tuple[Family, ...] = (4,)
     topology: Topology | None = field(default=None, compare=False)
+    seed: int = 0
 
     def peers(self, names: tuple[str, ...], family: Family) -> tuple[str, ...]:
         """All addresses of the named hosts in one family; empty when they have none there."""
@@ -133,7 +135,8 @@ class FaultPlan:
 
     `quench` ends the effect at once where the undo itself is slow: nf_tables takes 10 to 25 ms to delete a rule and 3 ms to
     insert one, so a RETURN in front of a chain heals sooner than unhooking it. `ahead` is how many changes have no effect
-    yet and can be made before the fault's time; all but the last when not given.
+    yet and can be made before the fault's time; all but the last when not given. `are_many` has iptables fed with all of them
+    at once: one process, not one for each.
 
     A fault that is more than commands has an `action` instead: a request that the agent's table of actions understands
     ({"type": ..., ...}, JSON all through, `{dev:NETWORK}` allowed in any string); its `changes` then say for people what it
@@ -149,6 +152,7 @@ class FaultPlan:
     counters: tuple[Counter, ...] = ()
     quench: tuple[Change, ...] = ()
     ahead: int | None = None
+    are_many: bool = False
     interface: str | None = None
     action: dict[str, Any] | None = None
     engine: str | None = None
@@ -159,7 +163,7 @@ class FaultPlan:
         if self.engine is not None:
             return {"type": "engine", "what": self.engine, "name": self.name, **(self.action or {})}
         return self.action or {
-            "type": "commands",
+            "type": "rules" if self.are_many else "commands",
             "changes": [{"do": list(c.do), "undo": list(c.undo)} for c in self.changes],
             "counters": [asdict(counter) for counter in self.counters],
             "quench": [{"do": list(c.do), "undo": list(c.undo)} for c in self.quench],

@@ -8,7 +8,6 @@ from pydantic import Field, model_validator
 
 from labctl.faults.base import Family, FaultPlan, Impossible, Site
 from labctl.faults.chain import Chain, Match, chains
-from labctl.faults.chosen import chosen_plan
 from labctl.faults.select import Selection
 
 Direction = Literal["in", "out", "forward", "both"]
@@ -43,23 +42,22 @@ class Firewall(Selection):
     def plan(self, site: Site, name: str) -> FaultPlan:
         """One chain per address family."""
         wanted = [
-            Chain(family, self._rules(f"LABCTL-{name}", family), hooks)
+            Chain(family, self._rules(f"LABCTL-{name}", family, f"{site.seed}/{site.host}/{name}"), hooks)
             for family in self.families(site)
             if (hooks := self._hooks(site, family))
         ]
         if not wanted:
             raise self.nobody(site)
-        if self.probability is not None and self.seed is not None:
-            return chosen_plan(self.kind, name, site, wanted, self.probability, self.seed)
         made = chains(name, wanted)
         return FaultPlan(
-            name, self.kind, site.host, "iptables", made.changes, made.counters, made.quench, made.ahead
-        )
+            name, self.kind, site.host, "iptables", made.changes, made.counters, made.quench, made.ahead,
+            are_many=self.probability is not None,
+        )  # fmt: skip
 
-    def _rules(self, chain: str, family: Family) -> tuple[Match, ...]:
+    def _rules(self, chain: str, family: Family, seed: str) -> tuple[Match, ...]:
         """The chain's rules; those that have no jump of their own get the fault's."""
         found = []
-        for pick in self.picks(chain):
+        for pick in self.picks(chain, seed):
             words = tuple(NO_MASK[family] if word == "{none}" else word for word in pick)
             found.append(words if "-j" in words else (*words, *self.target(family)))
         return tuple(found)

@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, StrictInt, WithJsonSchema, model_validator
 
 from labctl.faults.chain import Match
+from labctl.faults.cycle import cycles
 from labctl.faults.match import Packets
 from labctl.units import Percent
 
@@ -60,10 +61,12 @@ class Selection(Packets):
     first: StrictInt | None = Field(default=None, ge=1, lt=NEVER_AGAIN, description="Only the first n packets that match.")
     every: StrictInt | None = Field(default=None, ge=2, lt=NEVER_AGAIN, description="Every n-th packet: n, 2n, 3n and so on.")
     probability: Percent | None = Field(
-        default=None, gt=0, lt=100, description="Each packet with this probability; another choice in each run without a seed."
+        default=None, gt=0, lt=100, description="Each packet with this probability; which, the seed says."
     )
     seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] | None = Field(
-        default=None, description="With probability: the same seed, the same packets, counted among those that match."
+        default=None,
+        description="With probability: the same seed, the same packets, counted among those that match; "
+        "from the run's seed when not given.",
     )
     above: (
         Annotated[
@@ -96,8 +99,11 @@ class Selection(Packets):
     def _burst(self) -> int:
         return self.burst or 5
 
-    def picks(self, chain: str) -> list[Match]:
-        """The rules of the chain, without what becomes of a packet: (match, or match and a helper's own jump)."""
+    def picks(self, chain: str, seed: str) -> list[Match]:
+        """The rules of the chain, without what becomes of a packet: (match, or match and a helper's own jump).
+
+        `seed` is for what is left to chance and has no seed of its own.
+        """
         if self.nth is not None:
             return [_statistic(NEVER_AGAIN, self.nth - 1)]
         if self.first is not None:
@@ -109,13 +115,19 @@ class Selection(Packets):
             ]
         if self.every is not None:
             return [_statistic(self.every, self.every - 1)]
-        if self.probability is not None and self.seed is None:
-            return [("-m", "statistic", "--mode", "random", "--probability", f"{self.probability / 100:.10g}")]
+        if self.probability is not None:
+            return _thrown(self.probability / 100, seed if self.seed is None else str(self.seed))
         if self.above is not None:
             rate = f"{self.above.count}/{UNITS[self.above.unit]}"
             limit = ("-m", "hashlimit", "--hashlimit-above", rate, "--hashlimit-burst", str(self._burst))
             return [(*limit, "--hashlimit-name", chain)]
         return [()]
+
+
+def _thrown(share: float, seed: str) -> list[Match]:
+    """Rules that hit this share of the packets, or, of more than half, pass by the others."""
+    found = [_statistic(*nth) for part in cycles(min(share, 1 - share), seed) for nth in part.rules()]
+    return found if share <= 0.5 else [*((*match, "-j", "RETURN") for match in found), ()]
 
 
 def _statistic(every: int, packet: int) -> Match:

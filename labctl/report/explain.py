@@ -17,6 +17,8 @@ from labctl.units import format_duration, format_rate
 # What stands for an interface until the lab is up (`faults.base.Site.device`).
 _DEVICE = re.compile(r"\{(dev|toward):([^}]*)\}")
 
+MOST_LINES = 24
+
 
 def explain(plan: Plan, summary: str = "") -> str:
     """Every host, step and exact command, as a person would write it down; `summary` says what it shows."""
@@ -112,16 +114,24 @@ def _goal(ramp: Ramp) -> str:
 
 
 def _fault(fault: FaultPlan) -> Iterator[str]:
-    for change in fault.changes:
-        yield f"{fault.host}# {_typed(change.do)}"
-    for change in reversed(fault.changes):
-        if change.undo:
-            yield f"{fault.host}# {_typed(change.undo)}   (when taken back)"
+    undos = [change.undo for change in reversed(fault.changes) if change.undo]
+    yield from _few([f"{fault.host}# {_typed(change.do)}" for change in fault.changes])
+    yield from _few([f"{fault.host}# {_typed(undo)}   (when taken back)" for undo in undos])
     for backend, commands in fault.alternatives.items():
         yield f"or, with the link backend {backend}:"
         yield from (f"{fault.host}# {_typed(argv)}" for argv in commands)
     for counter in fault.counters:
         yield f"proof: packets counted in {counter.tool} chain {counter.chain}"
+
+
+def _few(lines: list[str]) -> Iterator[str]:
+    """All of them, or of very many the first and the last."""
+    if len(lines) <= MOST_LINES:
+        yield from lines
+        return
+    yield from lines[:3]
+    yield f"… {len(lines) - 6} more, all of them with --json …"
+    yield from lines[-3:]
 
 
 def _typed(argv: Sequence[str]) -> str:

@@ -68,8 +68,11 @@ MOMENTS = {
 }
 
 
-@SIGNALS
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [*((moment, signal.SIGKILL) for moment in MOMENTS), ("a fault is in place", signal.SIGTERM)],
+    ids=[*(f"{moment}, killed" for moment in MOMENTS), "a fault is in place, stopped"],
+)
 def test_a_run_whose_daemon_goes_away_says_so_and_gc_leaves_nothing(
     daemon: PrivateDaemon, start: Start, moment: str, number: int
 ) -> None:
@@ -165,12 +168,15 @@ def test_a_host_that_was_dead_when_the_daemon_went_is_set_right_by_gc(daemon: Pr
     assert labctl("down", "s").code == 0
 
 
-def test_hosts_that_outlive_the_daemon_are_rid_of_faults_by_gc(images: Path, tmp_path: Path) -> None:
-    """With live-restore hosts go on while the daemon is away, and agents do not: gc takes back what stands there by hand."""
+def test_hosts_that_outlive_the_daemon_are_rid_of_faults_by_gc(images: Path, start: Start, tmp_path: Path) -> None:
+    """With live-restore hosts go on without the daemon, and agents do not: gc takes back a run's faults and those by hand."""
     for daemon in daemon_with(images, "--live-restore"):
         assert labctl("up", PAIR, "--name", "s").code == 0
         assert labctl("fault", "add", "--lab", "s", *BROKEN).code == 0
+        live = start(WAIT, "--lab", "s")
+        live.wait_for("step-start", kind="wait")
         daemon.end(signal.SIGKILL)
+        assert live.end(timeout_s=20).code == 4
         daemon.start()
         assert states() == ["running", "running"]
         assert labctl("fault", "list", "--lab", "s").out == "nothing is broken by hand\n"

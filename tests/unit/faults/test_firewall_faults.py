@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
-from sites import commands, planned
+from sites import commands, planned, site
 
+from labctl.faults import FAULTS
 from labctl.faults.base import Impossible
+from labctl.faults.cycle import cycles
 
 NEVER = "2147483647"
 TCP = {"protocol": "tcp", "dport": 80}
@@ -52,6 +55,10 @@ def test_the_hook_says_which_packets(spec: dict[str, Any], at: str, hooks: list[
     ]
 
 
+def nth(every: int, packet: int) -> str:
+    return f"-m statistic --mode nth --every {every} --packet {packet}"
+
+
 # Which of them are touched: (fault, the rules of the chain).
 PICKS: list[tuple[dict[str, Any], list[str]]] = [
     ({"nth": 3}, [f"-m statistic --mode nth --every {NEVER} --packet 2 -j DROP"]),
@@ -60,7 +67,10 @@ PICKS: list[tuple[dict[str, Any], list[str]]] = [
         f"-m statistic --mode nth --every {NEVER} --packet 2 -m recent --name LABCTL-x --mask 0.0.0.0 --set -j RETURN",
         "-m recent --name LABCTL-x --mask 0.0.0.0 ! --rcheck -j DROP",
     ]),
-    ({"probability": "30%"}, ["-m statistic --mode random --probability 0.3 -j DROP"]),
+    ({"probability": "30%", "seed": 9}, [f"{nth(*counted)} -j DROP" for part in cycles(0.3, "9") for counted in part.rules()]),
+    ({"probability": "90%", "seed": 9}, [
+        *(f"{nth(*counted)} -j RETURN" for part in cycles(1 - 0.9, "9") for counted in part.rules()), "-j DROP",
+    ]),
     ({"above": "100/s"}, ["-m hashlimit --hashlimit-above 100/sec --hashlimit-burst 5 --hashlimit-name LABCTL-x -j DROP"]),
     ({"above": "5/m", "burst": 9}, ["-m hashlimit --hashlimit-above 5/min --hashlimit-burst 9 --hashlimit-name LABCTL-x -j DROP"]),
 ]  # fmt: skip
@@ -74,22 +84,18 @@ def test_the_chain_says_which_of_them(spec: dict[str, Any], rules: list[str]) ->
     ]  # fmt: skip
 
 
-def test_a_seeded_probability_is_chosen_in_mangle_and_taken_in_filter() -> None:
-    """The match leads to the queue, the mark that comes back to the target; only what was touched is counted."""
-    plan = planned("reject", {**TCP, "probability": "30%", "seed": 7, "with": "tcp-reset"}, "server")
-    assert commands(plan) == [
-        "iptables -N LABCTL-x",
-        "iptables -A LABCTL-x -p tcp -j REJECT --reject-with tcp-reset",
-        "iptables -t mangle -N LABCTL-x",
-        "iptables -t mangle -A LABCTL-x -m mark --mark {done}/{done} -j RETURN",
-        "iptables -t mangle -A LABCTL-x -j NFQUEUE --queue-num {queue} --queue-bypass",
-        "iptables -I INPUT -p tcp --dport 80 -m mark --mark {hit}/{hit} -j LABCTL-x",
-        "iptables -t mangle -I INPUT -p tcp --dport 80 -j LABCTL-x",
-    ]
-    assert [(c.tool, c.table) for c in plan.counters] == [("iptables", "filter")]
-    assert plan.backend == "nfqueue"
-    request = plan.request()
-    assert (request["type"], request["percent"], request["seed"], request["ahead"]) == ("choose", 30.0, 7, 5)
+def test_a_probability_falls_by_its_own_seed_or_by_the_runs() -> None:
+    """With a seed of its own it is the same in every run; without one the run's seed, the host and its name decide."""
+    def rules(name: str, run_seed: int, **spec: Any) -> list[str]:
+        place = replace(site("server"), seed=run_seed)
+        plan = FAULTS["drop"].model_validate({"probability": "30%", **spec}).plan(place, name)
+        assert plan.request()["type"] == "rules"
+        return [c for c in commands(plan) if "--every" in c]
+
+    assert rules("x", 1, seed=9) == rules("x", 2, seed=9)
+    assert rules("x", 1) == rules("x", 1)
+    assert rules("x", 1) != rules("x", 2)
+    assert [r.split()[4:] for r in rules("x", 1)] != [r.split()[4:] for r in rules("y", 1)]
 
 
 @pytest.mark.parametrize(
