@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,29 @@ def test_a_zombie_is_dead() -> None:
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert not owner.is_alive()
     child.wait()
+
+
+def test_an_owner_in_a_container_is_told_from_one_here_of_the_same_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver in a PID namespace of its own is found by its number there, and is dead when it has ended.
+
+    From a namespace that does not see it, nobody can tell: its lab is left alone.
+    """
+    ask = "import sys; from labctl.engines.owner import Owner; print(Owner.me(), flush=True); sys.stdin.read()"
+    command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, "-c", ask]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as inside:
+        assert inside.stdout is not None
+        owner = Owner.parse(inside.stdout.readline().strip())
+        assert owner is not None
+        here = Owner.me()
+        assert owner.namespace != here.namespace
+        monkeypatch.setattr("labctl.engines.owner.INITIAL_NAMESPACE", here.namespace)
+        assert owner.is_alive()
+        assert not replace(owner, pid=owner.pid + 1).is_alive()
+        assert not replace(owner, started=owner.started + 1).is_alive()
+        inside.communicate("")
+    assert not owner.is_alive()
+    monkeypatch.setattr("labctl.engines.owner.INITIAL_NAMESPACE", 1)
+    assert owner.is_alive()
 
 
 @pytest.mark.parametrize("text", ["", "x", "a:b:c", "a:1", "a:1:", "a:-1:2", "a:١:x"])
