@@ -229,6 +229,7 @@ class Session:
         """While the block runs programs may be started and faults applied; at its end, however it ends, none are left."""
         try:
             yield
+            self.faults.tally(len(self.plan.steps) + 1)
         finally:
             with uninterrupted():
                 self.faults.lives.leaves = not self.stays
@@ -246,6 +247,7 @@ class Session:
         `expects` is false when nobody said what must be seen of it: then nothing is judged.
         """
         record = self.hosts.record
+        self.faults.tally(step.index)
         record.event(
             "step-start", index=step.index, kind=step.kind, title=step.title, host=step.host, expects=expects
         )

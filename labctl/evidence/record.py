@@ -71,7 +71,8 @@ class FaultRecord:
     """One fault at one host: the commands, when it was in place, how many packets it touched.
 
     A fault on a timeline may be in place several times: `spans` has each, `applied` the first beginning, `removed` the last
-    end, and `packets` the sum (None while any of them could not be counted).
+    end, and `packets` the sum (None while any of them could not be counted). `tallies` has, for each step before which it was
+    counted, when that was and what it had touched since it began last (None where it was not in place).
     """
 
     name: str
@@ -82,6 +83,7 @@ class FaultRecord:
     commands: list[list[str]]
     step: int
     spans: list[Span] = field(default_factory=list)
+    tallies: dict[int, tuple[float, int | None]] = field(default_factory=dict)
 
     @property
     def applied(self) -> float:
@@ -95,6 +97,17 @@ class FaultRecord:
     def packets(self) -> int | None:
         counts = [span.packets for span in self.spans]
         return None if None in counts else sum(c for c in counts if c is not None)
+
+    def touched_before(self, step: int, began: float) -> int | None:
+        """How many packets it had touched when a step began; None when nobody counted then."""
+        if step in self.tallies:
+            at, now = self.tallies[step]
+        elif self.in_place(began, began):
+            return None
+        else:
+            at, now = began, None
+        over = [span.packets for span in self.spans if span.removed is not None and span.removed <= at]
+        return None if None in over else sum(n for n in over if n is not None) + (now or 0)
 
     def in_place(self, start: float, end: float) -> bool:
         """Whether it was in place at any time between the two."""
@@ -215,6 +228,16 @@ class Evidence:
                     found.update(word.rstrip("?") for word in p.info.split())
         return frozenset(found)
 
+    def touched(self, fault: FaultRecord, first: int, last: int) -> int | None:
+        """How many packets a fault touched from when step `first` began until the one after `last` did.
+
+        None when nobody counted at one of these times, as in a run of an older version.
+        """
+        after = min((i for i in self.steps if i > last), default=last + 1)
+        before = fault.touched_before(first, self.steps[first].started)
+        until = fault.touched_before(after, self.window(last)[1])
+        return None if before is None or until is None else until - before
+
     def window(self, index: int) -> tuple[float, float]:
         """From when a step began to when the next one did: whatever happened in between belongs to it."""
         record = self.steps[index]
@@ -300,6 +323,11 @@ def _take(evidence: Evidence, line: dict[str, Any]) -> None:
         named = [f for f in evidence.faults if (f.name, f.host) == (line["name"], line["host"])]
         if named:  # one that was interrupted while it was being applied is taken back, but was never in place
             named[-1].spans[-1].removed, named[-1].spans[-1].packets = line["t"], line["packets"]
+    elif kind == "fault-counts":
+        for counted in line["faults"]:
+            for fault in evidence.faults:
+                if (fault.name, fault.host) == (counted["name"], counted["host"]) and fault.in_place(line["t"], line["t"]):
+                    fault.tallies[line["step"]] = line["t"], counted["packets"]
     elif kind == "capture-end":
         evidence.captures[line["host"]] = CaptureRecord(
             line["host"], line["file"], line["packets"], line["dropped"], line["complete"], line["reason"],

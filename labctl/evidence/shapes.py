@@ -94,6 +94,9 @@ EVENTS: dict[str, dict[str, Check]] = {
         "name": text, "kind": text, "host": text, "interface": or_null(text), "backend": text,
         "commands": list_of(list_of(text)), "step": whole, "asked": number,
     },
+    "fault-counts": {
+        "step": whole, "faults": list_of(like({"name": text, "host": text, "packets": or_null(whole)})),
+    },
     "fault-removed": {"name": text, "host": text, "packets": or_null(whole)},
     "capture-end": {
         "host": text, "file": lambda value: text(value) and _CAPTURE.fullmatch(value) is not None, "packets": whole,

@@ -76,6 +76,16 @@ class Faults:
         """What is in place under these names, the newest first."""
         return [key for key in reversed(self.applied) if key[0] in names]
 
+    def tally(self, step: int) -> None:
+        """Record what each fault has touched before step `step` begins: so each step has its own share. Raises LabError."""
+        counted = [key for key, fault in self.applied.items() if fault.engine is None and key[1] not in self.hosts.killed]
+        asked = {host: self.agents[host].ask("faults") for host in dict.fromkeys(host for _, host in counted)}
+        answers = {host: self.agents[host].result(answer, "faults") for host, answer in asked.items()}
+        found = {(one["name"], host): one["packets"] for host, answer in answers.items() for one in answer}
+        if counted:
+            faults = [{"name": name, "host": host, "packets": found.get((name, host))} for name, host in counted]
+            self.record.event("fault-counts", step=step, faults=faults)
+
     def _apply(self, fault: FaultPlan, step: PlannedStep) -> None:
         key = fault.name, fault.host
         if fault.engine is None and fault.host in self.hosts.killed:

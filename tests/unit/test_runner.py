@@ -46,6 +46,9 @@ AGENT_POINTS = [
     "agent.server.wait_bound",
     "agent.server.apply",
     "agent.client.apply",
+    # What each fault touched is counted before every step, and once more when the last is over.
+    *("agent.server.faults" + again for again in ("", "#2", "#3")),
+    *("agent.client.faults" + again for again in ("", "#2", "#3", "#4", "#5")),
     "agent.server.undo",
     "agent.client.undo",
     *(

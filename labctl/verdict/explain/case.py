@@ -84,6 +84,11 @@ class Case:
         """How long its last call took."""
         return float(self.outcome.get("ms", 0.0)) / 1000
 
+    @property
+    def first(self) -> int:
+        """The step that started the program, or the one that saw it end where the record has no other."""
+        return self.program.step if self.program.step in self.evidence.steps else self.step
+
     @cached_property
     def start(self) -> float:
         """When the step that started the program began: nothing before that is its doing."""

@@ -16,6 +16,8 @@ from labctl.faults.ttl import Ttl
 from labctl.units import format_duration
 from labctl.verdict.explain.case import Case, Flow, count
 
+# Faults whose packets are counted as they pass, so that each step's share is known.
+COUNTED = frozenset({"drop", "reject", "partition", "ttl", "link", "mtu", "blackhole", "masquerade"})
 # What can make packets vanish without a word.
 SILENT = ("drop", "partition", "loss", "expire", "down", "kill")
 
@@ -41,11 +43,20 @@ def guilty(case: Case, flow: Flow, kinds: tuple[str, ...], answer: str = "") -> 
         f
         for f in case.evidence.faults
         if f.packets
+        and share(case, f) != 0
         and f.in_place(case.start, case.end)
         and _does(case, f, kinds)
         and _in_the_way(case, f, flow)
     ]
     return [f for f in found if _ABOUT.get(f.kind, _any)(case, f, flow, answer)]
+
+
+def share(case: Case, fault: FaultRecord) -> int | None:
+    """How many packets a fault touched while the program ran, from its first step to its last; None when nobody knows."""
+    if fault.kind not in COUNTED:
+        return fault.packets
+    within = case.start <= fault.applied and fault.removed is not None and fault.removed <= case.end
+    return fault.packets if within else case.evidence.touched(fault, case.first, case.step)
 
 
 def _does(case: Case, fault: FaultRecord, kinds: tuple[str, ...]) -> bool:
@@ -196,7 +207,8 @@ _ABOUT: dict[str, Callable[[Case, FaultRecord, Flow, str], bool]] = {
 
 def clause(case: Case, fault: FaultRecord) -> str:
     """What a fault did, with the number of packets that proves it."""
-    touched = count(fault.packets or 0, "packet")
+    known = share(case, fault)
+    touched = count(fault.packets or 0, "packet") + " in the whole run" if known is None else count(known, "packet")
     spec = case.settings(fault)
     where = f"the fault {fault.name} on {fault.host}"
     if fault.kind in ("drop", "partition"):
