@@ -147,10 +147,10 @@ def _disturb(engine: DockerEngine, lab: Lab, plan: FaultPlan) -> dict[str, Any]:
 
 
 def remove(lab_name: str | None, name: str) -> list[dict[str, Any]]:
-    """Take faults away by name, or `all`; each with the packets it touched. Raises UsageError when there is none."""
+    """Take faults away by name, or `all`; each with the packets it touched. Raises UsageError for a name that none has."""
     engine, lab = _lab(lab_name)
     found = [fault for fault in _all_held(engine, lab) if name in (fault["name"], "all")]
-    if not found:
+    if not found and name != "all":
         raise UsageError(f"no fault named {name} is there; `labctl fault list` shows what is")
     return [_take(engine, lab, fault) for fault in reversed(found)]
 

@@ -80,3 +80,5 @@ def fault_remove(lab: str | None, as_json: bool, name: str) -> None:
         return
     for item in removed:
         click.echo(f"{item['name']} at {item['host']} is gone; it touched {item['packets']} packets")
+    if not removed:
+        click.echo("nothing was broken by hand")

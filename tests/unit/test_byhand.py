@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+from click.testing import CliRunner
+
+import labctl.byhand
 from labctl.byhand import add, parse_fault
+from labctl.cli import main
 from labctl.errors import UsageError
 
 
@@ -13,3 +19,33 @@ def test_a_name_that_could_not_be_a_chains_is_a_usage_error(name: str) -> None:
     fault = parse_fault("drop", ["--protocol", "tcp"])
     with pytest.raises(UsageError, match="is no name for a fault; write at most 20 lower case letters, digits and dashes"):
         add("lab", "router", name, fault)
+
+
+@pytest.fixture
+def lab(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """A standing lab with the faults in the list, each of which an agent holds; what is taken away goes from it."""
+    held: list[dict[str, Any]] = []
+
+    def take(_engine: object, _lab: object, fault: dict[str, Any]) -> dict[str, Any]:
+        held.remove(fault)
+        return {**fault, "ran": []}
+
+    monkeypatch.setattr(labctl.byhand, "_lab", lambda _: (SimpleNamespace(), SimpleNamespace()))
+    monkeypatch.setattr(labctl.byhand, "_all_held", lambda *_: list(held))
+    monkeypatch.setattr(labctl.byhand, "_take", take)
+    return held
+
+
+def call(*words: str) -> tuple[int, str]:
+    done = CliRunner().invoke(main, ["fault", *words])
+    return done.exit_code, done.output
+
+
+def test_all_faults_are_removed_however_many_there_are(lab: list[dict[str, Any]]) -> None:
+    """`all` of nothing is no mistake; a name that no fault has is one."""
+    assert call("remove", "all") == (0, "nothing was broken by hand\n")
+    assert call("remove", "all", "--json") == (0, "[]\n")
+    assert call("remove", "wall") == (2, "labctl: no fault named wall is there; `labctl fault list` shows what is\n")
+    lab += [{"host": "a", "name": "wall", "packets": 3}, {"host": "b", "name": "slow", "packets": 2}]
+    assert call("remove", "all") == (0, "slow at b is gone; it touched 2 packets\nwall at a is gone; it touched 3 packets\n")
+    assert lab == []
