@@ -17,7 +17,7 @@ from labctl.engines.agents import AgentClient
 from labctl.engines.base import AddressesTaken
 from labctl.engines.daemon import connect
 from labctl.engines.docker import OWN_COMPOSE, DockerEngine, addresses_of, programs_image
-from labctl.engines.images import ensure, machine_lock
+from labctl.engines.images import ensure, machine_lock, remove_untagged
 from labctl.engines.labels import HOST, OWNER, RUN, STANDING
 from labctl.engines.leftovers import dead_runs, remove
 from labctl.engines.owner import Owner
@@ -223,12 +223,13 @@ def capture(
 def collect_garbage() -> tuple[int, int, int]:
     """Remove what dead runs of this machine left; how many runs, containers and networks.
 
-    Images with the agent's code of other versions go too, unless something runs from them.
+    Images with the agent's code of other versions go too, and those that were built anew, unless something runs from them.
     """
     api = connect()
     runs = dead_runs(api)
     counts = [remove(api, [f"{RUN}={run}"]) for run in runs]
     agentimage.remove_stale(api)
+    remove_untagged(api)
     return len(runs), sum(c for c, _ in counts), sum(n for _, n in counts)
 
 

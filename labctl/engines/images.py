@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -50,7 +51,18 @@ def ensure(api: APIClient, config: Mapping[str, Any], services: Sequence[str], s
     if todo:
         with tempfile.TemporaryDirectory() as scratch, one_builder():
             compose.build(todo, Path(scratch) / "build.json", BUILD_TIMEOUT_S)
+        remove_untagged(api)
     return names
+
+
+def remove_untagged(api: APIClient) -> int:
+    """Remove what builds of ours were called before others took their names; how many. What is in use stays."""
+    gone = 0
+    for image in api.images(filters={"label": INPUTS, "dangling": True}):
+        with contextlib.suppress(docker.errors.APIError):
+            api.remove_image(image["Id"])
+            gone += 1
+    return gone
 
 
 def image_name(config: Mapping[str, Any], service: str) -> str:

@@ -8,6 +8,7 @@ import docker.errors
 import pytest
 
 from labctl.engines import agentimage
+from labctl.engines.images import remove_untagged
 
 
 class Images:
@@ -45,3 +46,26 @@ def test_images_of_other_versions_go_unless_something_runs_from_them() -> None:
     engine = Images("sha256:a", (mine, old, used), in_use=(used,))
     assert agentimage.remove_stale(engine) == 1  # type: ignore[arg-type]
     assert engine.tags == [mine, used]
+
+
+def test_images_that_were_built_anew_go_unless_something_runs_from_them() -> None:
+    """What a build of ours was before its name went to another is removed; what is in use, or is not ours, is not asked for."""
+
+    class Untagged:
+        def __init__(self) -> None:
+            self.left = ["sha256:old", "sha256:used"]
+            self.asked: list[object] = []
+
+        def images(self, **arguments: object) -> list[dict[str, str]]:
+            self.asked.append(arguments)
+            return [{"Id": image} for image in self.left]
+
+        def remove_image(self, image: str) -> None:
+            if image == "sha256:used":
+                raise docker.errors.APIError("conflict: image is being used by a container")
+            self.left.remove(image)
+
+    engine = Untagged()
+    assert remove_untagged(engine) == 1  # type: ignore[arg-type]
+    assert engine.left == ["sha256:used"]
+    assert engine.asked == [{"filters": {"label": "labctl.inputs", "dangling": True}}]

@@ -52,7 +52,8 @@ def test_an_owner_in_a_container_is_told_from_one_here_of_the_same_number(monkey
     From a namespace that does not see it, nobody can tell: its lab is left alone.
     """
     ask = "import sys; from labctl.engines.owner import Owner; print(Owner.me(), flush=True); sys.stdin.read()"
-    command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, "-c", ask]
+    alone = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", *([] if os.getuid() == 0 else ["--map-root-user"])]
+    command = [*alone, sys.executable, "-c", ask]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as inside:
         assert inside.stdout is not None
         owner = Owner.parse(inside.stdout.readline().strip())
