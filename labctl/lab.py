@@ -12,12 +12,14 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from labctl.errors import Problem, ScenarioError
-from labctl.faults.base import Family, Site
+
+if TYPE_CHECKING:
+    from labctl.faults.base import Family, Site
 
 # RFC 2544 sets 198.18.0.0/15 aside for benchmarking networks, so it meets no real one. One /24 a run: 512 of them.
 POOL = ipaddress.ip_network("198.18.0.0/15")
@@ -98,6 +100,8 @@ class Lab:
 
     def site(self, name: str, seed: int = 0) -> Site:
         """The named host as a place for faults, in a run with this seed. Raises KeyError when there is none."""
+        from labctl.faults.base import Site  # its models take longer to import than all else that a lab needs
+
         host = self.hosts[name]
         return Site(name, host.is_router, host.networks, self.addresses, self.families, self, seed)
 

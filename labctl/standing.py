@@ -24,8 +24,6 @@ from labctl.engines.owner import Owner
 from labctl.errors import LabError, UsageError
 from labctl.evidence.rundir import new_run_name
 from labctl.lab import PROGRAMS, Lab, from_compose
-from labctl.plan import BUNDLED, command
-from labctl.scenario.model import PROGRAMS as BUNDLED_PROGRAMS
 from labctl.session.together import everywhere
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
@@ -138,6 +136,9 @@ def listing() -> list[dict[str, Any]]:
 
 def exec_argv(name: str | None, host: str, words: tuple[str, ...], interactive: bool) -> list[str]:
     """The docker command that runs `words` on a host of a standing lab. Raises UsageError, LabError."""
+    from labctl.plan import BUNDLED, command
+    from labctl.scenario.model import PROGRAMS as BUNDLED_PROGRAMS
+
     container = _host(name, host)
     programs = container["Labels"].get(PROGRAMS)
     argv = command(words, programs or BUNDLED)

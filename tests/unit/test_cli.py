@@ -8,6 +8,8 @@ import json
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,6 +62,13 @@ def test_help_has_every_command_of_the_contract() -> None:
     assert main.commands.keys() >= COMMANDS
     assert all(command.help for command in main.commands.values())
     assert __version__ in call("--version").output
+
+
+def test_what_only_asks_docker_waits_for_no_models() -> None:
+    """ps, down and gc need nothing of the scenario language, whose models take longer to import than the rest of their work."""
+    script = "import sys, labctl.standing; print(sorted({'pydantic', 'jinja2', 'rich'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 @pytest.mark.parametrize(
