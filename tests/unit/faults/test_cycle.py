@@ -11,15 +11,11 @@ SHARES = (0.5, 0.3, 0.25, 1 / 3, 0.1, 0.02, 0.001)
 
 def hit(rules: list[Nth], packets: int) -> list[int]:
     """Which of so many packets the rules hit, as `statistic --mode nth` counts: each rule sees what those before it let by."""
-    seen = [0] * len(rules)
-    found = []
-    for packet in range(packets):
-        for number, (every, nth) in enumerate(rules):
-            seen[number] += 1
-            if (seen[number] - 1) % every == nth:
-                found.append(packet)
-                break
-    return found
+    left, found = list(range(packets)), []
+    for every, nth in rules:
+        found += left[nth::every]
+        del left[nth::every]
+    return sorted(found)
 
 
 def both(share: float, seed: str) -> list[Nth]:
