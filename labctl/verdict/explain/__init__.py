@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from labctl.evidence.record import Evidence, ProgramRecord
 from labctl.scenario.model import Scenario
-from labctl.verdict.explain import bind, connect, datagram, echo, full, hang, local, names, slow, stream
+from labctl.verdict.explain import bind, connect, datagram, done, echo, full, hang, local, names, stream
 from labctl.verdict.explain.case import Case
 
 Explainer = Callable[[Case], str | None]
@@ -24,7 +24,7 @@ EXPLAINERS: tuple[Explainer, ...] = (
     echo.explain,
     full.explain,
     hang.explain,
-    slow.explain,
+    done.explain,
     local.explain,
 )
 

@@ -190,6 +190,17 @@ def count(things: Sequence[object] | int, what: str) -> str:
     return f"{number} {what}{'s' * (number != 1)}"
 
 
+def span(packets: Iterable[Packet]) -> str:
+    """`#5 to #14`, the first and the last; `#5` where there is but one."""
+    found = sorted(p.number for p in packets)
+    return f"#{found[0]}" if found[0] == found[-1] else f"#{found[0]} to #{found[-1]}"
+
+
+def brief(seconds: float) -> str:
+    """A time of which a tenth of a millisecond matters: `0.4 ms`, `85 ms`, `3.1 s`."""
+    return f"{seconds * 1000:.1f} ms" if seconds < 0.00995 else lasting(seconds)
+
+
 def lasting(seconds: float) -> str:
     """A time for people: `85 ms`, `3.1 s`."""
     return f"{seconds * 1000:.0f} ms" if seconds < 0.9995 else f"{seconds:.1f} s"

@@ -36,7 +36,8 @@ def blame_all(case: Case, flow: Flow, kinds: tuple[str, ...]) -> str:
 def guilty(case: Case, flow: Flow, kinds: tuple[str, ...], answer: str = "") -> list[FaultRecord]:
     """The faults of these kinds that touched packets while the program ran, on the way of this traffic and about it.
 
-    `loss` stands for link faults that lose or damage packets, `delay` for those that hold them up. `answer` is what a reject
+    `loss` stands for link faults that lose or damage packets, `delay` for those that hold them up, `duplicate` and `reorder`
+    for those that do that. `answer` is what a reject
     must answer with (a part of its --reject-with).
     """
     found = [
@@ -70,7 +71,11 @@ def _does(case: Case, fault: FaultRecord, kinds: tuple[str, ...]) -> bool:
         spec.loss or spec.loss_gemodel or spec.loss_state or spec.corrupt or spec.limit or ramp.get("loss")
     )
     delays = bool(spec.delay or spec.rate or spec.slot or ramp.get("delay_s") or ramp.get("rate_bps"))
-    return ("loss" in kinds and loses) or ("delay" in kinds and delays)
+    return (
+        ("loss" in kinds and loses)
+        or ("delay" in kinds and delays)
+        or any(word in kinds and getattr(spec, word) for word in ("duplicate", "reorder"))
+    )
 
 
 def _in_the_way(case: Case, fault: FaultRecord, flow: Flow) -> bool:

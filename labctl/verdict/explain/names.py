@@ -39,6 +39,20 @@ def explain(case: Case) -> str | None:
     return None
 
 
+def found(case: Case, with_fault: bool) -> str | None:
+    """What a name that was looked up is, and who said so."""
+    addresses = case.outcome.get("addresses")
+    if not isinstance(addresses, list) or not addresses:
+        return None
+    questions = [m for p in case.packets if (m := _QUESTION.match(p.info))]
+    if not questions:
+        return f"it is {', '.join(map(str, addresses))}, and no name server was asked"
+    name, ids = questions[-1][3], {m[1] for m in questions}
+    answers = [p for p in case.packets if (m := _ANSWER.match(p.info)) and m[1] in ids]
+    said = f", as the name server answered ({numbers(answers)})" if answers else ""
+    return f"{name} is {', '.join(map(str, addresses))}{said}{resolving(case, name) if with_fault else ''}"
+
+
 def resolving(case: Case, name: str) -> str:
     """The one fault that answered for a name; nothing when there is none or more than one."""
     found = []

@@ -1,31 +1,26 @@
-"""Success that took its time, or was not whole: what was sent again, what was waited for, which address was tried first."""
+"""What took its time in a success: what was sent again, what was waited for, which address was tried first."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 from labctl.evidence.packets import ACK, RST, SYN, Packet
+from labctl.verdict.explain.again import needless, sent_again, told_twice
 from labctl.verdict.explain.case import Case, Flow, as_number, count, endpoint, lasting, numbers
 from labctl.verdict.explain.connect import neighbours
-from labctl.verdict.explain.faults import SILENT, blame, blame_all, clause, guilty
+from labctl.verdict.explain.faults import SILENT, blame_all, clause, guilty
 from labctl.verdict.explain.names import SLOW_S, late
 
 
-def explain(case: Case) -> str | None:
-    """Why a program that had no error was slow, from what can be seen to have taken the time; None when nothing did."""
-    if case.errno is not None or case.in_vain:
-        return None
-    said = list(_reasons(case))
-    return "; ".join(said[:2]) + "." if said else None
-
-
-def _reasons(case: Case) -> Iterator[str]:
+def reasons(case: Case) -> Iterator[str]:
+    """What took a program its time that had no error, or had to be done twice, as far as it can be seen."""
     parts: tuple[Callable[[Case], str | None], ...] = (late, _addresses, _together)
     yield from (said for part in parts if (said := part(case)) is not None)
     flow = case.flow
     if flow is not None and any(p.is_tcp for p in case.talk):
-        on_flow: tuple[Callable[[Case, Flow], str | None], ...] = (_handshake, _zero_window, _again)
+        on_flow: tuple[Callable[[Case, Flow], str | None], ...] = (_handshake, _zero_window)
         yield from (said for one in on_flow if (said := one(case, flow)) is not None)
+        yield from sent_again(case, flow, case.talk)
 
 
 def _addresses(case: Case) -> str | None:
@@ -86,27 +81,28 @@ def _held_up(case: Case, flow: Flow, syn: Packet, answer: Packet) -> str | None:
 
 
 def _zero_window(case: Case, flow: Flow) -> str | None:
-    """A time in which the peer had no room, with the probes that asked whether it has again (RFC 9293, 3.8.6.1)."""
-    heard = [p for p in case.talk if flow.heard(p) and p.is_tcp and not p.has(RST)]
+    """A time in which one end had no room, with the probes that asked whether it has again (RFC 9293, 3.8.6.1)."""
+    return _shut(case, case.name(flow.remote), flow.heard, flow.sent) or _shut(case, case.host, flow.sent, flow.heard)
+
+
+def _shut(case: Case, who: str, told: Callable[[Packet], bool], asked: Callable[[Packet], bool]) -> str | None:
+    """How long an end had no room, by what it told, and who asked meanwhile."""
     spells: list[tuple[Packet, Packet]] = []
     shut: Packet | None = None
-    for p in heard:
+    for p in (p for p in case.talk if told(p) and p.is_tcp and not p.has(RST)):
         if p.window == 0 and shut is None:
             shut = p
         elif p.window and shut is not None:
             spells.append((shut, p))
             shut = None
-    if not spells:
-        return None
     seconds = sum(b.t - a.t for a, b in spells)
-    if seconds < SLOW_S:
+    if not spells or seconds < SLOW_S:
         return None
-    probes = [p for p in case.talk if flow.sent(p) and "[TCP ZeroWindowProbe]" in p.info]
-    asked = f", {count(probes, 'probe')} asked ({numbers(probes)})" if probes else ""
+    probes = [p for p in case.talk if asked(p) and "[TCP ZeroWindowProbe]" in p.info]
+    how = f", {count(probes, 'probe')} asked ({numbers(probes)})" if probes else ""
     first, again = spells[0][0], spells[-1][1]
     return (
-        f"{case.name(flow.remote)} had no room for {lasting(seconds)} in all (window 0 from #{first.number}, "
-        f"open again with #{again.number}){asked}"
+        f"{who} had no room for {lasting(seconds)} in all (window 0 from #{first.number}, open again with #{again.number}){how}"
     )
 
 
@@ -114,11 +110,9 @@ def _together(case: Case) -> str | None:
     """Many connections of one program (its last call is none of one connection): what had to be sent again on all of them."""
     if case.op != "load":
         return None
-    again = [
-        p
-        for p in case.packets
-        if p.retransmission and p.is_tcp and (p.source in case.own or p.destination in case.own)
-    ]
+    own = [p for p in case.packets if p.is_tcp and (p.source in case.own or p.destination in case.own)]
+    told = told_twice(own)
+    again = [p for p in own if p.retransmission and needless(p, told) is None]
     if not again:
         return None
     one = again[0]
@@ -126,13 +120,4 @@ def _together(case: Case) -> str | None:
     ends = (one.sport, one.destination, one.dport) if mine else (one.dport, one.source, one.sport)
     flow = Flow(ends[0] or 0, ends[1], ends[2] or 0)
     why = blame_all(case, flow, (*SILENT, "delay"))
-    return f"{count(again, 'segment')} had to be sent again ({numbers(again)}){f': {why}' if why else ''}"
-
-
-def _again(case: Case, flow: Flow) -> str | None:
-    """Data that had to be sent again."""
-    again = [p for p in case.talk if p.retransmission and p.payload]
-    if not again:
-        return None
-    why = blame(case, flow, (*SILENT, "mtu", "delay"))
     return f"{count(again, 'segment')} had to be sent again ({numbers(again)}){f': {why}' if why else ''}"

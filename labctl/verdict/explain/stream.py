@@ -93,7 +93,7 @@ def _why_reset(case: Case, flow: Flow, reset: Packet) -> str | None:
     if reset.has(ACK):
         return f"{who} {to}: {_aborted(case, flow, reset, who)}"
     if answered:
-        return f"{who} {to}: its kernel knew no such connection{_killed(case, flow, who, 0.0, reset.t)}"
+        return f"{who} {to}: its kernel knew no such connection{killed(case, flow, who, 0.0, reset.t)}"
     return None
 
 
@@ -118,14 +118,14 @@ def _never_sent(case: Case, flow: Flow, reset: Packet) -> bool:
 
 def _aborted(case: Case, flow: Flow, reset: Packet, who: str) -> str:
     """Why a kernel sends a reset of its own accord: unread data, or SO_LINGER with 0 (tcp_close, net/ipv4/tcp.c)."""
-    killed = _killed(case, flow, who, reset.t - 1.0, reset.t)
+    dead = killed(case, flow, who, reset.t - 1.0, reset.t)
     unread = _unread(case, flow, who)
     if unread:
-        return f"its end was closed with {count(unread, 'byte')} unread{killed}"
+        return f"its end was closed with {count(unread, 'byte')} unread{dead}"
     if unread == 0:
         return "its end was closed with a linger time of 0, nothing being unread"
-    if killed:
-        return f"its end was closed with data unread{killed}"
+    if dead:
+        return f"its end was closed with data unread{dead}"
     return "its end was closed with data unread, or with a linger time of 0"
 
 
@@ -141,7 +141,7 @@ def _unread(case: Case, flow: Flow, who: str) -> int | None:
     return None
 
 
-def _killed(case: Case, flow: Flow, host: str, since: float, until: float) -> str:
+def killed(case: Case, flow: Flow, host: str, since: float, until: float) -> str:
     """That the peer's host, or its program with this port, was killed in that time; a program's end is seen a little late."""
     for fault in case.evidence.faults:
         if fault.kind == "kill" and fault.host == host and since <= fault.applied <= until:

@@ -215,15 +215,21 @@ def test_names(errno: str, answer: str | None, said: str | None) -> None:
 
 
 def test_slow_success_is_told_by_what_took_the_time() -> None:
-    """A SYN sent again, data sent again, a window that was shut, a late answer about a name; nothing when nothing was slow."""
-    quick = {"op": "recv", "errno": None}
-    assert why(quick, [OPEN[0], OPEN[1]._replace(t=1.11), OPEN[2]]) is None
+    """A SYN sent again, data sent again, a window that was shut at either end, a late answer about a name."""
+    quick = {"op": "recv", "errno": None, "received": 0}
+    sent = "sent 12 bytes to server port 80"
+    assert why(quick, [OPEN[0], OPEN[1]._replace(t=1.11), OPEN[2]]) == f"{sent} (#1 to #3, 200 ms)."
     twice = [one(1, 0x02, seq=0), one(11, 0x02, seq=0, retransmission=True), one(12, 0x12, seq=0, back=True)]
-    assert why(quick, twice) == "the first SYN (#1) got no answer, so it was sent again (#11) and answered after 1.1 s (#12)."
+    again = "the first SYN (#1) got no answer, so it was sent again (#11) and answered after 1.1 s (#12)."
+    assert why(quick, twice) == f"{sent} (#1 to #12, 1.1 s); {again}"
     near = [OPEN[0], OPEN[1]._replace(t=1.11), OPEN[2]]
-    assert why(quick, [*near, one(5, DATA, 4, retransmission=True)]) == "1 segment had to be sent again (#5)."
+    repeated = [*near, one(5, DATA, 4, retransmission=True)]
+    assert why(quick, repeated) == f"{sent} (#1 to #5, 400 ms); 1 segment had to be sent again (#5)."
     shut = [*near, one(4, ACK, window=0, back=True), one(14, ACK, window=9, back=True)]
-    assert why(quick, shut) == "server had no room for 1.0 s in all (window 0 from #4, open again with #14)."
+    room = "had no room for 1.0 s in all (window 0 from #4, open again with #14)."
+    assert why(quick, shut) == f"{sent} (#1 to #14, 1.3 s); server {room}"
+    shut = [*near, one(4, ACK, window=0), one(14, ACK, window=9)]
+    assert why(quick, shut) == f"{sent} (#1 to #14, 1.3 s); client {room}"
     answered = [QUESTION, dns(7, "Standard query response 0x00aa A service.lab A 198.18.0.66")]
     assert why({"op": "getaddrinfo", "errno": None}, answered) == (
         "the answer about service.lab (#7) came 600 ms after its question (#1)."
@@ -246,7 +252,7 @@ def test_pings_are_blamed_on_the_link_that_the_scenario_names() -> None:
     assert why(outcome, [], scenario=scenario, faults=[far]) == f"{said}: the fault far on client (delay 100ms) touched 3 packets."
     elsewhere = from_source(Source("x.yaml", LINK.replace("to: server", "to: powerpc"))).scenario
     assert why(outcome, [], scenario=elsewhere, faults=[far]) == f"{said}."
-    assert why({**outcome, "answered": 3}, []) is None
+    assert why({**outcome, "answered": 3}, []) == "all 3 echo requests were answered, in 100 to 101 ms."
 
 
 def datagram(number: int, **changed: Any) -> Packet:
