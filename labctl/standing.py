@@ -20,7 +20,7 @@ from labctl.engines.docker import OWN_COMPOSE, DockerEngine, addresses_of, progr
 from labctl.engines.images import ensure, machine_lock, remove_untagged
 from labctl.engines.labels import HOST, OWNER, RUN, STANDING
 from labctl.engines.leftovers import dead_runs, remove
-from labctl.engines.owner import Owner
+from labctl.engines.owner import Owner, is_alive
 from labctl.errors import LabError, UsageError
 from labctl.evidence.rundir import new_run_name
 from labctl.lab import PROGRAMS, Lab, from_compose
@@ -37,6 +37,9 @@ def bring_up(compose: Path | None, name: str, say: Callable[[str], None]) -> tup
     if not NAME.fullmatch(name):
         raise UsageError(f"{name!r} is no name for a lab; write lower case letters, digits and dashes")
     api = connect()
+    begun = notes.read_begun(api)
+    if name in begun and not is_alive(begun[name]):
+        remove(api, [f"{STANDING}={name}"])
     if api.containers(all=True, filters={"label": [f"{STANDING}={name}", HOST]}):
         return _bring_up_again(api, compose, name)
     engine = DockerEngine(api, new_run_name(name), name)
@@ -56,11 +59,11 @@ def bring_up(compose: Path | None, name: str, say: Callable[[str], None]) -> tup
                     raise
         with ExitStack() as agents:
             agents.callback(engine.down)
-            engine.keep()
             for host in hosts:
                 client = AgentClient(host, engine.open_agent(host), lambda *_: None)
                 agents.callback(client.close)
                 _route(client, addressed, host)
+            engine.keep()
         on_error.pop_all()
     return hosts
 
@@ -117,12 +120,14 @@ def take_down(name: str) -> tuple[int, int]:
 def listing() -> list[dict[str, Any]]:
     """Every lab there is, standing or of a run, with its hosts; `why` says what is to be done about one that is down."""
     api = connect()
+    begun = notes.read_begun(api)
     labs: dict[str, dict[str, Any]] = {}
     for container in api.containers(all=True, filters={"label": [RUN, HOST]}):
         labels = container["Labels"]
         standing = labels.get(STANDING)
         key = standing or labels[RUN]
-        lab = labs.setdefault(key, {"name": key, "kind": "standing" if standing else "run", "hosts": []})
+        kind = "unfinished" if standing in begun else "standing" if standing else "run"
+        lab = labs.setdefault(key, {"name": key, "kind": kind, "hosts": []})
         networks = container["NetworkSettings"]["Networks"].values()
         addresses = [address for n in networks for address in addresses_of(n)[:1]]
         lab["hosts"].append({"name": labels[HOST], "state": container["State"], "addresses": addresses, "why": None})
@@ -157,6 +162,8 @@ def _host(name: str | None, host: str) -> dict[str, Any]:
     found = api.containers(all=True, filters={"label": [f"{STANDING}={name}", HOST]})
     if not found:
         raise UsageError(f"no lab named {name} stands here; `labctl ps` shows what does")
+    if (why := notes.why_unfinished(api, name)) is not None:
+        raise LabError(why)
     container: dict[str, Any] | None = next((c for c in found if c["Labels"][HOST] == host), None)
     if container is None:
         hosts = ", ".join(sorted(c["Labels"][HOST] for c in found))
@@ -183,7 +190,8 @@ def only_lab(api: APIClient) -> str:
 
 
 def _standing_labs(api: APIClient) -> set[str]:
-    return {c["Labels"][STANDING] for c in api.containers(all=True, filters={"label": [STANDING, HOST]})}
+    found = {c["Labels"][STANDING] for c in api.containers(all=True, filters={"label": [STANDING, HOST]})}
+    return found - notes.read_begun(api).keys()
 
 
 def capture(

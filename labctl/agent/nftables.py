@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+from pathlib import Path
 
 from .netlink import (
     NETLINK_NETFILTER,
@@ -29,6 +30,7 @@ BATCH_BEGIN, BATCH_END = 0x10, 0x11
 TABLE_NAME, CHAIN_TABLE, CHAIN_NAME, CHAIN_HOOK, CHAIN_POLICY, RULE_TABLE = 1, 1, 3, 4, 5, 1
 ACCEPT = 1
 FAMILIES = {"iptables": int(socket.AF_INET), "ip6tables": int(socket.AF_INET6)}  # NFPROTO_* are the same numbers here
+QUEUES = Path("/proc/net/netfilter/nfnetlink_queue")
 XTABLES = ("filter", "mangle", "nat", "raw", "security")
 
 Table = tuple[int, str]
@@ -62,23 +64,38 @@ def chains() -> list[tuple[int, str, str]]:
 
 
 def remove_new(before: frozenset[Table]) -> list[Table]:
-    """Remove every iptables table that was not there `before` and in which nothing is left; answers with those removed."""
+    """Remove every iptables table that was not there `before` and in which nothing is left; answers with those removed.
+
+    One with base chains stays while a program has a queue of packets here (another agent's link fault): when a hook goes the
+    kernel drops what all queues of the namespace hold (net/netfilter/nfnetlink_queue.c, nfqnl_nf_hook_drop).
+    """
     removed = []
     for family, name in sorted(tables() - before):
-        if _is_empty(family, name):
+        chains = [c for c in _chains(family) if c[CHAIN_TABLE].rstrip(b"\0").decode() == name]
+        if _is_empty(family, name, chains) and not (chains and has_queues()):
             _delete(family, name)
             removed.append((family, name))
     return removed
 
 
-def _is_empty(family: int, name: str) -> bool:
+def has_queues() -> bool:
+    """Whether any program has a queue of packets (NFQUEUE) in this network namespace; False where the kernel has none."""
+    try:
+        return bool(QUEUES.read_text(encoding="ascii").strip())
+    except OSError:
+        return False
+
+
+def _chains(family: int) -> list[dict[int, bytes]]:
+    return [attributes(body, 4) for body in _dump(GET_CHAIN, family)]
+
+
+def _is_empty(family: int, name: str, chains: list[dict[int, bytes]]) -> bool:
     """No rules, and no chains but base chains that accept."""
-    for body in _dump(GET_CHAIN, family):
-        chain = attributes(body, 4)
-        if chain[CHAIN_TABLE].rstrip(b"\0").decode() == name:
-            policy = struct.unpack("!I", chain[CHAIN_POLICY])[0] if CHAIN_POLICY in chain else ACCEPT
-            if CHAIN_HOOK not in chain or policy != ACCEPT:
-                return False
+    for chain in chains:
+        policy = struct.unpack("!I", chain[CHAIN_POLICY])[0] if CHAIN_POLICY in chain else ACCEPT
+        if CHAIN_HOOK not in chain or policy != ACCEPT:
+            return False
     rules = _dump(GET_RULE, family, attribute(RULE_TABLE, name.encode() + b"\0"))
     return not any(attributes(body, 4)[RULE_TABLE].rstrip(b"\0").decode() == name for body in rules)
 

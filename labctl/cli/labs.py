@@ -22,8 +22,10 @@ from labctl.errors import LabctlError, UsageError
 @click.option("--name", default="lab", show_default=True, help="What other commands call it.")
 def up(compose: Path | None, name: str) -> None:
     """Bring up a lab that stays, for work by hand and for `labctl run --lab NAME`."""
+    from labctl.interrupts import interruptible
     from labctl.standing import bring_up
 
+    interruptible()
     hosts = bring_up(compose, name, say)
     click.echo(f"lab {name} is up: {', '.join(hosts)}")
 

@@ -99,6 +99,8 @@ class DockerEngine:
         labels = {**self._labels(), COMPOSE: str(lab.path)}
         document = render(config, lab, hosts, self.project, labels, named)
         rendered.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        if self._standing:
+            notes.write_begun(self._api, self._standing, self._labels())
         try:
             compose.up(rendered, lab.path.parent, hosts)
         except LabError as error:
@@ -144,6 +146,8 @@ class DockerEngine:
             raise LabError(
                 f"no lab named {self._standing} stands here; `labctl up --name {self._standing}` makes one"
             )
+        if (why := notes.why_unfinished(self._api, str(self._standing))) is not None:
+            raise LabError(why)
         self._stays = True
         networks = {self._own_name(n): _subnet(n) for n in self._api.networks(filters={"label": label})}
         hosts = [self._host(container) for container in found]
@@ -160,6 +164,7 @@ class DockerEngine:
         self._stays = True
         with ThreadPoolExecutor(max_workers=max(1, len(self._containers))) as pool:
             list(pool.map(self.start_nursery, self._containers))
+        notes.erase_begun(self._api, str(self._standing))
         return str(self._standing)
 
     def is_up(self, host: str) -> bool:

@@ -11,8 +11,9 @@ from typing import Any
 import docker.errors
 from docker import APIClient
 
+from labctl.engines import notes
 from labctl.engines.labels import AGENT, OWNER, RUN, STANDING
-from labctl.engines.owner import Owner
+from labctl.engines.owner import Owner, is_alive
 from labctl.errors import LabError
 
 REMOVE_TIMEOUT_S = 30.0
@@ -78,16 +79,20 @@ def each(action: Any, things: Iterable[Any]) -> None:
 
 
 def dead_runs(api: APIClient) -> dict[str, str]:
-    """Runs on this machine whose driver is gone: run -> its owner label. Standing labs are nobody's leftovers."""
+    """Runs on this machine whose driver is gone: run -> its owner label.
+
+    Standing labs are nobody's leftovers, once they stand; those that whoever began them never finished are.
+    """
     found: dict[str, str] = {}
+    unfinished = notes.read_begun(api)
     things = [
         *((c["Labels"]) for c in api.containers(all=True, filters={"label": RUN})),
         *((n["Labels"]) for n in api.networks(filters={"label": RUN})),
         *((v["Labels"]) for v in api.volumes(filters={"label": RUN}).get("Volumes") or []),
     ]
     for labels in things:
-        owner = Owner.parse(labels.get(OWNER, ""))
-        if labels.get(STANDING) is None and (owner is None or not owner.is_alive()):
+        lab = labels.get(STANDING)
+        if (lab is None or lab in unfinished) and not is_alive(Owner.parse(labels.get(OWNER, ""))):
             found[labels[RUN]] = labels.get(OWNER, "")
     return found
 

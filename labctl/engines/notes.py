@@ -2,9 +2,9 @@
 
 A driver that is killed while a host is down cannot start it again. The note says that a run did it, and which: so `labctl gc`
 sets right what dead runs left, and leaves alone what a living one does now and what somebody did by hand, whose name for it and
-count the note keeps. A note is an empty
-volume with labels, as Docker keeps those whatever becomes of containers, of their networks, and of itself. The compose file
-as it was rendered for a lab that stays is noted in the same way, for the runs in it.
+count the note keeps. A note is an empty volume with labels, as Docker keeps those whatever becomes of containers, of their
+networks, and of itself. The compose file as it was rendered for a lab that stays is noted in the same way, for the runs in it;
+and so is that a lab does not stand yet, as labels of what is there cannot be changed.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import docker.errors
 from docker import APIClient
 
 from labctl.engines.labels import HOST, OWNER, STANDING
-from labctl.engines.owner import Owner
+from labctl.engines.owner import Owner, is_alive
 
 WHAT = "labctl.disturbed"
 RENDERED = "labctl.rendered"
+BEGUN = "labctl.begun"
 FAULT = "labctl.fault"
 COUNT = "labctl.count"
 BY = "labctl.by"  # not labctl.run: what belongs to a run goes with it
@@ -94,3 +95,33 @@ def read_rendered(api: APIClient, lab: str) -> str | None:
     """The compose file that a lab came up from; None for one that an older labctl brought up."""
     found = api.volumes(filters={"label": [f"{STANDING}={lab}", RENDERED]}).get("Volumes") or []
     return next((str(volume["Labels"][RENDERED]) for volume in found), None)
+
+
+def write_begun(api: APIClient, lab: str, labels: Mapping[str, str]) -> None:
+    """Note that a lab which is to stay is being brought up, by the owner in `labels`."""
+    api.create_volume(f"labctl-begun-{lab}", labels={**labels, BEGUN: lab})
+
+
+def erase_begun(api: APIClient, lab: str) -> None:
+    """It stands."""
+    with contextlib.suppress(docker.errors.NotFound):
+        api.remove_volume(f"labctl-begun-{lab}")
+
+
+def read_begun(api: APIClient) -> dict[str, Owner | None]:
+    """The labs that are to stay and do not yet, each with who brings it up; when that one is gone nobody will finish it."""
+    found = api.volumes(filters={"label": BEGUN}).get("Volumes") or []
+    return {volume["Labels"][BEGUN]: Owner.parse(volume["Labels"].get(OWNER, "")) for volume in found}
+
+
+def why_unfinished(api: APIClient, lab: str) -> str | None:
+    """Why nothing can be done on a lab that does not stand yet or never will, and what to do; None for one that stands."""
+    begun = read_begun(api)
+    if lab not in begun:
+        return None
+    if is_alive(begun[lab]):
+        return f"the lab {lab} is being brought up; wait until it stands"
+    return (
+        f"the lab {lab} was never finished, and who brought it up is gone; `labctl up --name {lab}` brings it up anew, "
+        "`labctl gc` removes it"
+    )

@@ -78,6 +78,11 @@ def _number_inside(pid: str) -> int | None:
     return int(found.split()[-1]) if found else None
 
 
+def is_alive(owner: Owner | None) -> bool:
+    """Whether an owner that may not even be known runs now."""
+    return owner is not None and owner.is_alive()
+
+
 def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

@@ -424,3 +424,47 @@ def test_programs_of_a_driver_that_was_killed_do_not_stay_for_the_next_run(lab: 
     done = labctl("run", short, "--lab", lab, "--out", tmp_path / "runs", "--json")
     assert (done.code, done.json["verdict"]) == (0, "pass"), done.out
     assert "echo_server" not in docker("top", server, "-eo", "pid,args")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_lab_whose_bringing_up_is_ended_leaves_nothing(number: signal.Signals) -> None:
+    """`kill`, or a terminal that is closed, is as Ctrl-C: exit 130, and no half of a lab."""
+    name = f"{NAME}-half"
+    up = begun(name)
+    up.send_signal(number)
+    assert up.wait(60) == 130
+    assert containers(f"labctl.lab={name}") == []
+    assert docker("network", "ls", "--quiet", "--filter", f"label=labctl.lab={name}") == ""
+
+
+def test_a_lab_that_was_never_finished_is_none_that_stands() -> None:
+    """SIGKILL of `labctl up` leaves half a lab: everybody says so, `up` brings it up anew, and gc removes it."""
+    name = f"{NAME}-half"
+    up = begun(name)
+    up.kill()
+    up.wait(60)
+    (half,) = [lab for lab in labctl("ps", "--json").json if lab["name"] == name]
+    assert half["kind"] == "unfinished"
+    done = labctl("exec", "--lab", name, "client", "true")
+    assert done.code == 4
+    assert f"the lab {name} was never finished, and who brought it up is gone" in done.err
+    again = labctl("up", SCENARIOS / "pair.yml", "--name", name)
+    assert (again.code, again.out) == (0, f"lab {name} is up: client, server\n"), again.err
+    assert labctl("gc").code == 0
+    assert labctl("exec", "--lab", name, "client", "true").code == 0, "it stands now, whoever had begun it"
+    assert labctl("down", name).code == 0
+    up = begun(name)
+    up.kill()
+    up.wait(60)
+    assert labctl("gc").code == 0
+    assert containers(f"labctl.lab={name}") == []
+    assert docker("volume", "ls", "--quiet", "--filter", f"label=labctl.lab={name}") == ""
+
+
+def begun(name: str) -> subprocess.Popen[bytes]:
+    """`labctl up` of which there is something already."""
+    command = [*LABCTL, "up", str(SCENARIOS / "pair.yml"), "--name", name]
+    up = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
+    while not containers(f"labctl.lab={name}"):
+        assert up.poll() is None, "it had nothing and has ended"
+    return up

@@ -6,6 +6,7 @@ Bounds are generous, as the machine may be busy; `script/bench faults` measures 
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -123,6 +124,24 @@ def test_faults_join_and_leave_while_the_others_stay_and_no_packet_is_lost(hosts
     answered = running.communicate()[0].split()
     sink.end()
     assert len(answered) == 1000
+
+
+def test_what_is_held_is_not_lost_when_another_agent_takes_its_last_rule_away(hosts: Bed) -> None:
+    """A table that goes would take with it, by the kernel, what every queue of the namespace holds: so it stays meanwhile."""
+    client, server = hosts
+    rule = ("-p", "tcp", "--dport", "99", "-j", "ACCEPT")
+    change = {verb: ["iptables", "-w", "5", flag, "INPUT", *rule] for verb, flag in (("do", "-A"), ("undo", "-D"))}
+    with fault(server, "slow", "ingress", backend="nfqueue", delay_s=0.4):
+        sending = threading.Thread(target=lambda: found.extend(measure_delays(client, server, 200, 0.005)))
+        found: list[float] = []
+        sending.start()
+        other = BedAgent(server.name, server.address)
+        while sending.is_alive():
+            other.ask("apply", name="other", action={"type": "commands", "changes": [change]})
+            other.ask("undo", name="other")
+        sending.join()
+        other.close()
+    assert len(found) == 200
 
 
 def test_a_target_is_all_that_is_touched(hosts: Bed) -> None:

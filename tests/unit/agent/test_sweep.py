@@ -156,3 +156,25 @@ def test_the_kernel_tells_its_qdiscs_and_chains() -> None:
     """Asked for real, read only: loopback has a qdisc, or the namespace shows none; nothing raises."""
     assert all(isinstance(device, str) and kind for device, kind, _, _ in sweep._all_qdiscs())
     assert all(table in nftables.XTABLES for _, table, _ in nftables.chains())
+
+
+@pytest.mark.parametrize(
+    ("queues", "hooked", "removed"),
+    [("17000 4242 5 2 0 0 0 0 1\n", True, False), ("17000 4242 5 2 0 0 0 0 1\n", False, True), ("", True, True)],
+)
+def test_a_table_whose_going_would_drop_what_queues_hold_stays(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, queues: str, hooked: bool, removed: bool
+) -> None:
+    """With a base chain the kernel empties every queue of the namespace; a table that has none is not hooked anywhere."""
+    chain = {nftables.CHAIN_TABLE: b"filter\0", nftables.CHAIN_NAME: b"INPUT\0", nftables.CHAIN_HOOK: b""}
+    gone: list[tuple[int, str]] = []
+    monkeypatch.setattr(nftables, "QUEUES", tmp_path / "queues")
+    (tmp_path / "queues").write_text(queues, encoding="ascii")
+    monkeypatch.setattr(nftables, "tables", lambda: frozenset({(int(FOUR), "filter")}))
+    monkeypatch.setattr(nftables, "_chains", lambda _: [chain] if hooked else [])
+    monkeypatch.setattr(nftables, "_dump", lambda *_: [])
+    monkeypatch.setattr(nftables, "_delete", lambda *table: gone.append(table))
+    nftables.remove_new(frozenset())
+    assert gone == ([(int(FOUR), "filter")] if removed else [])
+    monkeypatch.setattr(nftables, "QUEUES", tmp_path / "none")
+    assert not nftables.has_queues(), "a kernel without NFQUEUE has no queues"

@@ -243,7 +243,7 @@ def test_why_there_is_no_daemon(monkeypatch: pytest.MonkeyPatch, said: str, usua
 
 
 def test_dead_runs_are_those_whose_owner_is_gone() -> None:
-    """A run with a live owner, and a standing lab, are nobody's leftovers; one without an owner is."""
+    """What has a live owner, or is a lab that stands, is nobody's leftover; without an owner, or never finished, it is one."""
     me = str(Owner.me())
 
     class Labels:
@@ -252,15 +252,22 @@ def test_dead_runs_are_those_whose_owner_is_gone() -> None:
                 {"Labels": {"labctl.run": "live", "labctl.owner": me}},
                 {"Labels": {"labctl.run": "dead", "labctl.owner": "boot:1:1"}},
                 {"Labels": {"labctl.run": "standing", "labctl.owner": "boot:1:1", "labctl.lab": "x"}},
+                {"Labels": {"labctl.run": "half", "labctl.owner": "boot:1:1", "labctl.lab": "y"}},
+                {"Labels": {"labctl.run": "coming", "labctl.owner": me, "labctl.lab": "z"}},
             ]
 
         def networks(self, **_: object) -> list[dict[str, Any]]:
             return [{"Labels": {"labctl.run": "no-owner"}}]
 
-        def volumes(self, **_: object) -> dict[str, Any]:
-            return {"Volumes": [{"Labels": {"labctl.run": "volume", "labctl.owner": ""}}]}
+        def volumes(self, filters: dict[str, str]) -> dict[str, Any]:
+            begun = [
+                {"Labels": {"labctl.run": "half", "labctl.owner": "boot:1:1", "labctl.lab": "y", "labctl.begun": "y"}},
+                {"Labels": {"labctl.run": "coming", "labctl.owner": me, "labctl.lab": "z", "labctl.begun": "z"}},
+            ]
+            volume = {"Labels": {"labctl.run": "volume", "labctl.owner": ""}}
+            return {"Volumes": begun if filters["label"] == "labctl.begun" else [*begun, volume]}
 
-    assert set(dead_runs(Labels())) == {"dead", "no-owner", "volume"}
+    assert set(dead_runs(Labels())) == {"dead", "no-owner", "volume", "half"}
 
 
 def test_what_a_killed_daemon_had_half_removed_keeps_nothing_from_being_removed(monkeypatch: pytest.MonkeyPatch) -> None:
