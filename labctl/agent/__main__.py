@@ -29,6 +29,7 @@ from .addresses import settle
 from .capture import Capture, CaptureFailed
 from .claims import Claims, Taken, needed
 from .command import Ran, run
+from .damage import damaged
 from .dissect import Dissector
 from .dns import Responder
 from .expire import Expire
@@ -96,7 +97,7 @@ class Agent:
             "capture_finish": self.capture_finish, "capture_stop": self.capture_stop,
             "dissect_start": self.dissect_start, "dissect": self.dissect, "read": self.read, "rulesets": self.rulesets,
             "capabilities": self.capabilities, "netem": self.netem, "offloads": self.offloads,
-            "sweep": self.sweep, "routes": self.routes,
+            "damaged": damaged, "sweep": self.sweep, "routes": self.routes,
         }  # fmt: skip
 
     def serve(self, line: str) -> None:

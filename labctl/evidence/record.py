@@ -153,6 +153,8 @@ class Before:
 class Evidence:
     """Everything a run recorded.
 
+    `checksums` has, for each step before which it was read, how many packets each host's kernel had thrown away for a wrong
+    checksum, by protocol (tcp, udp, icmp).
     `case` is which of the scenario's cases was run, where it has some; `scenario` names both. `live` is a run that a Python
     program told what to do step by step; `left_by` is the exception that ended its block, and `asserted` whether that one
     says that something did not hold.
@@ -174,6 +176,7 @@ class Evidence:
     steps: dict[int, StepRecord] = field(default_factory=dict)
     programs: dict[str, ProgramRecord] = field(default_factory=dict)
     faults: list[FaultRecord] = field(default_factory=list)
+    checksums: dict[int, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
     captures: dict[str, CaptureRecord] = field(default_factory=dict)
     seconds: float | None = None
     error: str | None = None
@@ -237,6 +240,15 @@ class Evidence:
         before = fault.touched_before(first, self.steps[first].started)
         until = fault.touched_before(after, self.window(last)[1])
         return None if before is None or until is None else until - before
+
+    def damaged(self, host: str, protocol: str, first: int, last: int) -> int | None:
+        """How many packets a host's kernel threw away for a wrong checksum from step `first` until the one after `last`.
+
+        None when nobody looked.
+        """
+        after = min((i for i in self.steps if i > last), default=last + 1)
+        counts = [self.checksums.get(step, {}).get(host, {}).get(protocol) for step in (first, after)]
+        return None if None in counts else max(0, (counts[1] or 0) - (counts[0] or 0))
 
     def window(self, index: int) -> tuple[float, float]:
         """From when a step began to when the next one did: whatever happened in between belongs to it."""
@@ -328,6 +340,8 @@ def _take(evidence: Evidence, line: dict[str, Any]) -> None:
             for fault in evidence.faults:
                 if (fault.name, fault.host) == (counted["name"], counted["host"]) and fault.in_place(line["t"], line["t"]):
                     fault.tallies[line["step"]] = line["t"], counted["packets"]
+    elif kind == "checksums":
+        evidence.checksums[line["step"]] = line["hosts"]
     elif kind == "capture-end":
         evidence.captures[line["host"]] = CaptureRecord(
             line["host"], line["file"], line["packets"], line["dropped"], line["complete"], line["reason"],

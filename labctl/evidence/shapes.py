@@ -97,6 +97,7 @@ EVENTS: dict[str, dict[str, Check]] = {
     "fault-counts": {
         "step": whole, "faults": list_of(like({"name": text, "host": text, "packets": or_null(whole)})),
     },
+    "checksums": {"step": whole, "hosts": mapping_of(mapping_of(whole))},
     "fault-removed": {"name": text, "host": text, "packets": or_null(whole)},
     "capture-end": {
         "host": text, "file": lambda value: text(value) and _CAPTURE.fullmatch(value) is not None, "packets": whole,

@@ -85,6 +85,15 @@ class Faults:
         if counted:
             faults = [{"name": name, "host": host, "packets": found.get((name, host))} for name, host in counted]
             self.record.event("fault-counts", step=step, faults=faults)
+        self._tally_damage(step)
+
+    def _tally_damage(self, step: int) -> None:
+        """Where links may damage packets: how many each host's kernel has thrown away for a wrong checksum so far."""
+        if not any(fault.kind == "link" for planned in self.hosts.plan.steps for fault in planned.faults):
+            return
+        asked = {host: agent.ask("damaged") for host, agent in self.agents.items() if host not in self.hosts.killed}
+        hosts = {host: self.agents[host].result(answer, "damaged") for host, answer in asked.items()}
+        self.record.event("checksums", step=step, hosts=hosts)
 
     def _apply(self, fault: FaultPlan, step: PlannedStep) -> None:
         key = fault.name, fault.host

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -33,6 +34,7 @@ from labctl.plan import plan
 from labctl.runner import Request, execute
 from labctl.runs import judge_run
 from labctl.scenario.loader import load
+from labctl.session.faults import Faults
 from labctl.verdict.judge import result
 
 # Every call a run makes, in the order of a run; hosts are asked side by side. The test below holds this list to the truth.
@@ -731,3 +733,30 @@ def test_a_full_disk_at_any_line_of_the_record_leaves_nothing(
     assert not any(channel.is_open for channel in engines[0].channels.values())
     logs = [argv[3:] for _, argv in engines[0].world.log]
     assert sum("-N" in argv for argv in logs) == sum("-X" in argv for argv in logs)
+
+
+def test_wrong_checksums_are_read_between_the_steps_where_links_may_damage_packets() -> None:
+    """Every host that is alive is asked, for it may be any that throws them away; without a link fault nobody is."""
+    asked: list[str] = []
+
+    class Agent:
+        def __init__(self, host: str) -> None:
+            self.host = host
+
+        def ask(self, op: str) -> str:
+            asked.append(f"{self.host} {op}")
+            return self.host
+
+        def result(self, answer: str, op: str) -> dict[str, int]:
+            return {"udp": len(answer) * len(op)}
+
+    events: list[dict[str, Any]] = []
+    record = SimpleNamespace(event=lambda event, **fields: events.append({"event": event, **fields}))
+    for kind in ("link", "drop"):
+        steps = [SimpleNamespace(faults=[SimpleNamespace(kind=kind)])]
+        agents = {name: Agent(name) for name in ("client", "server", "dead")}
+        plan = SimpleNamespace(steps=steps)
+        hosts: Any = SimpleNamespace(plan=plan, killed={"dead": "cut"}, agents=agents, record=record, heard={})
+        Faults(hosts, None, None).tally(3)  # type: ignore[arg-type]
+    assert asked == ["client damaged", "server damaged"]
+    assert events == [{"event": "checksums", "step": 3, "hosts": {"client": {"udp": 42}, "server": {"udp": 42}}}]

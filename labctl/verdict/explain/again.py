@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from labctl.evidence.packets import Packet
 from labctl.faults.link import Link
 from labctl.verdict.explain.case import Case, Flow, count, numbers
-from labctl.verdict.explain.faults import SILENT, blame, clause, guilty
+from labctl.verdict.explain.faults import SILENT, blame, clause, damage, guilty
 
 Twice = list[tuple[Packet, int, int]]
 
@@ -30,7 +30,8 @@ def sent_again(case: Case, flow: Flow, packets: Sequence[Packet]) -> list[str]:
     idle = [p for p in again if needless(p, told) or arrived[p.sport, p.raw_seq] > 1]
     said = []
     if needed := [p for p in again if p not in idle]:
-        why = blame(case, flow, (*SILENT, "mtu")) or blame(case, flow, ("delay",))
+        found = (damage(case, flow, "tcp"), blame(case, flow, (*SILENT, "mtu")) or blame(case, flow, ("delay",)))
+        why = ", and ".join(part for part in found if part)
         had = "had to be" if lossy or not why else "was" if len(needed) == 1 else "were"
         said.append(f"{count(needed, 'segment')} {had} sent again ({numbers(needed)}){f': {why}' if why else ''}")
     if idle:

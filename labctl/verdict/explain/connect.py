@@ -5,8 +5,9 @@ from __future__ import annotations
 from labctl.evidence.packets import ACK, RST, SYN, Packet
 from labctl.verdict.explain import icmp
 from labctl.verdict.explain.case import Case, Flow, count, endpoint, numbers
-from labctl.verdict.explain.faults import SILENT, blame, clause, guilty
+from labctl.verdict.explain.faults import SILENT, blame, clause, guilty, is_outgoing
 
+NO_ANSWER = " and did not answer"
 ANY_ADDRESS = ("0.0.0.0", "::", "*")
 
 
@@ -123,8 +124,11 @@ def _deaf(case: Case, flow: Flow, went: str, answers: list[Packet]) -> str | Non
 
 def _why_silent(case: Case, flow: Flow, syns: list[Packet]) -> str:
     """How far the SYNs got, as far as the other end's capture says, and the fault, if it is one."""
-    who = blame(case, flow, SILENT)
+    found = guilty(case, flow, SILENT)
+    who = clause(case, found[0]) if len(found) == 1 else ""
     far = _at_the_other_end(case, flow, syns)
+    if len(found) == 1 and far.endswith(NO_ANSWER) and found[0].host == case.name(flow.remote) and is_outgoing(found[0]):
+        return f"; {far.removesuffix(NO_ANSWER)}, and {who} on their way out: its answers"
     return "".join(f"; {part}" for part in (far, who) if part)
 
 
@@ -150,7 +154,7 @@ def _at_the_other_end(case: Case, flow: Flow, syns: list[Packet]) -> str:
         return f"{got} and answered ({numbers(answered)} in its capture), and no answer came back"
     if back:
         return ""
-    return f"{got} and did not answer{_queue_full(case, host, flow)}"
+    return f"{got}{NO_ANSWER}{_queue_full(case, host, flow)}"
 
 
 def _queue_full(case: Case, host: str, flow: Flow) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from labctl.verdict.explain.case import Case, Flow, as_number, brief
-from labctl.verdict.explain.faults import SILENT, blame_all
+from labctl.verdict.explain.faults import SILENT, blame_all, damage
 
 SLOW_S = 0.05
 
@@ -26,6 +26,8 @@ def explain(case: Case) -> str | None:
     lost = asked - answered
     slow = bool(rtts) and max(rtts) >= SLOW_S * 1000
     why = blame_all(case, flow, ("delay", "loss", *SILENT)) if lost or slow else ""
+    if lost and (thrown := damage(case, flow, "icmp")):
+        why = f"{thrown}, and {why}"
     if lost:
         parts = [f"{answered} of {asked} echo requests were answered", *([f"the answers took {_range(rtts)}"] if rtts else [])]
     else:

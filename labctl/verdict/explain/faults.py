@@ -74,7 +74,7 @@ def _does(case: Case, fault: FaultRecord, kinds: tuple[str, ...]) -> bool:
     return (
         ("loss" in kinds and loses)
         or ("delay" in kinds and delays)
-        or any(word in kinds and getattr(spec, word) for word in ("duplicate", "reorder"))
+        or any(word in kinds and getattr(spec, word) for word in ("duplicate", "reorder", "corrupt"))
     )
 
 
@@ -208,6 +208,26 @@ _ABOUT: dict[str, Callable[[Case, FaultRecord, Flow, str], bool]] = {
     "reset": _by_injection,
     "kill": _by_killing,
 }
+
+
+def is_outgoing(fault: FaultRecord) -> bool:
+    """Whether a firewall fault is only about what its own host sends: all its chains hang in OUTPUT."""
+    hooks = [hook for _, hook in _chains(fault.commands)]
+    return bool(hooks) and all("OUTPUT" in hook for hook in hooks)
+
+
+def damage(case: Case, flow: Flow, protocol: str) -> str:
+    """What the kernels at both ends threw away for a wrong checksum meanwhile, where a link damages what is sent.
+
+    `protocol` is tcp, udp or icmp.
+    """
+    if not guilty(case, flow, ("corrupt",)):
+        return ""
+    hosts = dict.fromkeys((case.name(flow.remote), case.host))
+    counted = [(host, case.evidence.damaged(host, protocol, case.first, case.step)) for host in hosts]
+    return " and ".join(
+        f"{host}'s kernel threw {count(number, 'packet')} away for a wrong checksum" for host, number in counted if number
+    )
 
 
 def clause(case: Case, fault: FaultRecord) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from labctl.evidence.packets import FIN, Packet
+from labctl.evidence.packets import ACK, FIN, RST, Packet
 from labctl.verdict.explain import icmp
-from labctl.verdict.explain.case import Case, Flow, endpoint, numbers
+from labctl.verdict.explain.case import Case, Flow, as_number, count, endpoint, numbers
 from labctl.verdict.explain.datagram import flow_of
-from labctl.verdict.explain.faults import SILENT, blame, clause, guilty
+from labctl.verdict.explain.faults import SILENT, blame, clause, damage, guilty
 from labctl.verdict.explain.stream import acknowledged, unanswered
 
 
@@ -17,12 +17,10 @@ def explain(case: Case) -> str | None:
     flow = case.flow
     if case.op in ("recv", "send") and flow is not None and any(p.is_tcp for p in case.talk):
         return _stream(case, flow)
-    if case.op in ("recv", "recvfrom") and (flow := flow_of(case)) is not None and flow.port:
+    if case.op == "recv" and (flow := flow_of(case)) is not None and flow.port:
         return _datagram(case, flow)
     if case.op == "recvfrom" and (bound := endpoint(case.outcome.get("local"))) is not None:
-        came = [p for p in case.packets if p.dport == bound[1] and p.destination in case.own and not p.is_tcp]
-        arrived = f"{len(came)} arrived ({numbers(came)})" if came else "none arrived"
-        return f"{case.host} waited for datagrams to port {bound[1]}, and {arrived}{_limit(case)}."
+        return _bound(case, bound[1])
     if case.op == "accept" and (bound := endpoint(case.outcome.get("local"))) is not None:
         came = [p for p in case.packets if p.dport == bound[1] and p.destination in case.own and p.is_tcp]
         return None if came else f"no SYN to port {bound[1]} arrived at {case.host}{_limit(case)}."
@@ -50,17 +48,38 @@ def _stream(case: Case, flow: Flow) -> str | None:
     elif done is not None:
         sent, answer = done
         began = f"{who}'s kernel acknowledged what was sent (#{sent.number}) with #{answer.number}, and nothing more came"
-    elif not any(p.payload for p in case.talk):
+    elif not any(p.payload and not _is_probe(p) for p in case.talk):
         last = max(case.talk, key=lambda p: p.t)
-        began = (
-            f"nothing went and nothing came on this connection after #{_open(flow, case.talk, last).number}"
-        )
+        began = f"on this connection nothing went and nothing came after #{_open(flow, case.talk, last).number}"
     else:
         return None
     found = [f for f in guilty(case, flow, ("pause",)) if f.host == who]
     forgot = blame(case, flow, ("expire",))
     why = f": {clause(case, found[0])}" if len(found) == 1 else (f": {forgot}" if forgot else "")
-    return f"{began}{why}{_limit(case)}."
+    return f"{began}{_alive(case)}{why}{_limit(case)}."
+
+
+def _is_probe(packet: Packet) -> bool:
+    """Whether a packet only asks whether the other end is still there, or says so (RFC 9293, 3.8.4), as tshark tells them."""
+    return "[TCP Keep-Alive" in packet.info
+
+
+def _alive(case: Case) -> str:
+    """The keepalive probes on a connection that is otherwise silent, and their answers."""
+    probes = [p for p in case.talk if "[TCP Keep-Alive]" in p.info]
+    if not probes:
+        return ""
+    until = [p.t for p in probes[1:]] + [case.end]
+    bare = [p for p in case.talk if p.has(ACK) and not p.has(RST) and not p.has(FIN) and not p.payload]
+    heard_after = ([a for a in bare if a.sport == p.dport and p.t <= a.t < end] for p, end in zip(probes, until, strict=True))
+    answers = [found[0] for found in heard_after if found]
+    asked = f"{count(probes, 'keepalive probe')} ({numbers(probes)})"
+    if not answers:
+        return f" but {asked} that nobody answered"
+    each = "each " if len(probes) > 1 else ""
+    if len(answers) < len(probes):
+        return f" but {asked}, of which {len(answers)} {'was' if len(answers) == 1 else 'were'} answered ({numbers(answers)})"
+    return f" but {asked}, {each}answered ({numbers(answers)})"
 
 
 def _open(flow: Flow, talk: tuple[Packet, ...], last: Packet) -> Packet:
@@ -82,6 +101,39 @@ def _on_the_way(case: Case, flow: Flow) -> str | None:
         return None
     why = blame(case, flow, SILENT)
     return f"{who} sent data ({numbers(lost)} in its capture), and none of it arrived{f': {why}' if why else ''}{_limit(case)}."
+
+
+def _bound(case: Case, port: int) -> str:
+    """A socket that waited for datagrams: what arrived and was given to it, what arrived and was not, what never did."""
+    last = case.end if case.program.ended is None else case.program.ended
+    came = [
+        p for p in case.packets
+        if p.dport == port and p.destination in case.own and not p.is_tcp and not p.icmp and not p.icmpv6 and p.t <= last
+    ]  # fmt: skip
+    given = int(as_number(case.outcome.get("datagrams")))
+    sent = [(host, _to(case, host, port)) for host in case.evidence.captures if host != case.host]
+    senders = [(host, packets) for host, packets in sent if packets]
+    before = f"{case.host} waited for datagrams to port {port}"
+    if given and len(came) <= given:
+        before, arrived = f"{count(given, 'datagram')} came ({numbers(came)})", "then nothing more"
+    elif came:
+        arrived = f"{len(came)} arrived ({numbers(came)})" + (f", of which it got {given}" if given else "")
+    else:
+        arrived = "none arrived"
+    told = ""
+    if len(senders) == 1 and len(senders[0][1]) > len(came):
+        host, packets = senders[0]
+        told = f" of {len(packets)} that {host} had sent ({numbers(packets)} in its capture)"
+    one = came[-1] if came else senders[0][1][-1] if len(senders) == 1 else None
+    flow = Flow(port, one.source, one.sport or 0) if one is not None else None
+    why = ", and ".join(part for part in (damage(case, flow, "udp"), blame(case, flow, SILENT)) if part) if flow else ""
+    return f"{before}, and {arrived}{told}{f': {why}' if why else ''}{_limit(case)}."
+
+
+def _to(case: Case, host: str, port: int) -> list[Packet]:
+    """The datagrams to a port of the program's host that another host sent, by that one's capture."""
+    own = case.evidence.addresses.get(host, ())
+    return [p for p in case.at(host) if p.dport == port and p.destination in case.own and not p.is_tcp and p.source in own]
 
 
 def _untold(case: Case, flow: Flow) -> str | None:

@@ -35,8 +35,18 @@ def explain(case: Case) -> str | None:
         told = icmp.answers(case, case.errno, flow)
         if told:
             who = blame(case, flow, ("reject", "down", "ttl", "kill"))
-            return f"{case.name(told[-1].source)} answered ICMP {icmp.words(told[-1])} ({numbers(told)}){_after(who)}."
+            answer = f"{case.name(told[-1].source)} answered ICMP {icmp.words(told[-1])} ({numbers(told)}){_after(who)}"
+            return f"{answer}{_noted(case, flow, told)}."
     return None
+
+
+def _noted(case: Case, flow: Flow, told: list[Packet]) -> str:
+    """That an error on an open connection is only noted (RFC 1122, 4.2.3.9; tcp_v4_err), and told when it is given up."""
+    again = [p for p in case.talk if flow.sent(p) and p.retransmission and p.t > told[0].t]
+    if "--recverr" in case.program.argv or not again:
+        return ""
+    went_on = f"sent again {count(again, 'time')} ({numbers(again)})"
+    return f"; as the connection was open the kernel only noted that, {went_on}, and told it when it gave up{_timer(case)}"
 
 
 def _after(text: str, before: str = ": ") -> str:

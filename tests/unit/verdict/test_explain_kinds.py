@@ -137,7 +137,7 @@ def test_a_hang_says_who_owes_whom() -> None:
     assert why(hang, taken) == said + end
     frozen = FaultRecord("ice", "pause", "server", None, "engine", [["docker", "pause"]], 1, [Span(1.1, 1.1, 8.0, 2)])
     assert why(hang, taken, faults=[frozen]) == f"{said}: the fault ice had frozen every process of server{end}"
-    assert why(hang, OPEN) == f"nothing went and nothing came on this connection after #3{end}"
+    assert why(hang, OPEN) == f"on this connection nothing went and nothing came after #3{end}"
     far = [one(8, DATA, 7, back=True)]
     assert why(hang, OPEN, server=far) == f"server sent data (#8 in its capture), and none of it arrived{end}"
     assert why(hang, [*taken, one(6, DATA, 3, back=True)]) == (
