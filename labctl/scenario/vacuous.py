@@ -63,6 +63,11 @@ def _texts(key: str, text: str | TextMatch | None) -> Iterator[Finding]:
 def _at_odds(expect: Expectation) -> Iterator[Finding]:
     """Two expectations of which one at most can hold."""
     never = "so this never holds; leave one of the two out"
+    if expect.within == 0 or (expect.elapsed is not None and expect.elapsed.max == 0):
+        yield ("within",) if expect.within == 0 else ("elapsed", "max"), "nothing is done in no time, so this never holds"
+    for index, socket in enumerate(expect.sockets):
+        if socket.state is not None and socket.state == socket.never:
+            yield ("sockets", index, "never"), f"in state {socket.state} and never in it, {never}"
     if expect.signal is not None:
         status = 128 + signal.Signals[f"SIG{expect.signal}"]
         if expect.exit not in (None, status):

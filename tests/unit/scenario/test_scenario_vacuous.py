@@ -68,6 +68,10 @@ def test_a_regular_expression_that_some_text_lacks_is_none_of_those(pattern: str
         ("errno: ETIMEDOUT, timed_out: false", []),
         ("errno: null, outcome: {returned: false}", [f"a call that has not returned (returned: false) has neither succeeded nor failed, so this never holds; {LEAVE}"]),
         ("errno: null, outcome: {returned: true}", []),
+        ("within: 0s", ["nothing is done in no time, so this never holds"]),
+        ("elapsed: {max: 0s}", ["nothing is done in no time, so this never holds"]),
+        ("sockets: [{at: client, peer: 81, state: ESTAB, never: ESTAB}]", [f"in state ESTAB and never in it, so this never holds; {LEAVE}"]),
+        ("sockets: [{at: client, peer: 81, state: SYN-SENT, never: ESTAB}]", []),
     ],
 )  # fmt: skip
 def test_two_things_that_cannot_be_so_together_are_told(expect: str, expected: list[str]) -> None:
