@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -19,7 +20,7 @@ from labctl.engines.daemon import connect
 from labctl.engines.docker import OWN_COMPOSE, DockerEngine, addresses_of, programs_image
 from labctl.engines.images import ensure, machine_lock, remove_untagged
 from labctl.engines.labels import HOST, OWNER, RUN, STANDING
-from labctl.engines.leftovers import dead_runs, remove
+from labctl.engines.leftovers import RUN_VARIABLE, dead_runs, each, end_exec, remove
 from labctl.engines.owner import Owner, is_alive
 from labctl.errors import LabError, UsageError
 from labctl.evidence.rundir import new_run_name
@@ -139,20 +140,29 @@ def listing() -> list[dict[str, Any]]:
     return sorted(labs.values(), key=lambda lab: lab["name"])
 
 
-def exec_argv(name: str | None, host: str, words: tuple[str, ...], interactive: bool) -> list[str]:
-    """The docker command that runs `words` on a host of a standing lab. Raises UsageError, LabError."""
+def exec_argv(
+    name: str | None, host: str, words: tuple[str, ...], interactive: bool
+) -> tuple[list[str], Callable[[], None]]:
+    """The docker command that runs `words` on a host of a standing lab, and how to end what they run when that was ended.
+
+    Docker hands no signal on to what it runs in a container, and does not end it either. What ended by itself keeps what it
+    has left in the background. Raises UsageError, LabError.
+    """
     from labctl.plan import BUNDLED, command
     from labctl.scenario.model import PROGRAMS as BUNDLED_PROGRAMS
 
     container = _host(name, host)
     programs = container["Labels"].get(PROGRAMS)
     argv = command(words, programs or BUNDLED)
+    mark = f"exec-{secrets.token_hex(4)}"
     streams = ["-i", *(["-t"] if interactive else [])]
     if words[0] in BUNDLED_PROGRAMS and programs is None:
         labels = ["--label", f"{RUN}=exec", "--label", f"{OWNER}={Owner.me()}"]
-        beside = ["--network", f"container:{container['Id']}", "--cap-drop", "ALL"]
-        return ["docker", "run", "--rm", *streams, *beside, *labels, programs_image(connect()), *argv]
-    return ["docker", "exec", *streams, container["Id"], *argv]
+        beside = ["--name", f"labctl-{mark}", "--network", f"container:{container['Id']}", "--cap-drop", "ALL"]
+        docker = ["docker", "run", "--rm", *streams, *beside, *labels, programs_image(connect()), *argv]
+        return docker, lambda: each(lambda name: connect().remove_container(name, force=True), [f"labctl-{mark}"])
+    docker = ["docker", "exec", "--env", f"{RUN_VARIABLE}={mark}", *streams, container["Id"], *argv]
+    return docker, lambda: end_exec(connect(), container["Id"], argv, mark)
 
 
 def _host(name: str | None, host: str) -> dict[str, Any]:

@@ -66,9 +66,11 @@ def ps(as_json: bool) -> None:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def exec_command(lab: str | None, host: str, command: tuple[str, ...]) -> None:
     """Run a command (or a bundled program) on a host of a standing lab: labctl exec client -- probe connect server 80."""
+    from labctl.cli.afterwards import when_gone
     from labctl.standing import exec_argv
 
-    argv = exec_argv(lab, host, command, interactive=sys.stdin.isatty() and sys.stdout.isatty())
+    argv, end = exec_argv(lab, host, command, interactive=sys.stdin.isatty() and sys.stdout.isatty())
+    when_gone(end)
     os.execvp(argv[0], argv)
 
 

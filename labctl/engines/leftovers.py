@@ -127,6 +127,14 @@ def _mark(said: Mapping[str, Any]) -> tuple[Owner | None, str] | None:
     return next(((Owner.parse(owner), run) for _, owner, run in (m for m in marks if len(m) == 3)), None)
 
 
+def end_exec(api: APIClient, container: str, argv: Sequence[str], run: str) -> None:
+    """Kill what was started by exec as these words and has not ended, with all that it forked; `run` is in its environment."""
+    going_on = (api.exec_inspect(one) for one in api.inspect_container(container).get("ExecIDs") or [])
+    about = [said["ProcessConfig"] for said in going_on if said["Running"]]
+    if list(argv) in [[one["entrypoint"], *(one.get("arguments") or [])] for one in about]:
+        end_programs(api, {container: [run]})
+
+
 def end_programs(api: APIClient, left: Mapping[str, Iterable[str]]) -> None:
     """Kill what programs of runs have left in containers (container -> runs), with all that they have forked.
 

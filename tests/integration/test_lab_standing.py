@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -468,3 +468,44 @@ def begun(name: str) -> subprocess.Popen[bytes]:
     while not containers(f"labctl.lab={name}"):
         assert up.poll() is None, "it had nothing and has ended"
     return up
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_what_exec_runs_ends_with_it(lab: str, number: signal.Signals) -> None:
+    """A command that is ended from outside leaves nothing on the host; one that ended by itself keeps what it left there."""
+    client = containers(f"labctl.lab={lab}", "labctl.host=client")[0]
+    kept = labctl("exec", "--lab", lab, "client", "--", "sh", "-c", f"sleep 33{number.value} & echo kept")
+    assert kept.out == "kept\n"
+    command = [*LABCTL, "exec", "--lab", lab, "client", "--", "sh", "-c", "sleep 2345 & echo ready; sleep 3456"]
+    running = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, cwd=ROOT)
+    assert running.stdout is not None
+    assert running.stdout.readline() == b"ready\n"
+    running.send_signal(number)
+    running.wait(30)
+    running.stdout.close()
+    wait_until(lambda: "3456" not in docker("top", client, "-eo", "pid,args"))
+    left = docker("top", client, "-eo", "pid,args")
+    assert ("sleep 2345" in left, f"sleep 33{number.value}" in left) == (False, True)
+
+
+def test_a_bundled_program_beside_a_host_ends_with_exec() -> None:
+    """Where an image has no bundled programs they run in a container of their own, which goes as well."""
+    name = f"{NAME}-bare"
+    assert labctl("up", SCENARIOS / "bare.yml", "--name", name).code == 0
+    (host, *_) = [h["name"] for lab in labctl("ps", "--json").json if lab["name"] == name for h in lab["hosts"]]
+    command = [*LABCTL, "exec", "--lab", name, host, "--", "probe", "listen", "", "65432"]
+    before = set(containers("labctl.run=exec"))
+    running = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=ROOT)
+    wait_until(lambda: set(containers("labctl.run=exec")) > before)
+    running.kill()
+    running.wait(30)
+    wait_until(lambda: set(containers("labctl.run=exec")) <= before)
+    assert labctl("down", name).code == 0
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    """Wait for something that happens soon."""
+    deadline = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
