@@ -118,10 +118,11 @@ def test_a_program_that_never_ends_is_killed_at_its_timeout(tmp_path: Path) -> N
 
 
 def test_a_command_that_the_image_has_not_is_told(tmp_path: Path) -> None:
-    """A program that is not in the host's image ends with 127 and says so; that is no bug of ours."""
+    """A program that is not in the host's image ends with 127; the run proves nothing and says which program it is."""
     path = scenario(tmp_path, "  - {name: none, run: [no-such-program], on: client, expect: {exit: 0}}\n")
     done = labctl("run", path, "--out", tmp_path / "runs", "--json")
-    assert done.code == 1, done.out + done.err
+    assert done.code == 4, done.out + done.err
+    assert "no-such-program could not be run on client" in done.json["reason"]
     assert done.json["steps"][0]["exit"] == 127
 
 
