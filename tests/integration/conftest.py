@@ -12,6 +12,12 @@ import pytest
 from labs import LABCTL, ROOT, Live, Start
 
 
+@pytest.fixture(scope="session", autouse=True)
+def hangups_are_heard() -> None:
+    """As in a terminal: what nohup(1) or a supervisor has these tests ignore, labctl would ignore as well."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Start `labctl run` in the background; what still runs at the end of the test is interrupted and waited for."""

@@ -427,20 +427,21 @@ def test_programs_of_a_driver_that_was_killed_do_not_stay_for_the_next_run(lab: 
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_lab_whose_bringing_up_is_ended_leaves_nothing(number: signal.Signals) -> None:
+def test_a_lab_whose_bringing_up_is_ended_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     """`kill`, or a terminal that is closed, is as Ctrl-C: exit 130, and no half of a lab."""
     name = f"{NAME}-half"
-    up = begun(name)
+    up = begun(slow_lab(tmp_path), name)
     up.send_signal(number)
     assert up.wait(60) == 130
     assert containers(f"labctl.lab={name}") == []
     assert docker("network", "ls", "--quiet", "--filter", f"label=labctl.lab={name}") == ""
 
 
-def test_a_lab_that_was_never_finished_is_none_that_stands() -> None:
+def test_a_lab_that_was_never_finished_is_none_that_stands(tmp_path: Path) -> None:
     """SIGKILL of `labctl up` leaves half a lab: everybody says so, `up` brings it up anew, and gc removes it."""
     name = f"{NAME}-half"
-    up = begun(name)
+    slow = slow_lab(tmp_path)
+    up = begun(slow, name)
     up.kill()
     up.wait(60)
     (half,) = [lab for lab in labctl("ps", "--json").json if lab["name"] == name]
@@ -448,12 +449,12 @@ def test_a_lab_that_was_never_finished_is_none_that_stands() -> None:
     done = labctl("exec", "--lab", name, "client", "true")
     assert done.code == 4
     assert f"the lab {name} was never finished, and who brought it up is gone" in done.err
-    again = labctl("up", SCENARIOS / "pair.yml", "--name", name)
+    again = labctl("up", slow, "--name", name)
     assert (again.code, again.out) == (0, f"lab {name} is up: client, server\n"), again.err
     assert labctl("gc").code == 0
     assert labctl("exec", "--lab", name, "client", "true").code == 0, "it stands now, whoever had begun it"
     assert labctl("down", name).code == 0
-    up = begun(name)
+    up = begun(slow, name)
     up.kill()
     up.wait(60)
     assert labctl("gc").code == 0
@@ -461,9 +462,18 @@ def test_a_lab_that_was_never_finished_is_none_that_stands() -> None:
     assert docker("volume", "ls", "--quiet", "--filter", f"label=labctl.lab={name}") == ""
 
 
-def begun(name: str) -> subprocess.Popen[bytes]:
+def slow_lab(folder: Path) -> Path:
+    """The lab of two hosts, one of which is some seconds without its health: bringing it up cannot be over at once."""
+    text = (SCENARIOS / "pair.yml").read_text(encoding="utf-8")
+    health = "    healthcheck: {test: [CMD-SHELL, sleep 6], interval: 500ms, timeout: 60s}\n"
+    path = folder / "slow.yml"
+    path.write_text(text.replace("    <<: *host\n", f"    <<: *host\n{health}"), encoding="utf-8")
+    return path
+
+
+def begun(compose: Path, name: str) -> subprocess.Popen[bytes]:
     """`labctl up` of which there is something already."""
-    command = [*LABCTL, "up", str(SCENARIOS / "pair.yml"), "--name", name]
+    command = [*LABCTL, "up", str(compose), "--name", name]
     up = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
     while not containers(f"labctl.lab={name}"):
         assert up.poll() is None, "it had nothing and has ended"

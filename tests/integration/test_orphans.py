@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from typing import Any
@@ -28,6 +29,7 @@ NETEM = (
     "ip link add lci$N type ifb; ip link set lci$N up; tc qdisc add dev rehto handle ffff: ingress; "
     "tc filter add dev rehto parent ffff: protocol all prio 1 u32 match u32 0 0 action mirred egress redirect dev lci$N"
 )
+EMPTY_TABLE = re.compile(r"^\*\w+\n(?::[A-Z]+ ACCEPT \[0:0\]\n)+COMMIT\n", re.MULTILINE)
 LOOK = "iptables-save | grep -v ^#; ip6tables-save | grep -v ^#; tc qdisc show; ip -o link show"
 
 
@@ -92,6 +94,7 @@ def look(container: str) -> str:
 def test_the_next_agent_sweeps_what_a_killed_one_left_and_nothing_else(container: str) -> None:
     """Every kind of trace goes; what another agent that lives holds, and what is somebody else's, stays byte for byte."""
     docker("exec", container, "sh", "-c", THEIRS)
+    first = look(container)
     living = Agent(container)
     assert living.hello["swept"] == []
     living.fault("drop", "mine", protocol="tcp", dport=80, direction="in")
@@ -120,10 +123,11 @@ def test_the_next_agent_sweeps_what_a_killed_one_left_and_nothing_else(container
     third = Agent(container)
     assert third.hello["swept"]
     assert all(ran["exit"] == 0 for ran in third.hello["swept"]), third.hello["swept"]
-    assert look(container) == before
+    # Tables in which nothing is left stay while the living one has a queue: the kernel would drop what that holds.
+    assert EMPTY_TABLE.sub("", look(container)) == EMPTY_TABLE.sub("", before)
     assert third.ask("sweep") == []
     living.ask("undo", name="mine")
     living.ask("undo", name="slow")
     third.end()
     living.end()
-    assert "LABCTL" not in look(container)
+    assert look(container) == first
