@@ -117,13 +117,32 @@ def test_a_program_that_never_ends_is_killed_at_its_timeout(tmp_path: Path) -> N
     assert left_of(run_name(tmp_path / "runs")) == []
 
 
-def test_a_command_that_the_image_has_not_is_told(tmp_path: Path) -> None:
-    """A program that is not in the host's image ends with 127; the run proves nothing and says which program it is."""
-    path = scenario(tmp_path, "  - {name: none, run: [no-such-program], on: client, expect: {exit: 0}}\n")
-    done = labctl("run", path, "--out", tmp_path / "runs", "--json")
+def test_what_did_not_run_or_was_not_kept_is_no_pass(tmp_path: Path) -> None:
+    """A command that the image has not is an error unless its status is asked for, and so is a finding on output that was cut.
+
+    A program that says 127 by itself has run; one that was started and failed with nobody looking fails.
+    """
+    steps = (
+        "  - {name: crashes, start: [sh, -c, exit 3], on: server, as: crasher}\n"
+        "  - {name: none, run: [no-such-program], on: client, expect: {stdout: {lacks: x}}}\n"
+        "  - {name: none and wanted, run: [no-such-program], on: client, expect: {exit: 127}}\n"
+        "  - {name: says so itself, run: [sh, -c, exit 127], on: client, expect: {stdout: {lacks: x}}}\n"
+        "  - {name: much, run: [sh, -c, 'yes | head -c 20000000; echo the end'], on: client, expect: {stdout: {lacks: x}}}\n"
+    )
+    done = labctl("run", scenario(tmp_path, steps), "--out", tmp_path / "runs", "--json")
     assert done.code == 4, done.out + done.err
-    assert "no-such-program could not be run on client" in done.json["reason"]
-    assert done.json["steps"][0]["exit"] == 127
+    told = {step["name"]: (step["verdict"], step["exit"]) for step in done.json["steps"]}
+    assert told == {
+        "crashes": ("fail", 3), "none": ("error", 127), "none and wanted": ("pass", 127), "says so itself": ("pass", 127),
+        "much": ("error", 0),
+    }  # fmt: skip
+    reasons = {step["name"]: step["reason"] for step in done.json["steps"]}
+    assert "it ended by itself, with exit status 3" in reasons["crashes"]
+    assert "no-such-program could not be run on client: sh: 1: exec: no-such-program: not found" in reasons["none"]
+    assert "bytes in its middle were not kept" in reasons["much"]
+    kept = (tmp_path / "runs" / done.json["run"] / "programs/05-client.out").read_text(encoding="utf-8")
+    assert kept.endswith("the end\n")
+    assert "bytes left out here]" in kept
 
 
 @pytest.mark.parametrize("host", ["server", "client"])

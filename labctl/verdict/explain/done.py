@@ -61,12 +61,13 @@ def _stream(case: Case, flow: Flow, has_more: bool) -> str | None:
     others = {p.sport for p in opening}
     where = f"{who} port {flow.peer}" if opened_by_us else who
     talk = case.talk
-    if len(others) > 1:
+    if (len(others) > 1 or _served(case) > 1) and not _is_all(case, flow):
+        if len(others) < 2 or _has_company(case, flow):
+            return _amounts(case, where) or None  # on connections of which the program does not tell the ports
         last = case.end if case.program.ended is None else case.program.ended
         talk = tuple(p for p in case.packets if p.t <= last and _is_one_of(p, flow, others))
+        return _several(case, len(others), where, f"({span(talk)}, {brief(talk[-1].t - talk[0].t)})")
     took = f"({span(talk)}, {brief(talk[-1].t - talk[0].t)})"
-    if len(others) > 1:
-        return _several(case, len(others), where, took)
     if said := _amounts(case, where):
         return f"{said} {took}{_ending(case, flow)}"
     answer = next((p for p in talk if flow.heard(p) and p.has(SYN | ACK)), None)
@@ -76,6 +77,31 @@ def _stream(case: Case, flow: Flow, has_more: bool) -> str | None:
         return f"connected to {where}{'' if has_more else took}{_ending(case, flow)}"
     syn = next((p for p in talk if flow.heard(p) and p.has(SYN) and not p.has(ACK)), None)
     return f"accepted a connection from {who} (SYN #{syn.number}){_ending(case, flow)}" if syn else None
+
+
+def _served(case: Case) -> int:
+    """How many connections the program says that it had; 1 where it says nothing."""
+    said = case.outcome.get("connections")
+    return said if isinstance(said, int) else 1
+
+
+def _is_all(case: Case, flow: Flow) -> bool:
+    """Whether the bytes of the program's last connection are all that it sent and received: then it had no other."""
+    ways = (p for p in case.talk if p.payload)
+    reach = {True: 0, False: 0}
+    for p in ways:
+        reach[flow.sent(p)] = max(reach[flow.sent(p)], (p.seq or 0) + (p.payload or 0) - 1)
+    sent, received = int(case.outcome.get("sent", 0)), int(case.outcome.get("received", 0))
+    return bool(sent or received) and (reach[True], reach[False]) == (sent, received)
+
+
+def _has_company(case: Case, flow: Flow) -> bool:
+    """Whether another program ran on the same host meanwhile that was given the same port: connections may be its own."""
+    return any(
+        p is not case.program and p.host == case.host and str(flow.peer) in p.argv and p.started < case.end
+        and (p.ended is None or p.ended > case.start)
+        for p in case.evidence.programs.values()
+    )  # fmt: skip
 
 
 def _opens(case: Case, flow: Flow, p: Packet) -> bool:
@@ -116,6 +142,8 @@ def _many(case: Case) -> str | None:
     ((remote, port),) = ends
     where = f"{case.name(remote)} port {port}"
     ours = {p.sport for p in syns}
+    if len(ours) != _served(case):
+        return None
     talk = [p for p in case.packets if _is_one_of(p, Flow(0, remote, port or 0), ours)]
     return _several(case, len(ours), where, f"({span(talk)}, {brief(talk[-1].t - talk[0].t)})")
 
@@ -150,9 +178,10 @@ def _arrived(case: Case, flow: Flow, sent: list[Packet]) -> str:
     there = case.evidence.captures.get(who)
     if who == case.host or there is None or not there.complete or any(f.kind == "masquerade" for f in case.evidence.faults):
         return ""
+    ids = {p.ip_id for p in sent}
     came = [
         p for p in case.evidence.packets[who]
-        if p.t >= case.start and (p.sport, p.dport) == (flow.port, flow.peer) and p.source in case.own
+        if p.t >= case.start and (p.sport, p.dport) == (flow.port, flow.peer) and p.source in case.own and p.ip_id in ids
     ]  # fmt: skip
     why = blame_all(case, flow, (*SILENT, "duplicate"))
     if len(came) == len(sent):

@@ -67,8 +67,31 @@ def test_several_connections_are_counted() -> None:
     assert why(beside, [*NEAR, *more], ["multiconn-client", "server", "80", "2"]) == (
         "2 connections to server port 80: sent 9 bytes and received 9 (#1 to #13, 1.0 s)."
     )
+    assert why({**beside, "connections": 3}, [*NEAR, *more], ["multiconn-client", "server", "80", "3"]) is None
+    held = {**WELL, "op": "connect", "connections": 2}
+    assert why(held, [*NEAR, *more]) == "2 connections to server port 80 (#1 to #13, 1.0 s)."
     load = {**WELL, "op": "load", "completed": 10, "per_second": 19.6, "ms": 511.0}
     assert why(load, NEAR) == "10 exchanges, each on a connection of its own, in 511 ms: 19.6 a second."
+
+
+def test_connections_of_others_are_not_counted() -> None:
+    """Another program of the host speaks to the same port: what is this one's is what its own count says, or is told without packets."""
+    more = [p._replace(number=p.number + 10, t=p.t + 1, sport=p.sport and p.sport + 1) for p in (NEAR[0], NEAR[2])]
+    run = evidence({"client": [*NEAR, one(4, DATA, 5), *more]}, outcome={**ENDS, **WELL, "sent": 5})
+    run.captures.pop("server")
+    run.programs["2"] = ProgramRecord("other", "client", ("probe", "recv", "server", "80"), 1, 1.5, 3.0, 0)
+    assert explain(run, 1, run.programs["1"]) == "sent 5 bytes to server port 80 (#1 to #4, 300 ms)."
+    run.programs["1"].outcome["sent"] = 9  # type: ignore[index]
+    assert explain(run, 1, run.programs["1"]) == "sent 9 bytes to server port 80."
+    run.programs.pop("2")
+    assert explain(run, 1, run.programs["1"]) == "2 connections to server port 80: sent 9 bytes (#1 to #13, 1.0 s)."
+
+
+def test_a_server_of_several_connections_tells_its_bytes_alone() -> None:
+    """Its last connection is not all that it sent and received."""
+    outcome = {**WELL, "received": 24, "connections": 2}
+    assert why(outcome, [*TAKEN, one(4, DATA, 12, back=True)]) == "received 24 bytes from server."
+    assert why({**outcome, "received": 12}, [*TAKEN, one(4, DATA, 12, back=True)]) == "received 12 bytes from server (#1 to #4, 300 ms)."
 
 
 def datagrams(*numbers: int, **changed: Any) -> list[Packet]:

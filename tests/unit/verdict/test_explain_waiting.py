@@ -63,18 +63,19 @@ def came(*numbers: int) -> list[Packet]:
         ({}, came(4), came(4), "client waited for datagrams to port 80, and 1 arrived (#4)"),
         ({"datagrams": 1, "peer": f"{SERVER}:40000"}, came(4, 5), came(4, 5), "client waited for datagrams to port 80, and 2 arrived (#4, #5), of which it got 1"),
         ({"datagrams": 2, "peer": f"{SERVER}:40000"}, came(4, 5), came(4, 5), "2 datagrams came (#4, #5), and then nothing more"),
+        ({"received": 20, "peer": f"{SERVER}:40000"}, came(4, 5), came(4, 5), "2 datagrams came (#4, #5), and then nothing more"),
         ({"datagrams": 1, "peer": f"{SERVER}:40000"}, came(4), came(4, 5), "1 datagram came (#4), and then nothing more of 2 that server had sent (#4, #5 in its capture)"),
     ],
 )  # fmt: skip
 def test_a_socket_that_waits_for_datagrams(outcome: dict[str, Any], here: list[Packet], there: list[Packet], said: str) -> None:
     """What arrived and was given to it, what arrived and was not, and what others had sent."""
-    assert why({**BOUND, **outcome}, here, ["probe", "--udp"], server=there) == said + LIMIT
+    assert why({**BOUND, "received": 0, **outcome}, here, ["probe", "--udp"], server=there) == said + LIMIT
 
 
 def test_damage_is_counted_by_the_kernel_that_threw_it_away() -> None:
     """A link that damages, and the receiver's own count of wrong checksums in these steps; other steps' do not count."""
     scenario, noise = line("corrupt: 9%")
-    run = evidence({"client": came(4, 5), "server": came(4, 5)}, outcome={**ENDS, **BOUND}, faults=[noise])
+    run = evidence({"client": came(4, 5), "server": came(4, 5)}, outcome={**ENDS, **BOUND, "received": 0}, faults=[noise])
     run.steps[2] = StepRecord(2, 9.0, 9.5, None, None)
     said = "client waited for datagrams to port 80, and 2 arrived (#4, #5)"
     blamed = "the fault line on client (corrupt 9%) touched 3 packets"

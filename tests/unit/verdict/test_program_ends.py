@@ -62,9 +62,9 @@ def test_a_program_that_ran_is_judged_by_what_is_expected(word: str, program: di
     assert of_one_run(word, **program).verdict == "pass"
 
 
-def two_steps(second: str, **program: Any) -> RunVerdict:
+def two_steps(second: str, live: bool = False, **program: Any) -> RunVerdict:
     """A program is started on the server in step 1 and ends as `program` says; step 2 is `second`."""
-    run = evidence(outcome={})
+    run = evidence(outcome={}, live=live)
     started = ProgramRecord("serve", "server", ("serve",), 1, 1.0, 1.5, 0, None, alone=True)
     run.programs = {"1": replace(started, **program), "2": replace(run.programs["1"], step=2, outcome=None)}
     run.steps = {1: StepRecord(1, 1.0, 1.1, None, "1"), 2: StepRecord(2, 2.0, 9.0, None, "1" if "serve" in second else "2")}
@@ -109,6 +109,14 @@ def test_a_program_that_had_failed_before_it_was_to_be_stopped_fails_the_stop() 
     said = "it ended by itself, with exit status 3 after 0.5 s, before it was to be stopped"
     assert (stop.verdict, stop.reason) == ("fail", said)
     assert two_steps(STOP, exit=143, alone=False).steps[1].reason == "stopped"
+
+
+def test_a_python_program_looks_itself_at_what_it_stops() -> None:
+    """Where a Python program tells the steps, `stop()` hands it the outcome; what it never asks of fails as in a scenario."""
+    first, second = two_steps(STOP, exit=3, live=True).steps
+    assert (second.verdict, second.reason) == ("pass", "it ended by itself, with exit status 3 after 0.5 s")
+    assert two_steps(OTHER, exit=3, live=True).steps[0].verdict == "fail"
+    assert first.verdict == "pass"
 
 
 @pytest.mark.parametrize(
