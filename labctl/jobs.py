@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import multiprocessing.connection
-import os
+import multiprocessing.context
+import multiprocessing.process
 import queue
-import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from labctl.errors import Interrupted, LabctlError
 from labctl.finished import Run
-from labctl.interrupts import interruptible
+from labctl.interrupts import interrupt_main, interruptible, listen, noticed, withheld
 from labctl.runs import Options, run_scenario
 from labctl.scenario.files import cased
 from labctl.scenario.loader import Loaded
@@ -28,44 +28,61 @@ def run_many(
 ) -> list[Run | LabctlError]:
     """Run the scenarios, at most `jobs` at a time; for each the run, or what stopped it before it began.
 
-    On KeyboardInterrupt every run that goes on is interrupted, undone and saved; the rest are not begun.
+    When this process is interrupted every run that goes on is, and is undone and saved; the rest are not begun.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["labctl.runner", "labctl.engines.docker", "labctl.report.html"])
-    events: multiprocessing.Queue[_Event] = context.Queue()
     waiting = list(enumerate(scenarios))
-    running: dict[int, Any] = {}
+    running: dict[int, _Running] = {}
     found: dict[int, Run | LabctlError] = {}
-    stopping = False
-    while (waiting and not stopping) or running:
-        try:
-            while waiting and len(running) < jobs and not stopping:
+    with noticed() as is_interrupted:
+        with withheld():
+            events: multiprocessing.Queue[_Event] = context.Queue()
+        while (waiting and not is_interrupted()) or running:
+            while waiting and len(running) < jobs and not is_interrupted():
                 index, one = waiting.pop(0)
-                running[index] = context.Process(target=_run, args=(index, one.path, one.case, options, events))
-                running[index].start()
+                running[index] = _begin(context, index, one, options, events)
+            if is_interrupted():
+                for one_running in running.values():
+                    one_running.stop.close()
             _take(events, scenarios, running, found, observe)
-        except KeyboardInterrupt:
-            stopping = True
-            for process in running.values():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGINT)
     for index, one in waiting:
         found[index] = Interrupted(f"{cased(str(one.path), one.case)}: interrupted before it began")
     return [found[index] for index in sorted(found)]
 
 
+@dataclass(frozen=True)
+class _Running:
+    """A run's process, and what interrupts it when it is closed, or when this process is gone."""
+
+    process: multiprocessing.process.BaseProcess
+    stop: multiprocessing.connection.Connection
+
+
+def _begin(
+    context: multiprocessing.context.ForkServerContext, index: int, one: Loaded, options: Options,
+    events: multiprocessing.Queue[_Event],
+) -> _Running:  # fmt: skip
+    heard, stop = context.Pipe(duplex=False)
+    process = context.Process(target=_run, args=(index, one.path, one.case, options, events, heard))
+    with withheld():  # one that has not begun to listen would die of a signal with a traceback
+        process.start()
+    heard.close()
+    return _Running(process, stop)
+
+
 def _take(
     events: multiprocessing.Queue[_Event],
     scenarios: Sequence[Loaded],
-    running: dict[int, Any],
+    running: dict[int, _Running],
     found: dict[int, Run | LabctlError],
     observe: Callable[[str, Mapping[str, Any]], None],
 ) -> None:
     try:
         index, kind, value = events.get(timeout=0.1)
     except queue.Empty:
-        for index in [i for i, p in running.items() if not p.is_alive() and events.empty()]:
-            process = running.pop(index)
+        for index in [i for i, one in running.items() if not one.process.is_alive() and events.empty()]:
+            process = running.pop(index).process
             found.setdefault(
                 index, LabctlError(f"{scenarios[index].name}: the process of this run ended with {process.exitcode}")
             )
@@ -74,33 +91,36 @@ def _take(
         observe(scenarios[index].name, value)
     else:
         found[index] = value
-        running.pop(index).join()
+        ended = running.pop(index)
+        ended.process.join()
+        ended.stop.close()
 
 
 def _run(
-    index: int, path: Path, case: str | None, options: Options, events: multiprocessing.Queue[_Event]
-) -> None:
-    interruptible()
-    threading.Thread(target=_follow_parent, daemon=True).start()
-
+    index: int, path: Path, case: str | None, options: Options, events: multiprocessing.Queue[_Event],
+    stop: multiprocessing.connection.Connection,
+) -> None:  # fmt: skip
     def observe(event: Mapping[str, Any]) -> None:
         if event["event"] != "sockets":
             events.put((index, "event", event))
 
+    is_interrupted = interruptible()
     try:
+        listen()
+        threading.Thread(target=_follow, args=(stop,), daemon=True).start()
         events.put((index, "done", run_scenario(path, options, observe, case=case)))
     except LabctlError as error:
         events.put((index, "done", _portable(error)))
-    except KeyboardInterrupt:
+    except BaseException:
+        if not is_interrupted():
+            raise
         events.put((index, "done", _portable(Interrupted(f"{cased(str(path), case)}: interrupted before it began"))))
 
 
-def _follow_parent() -> None:
-    """Interrupt this run when the process that asked for it is gone: nobody would ever see its result."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os.kill(os.getpid(), signal.SIGINT)
+def _follow(stop: multiprocessing.connection.Connection) -> None:
+    """Interrupt this run when whoever asked for it wants that, or is gone: nobody would ever see its result."""
+    multiprocessing.connection.wait([stop])
+    interrupt_main()
 
 
 def _portable(error: LabctlError) -> LabctlError:

@@ -10,7 +10,6 @@ import select
 import signal
 import stat
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from labctl.errors import LabctlError
+from labctl.interrupts import heard, interrupt_main
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,6 +72,25 @@ def read_or_not() -> Iterator[None]:
         silence()
 
 
+@contextlib.contextmanager
+def ended_at_once() -> Iterator[None]:
+    """Nothing is begun in the block that would have to be undone: a signal to end ends the command there, with 130.
+
+    An exception would not do: it comes anywhere, also in code that makes another error of it (what pydantic calls back).
+    """
+
+    def end(number: int, frame: object) -> None:  # noqa: ARG001
+        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, b"interrupted\n")
+        os._exit(130)
+
+    before = {each: signal.signal(each, end) for each in heard()}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
 def interrupt_unread(output: int) -> None:
     """Wait until nobody reads what is written to a pipe any more (poll(2): POLLERR), and interrupt the command.
 
@@ -81,7 +100,7 @@ def interrupt_unread(output: int) -> None:
     waiting.register(output, 0)
     if stat.S_ISFIFO(os.fstat(output).st_mode):
         waiting.poll()
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        interrupt_main()
 
 
 def silence() -> None:

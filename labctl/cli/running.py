@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from labctl.cli.options import BACKENDS, CASES, PATHS, SEEDS, SET, TAGS, WORDS, offers, overrides
-from labctl.cli.output import Telling, console_for, echo_json, read_or_not, write_file
+from labctl.cli.output import Telling, console_for, echo_json, ended_at_once, read_or_not, write_file
 from labctl.errors import Interrupted, LabctlError
+from labctl.interrupts import interruptible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,10 +61,11 @@ def run(
     words: tuple[str, ...], tags: tuple[str, ...], cases: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Run scenarios, or folders of them, and judge what was seen."""
-    from labctl import api
+    with ended_at_once():
+        from labctl import api
 
-    options = api.Options(out, overrides(sets), lab, keep, seed, link_backend)
-    checked = api.load_all(api.find(paths, words, tags), options.overrides, words, cases)
+        options = api.Options(out, overrides(sets), lab, keep, seed, link_backend)
+        checked = api.load_all(api.find(paths, words, tags), options.overrides, words, cases)
     console = console_for(as_json)
     done = run_all([one.loaded for one in checked], options, jobs, console, as_json)
     results = [
@@ -94,7 +96,6 @@ def run_all(
 ) -> list[Run | LabctlError]:
     """Run the scenarios, one after the other here or several at once in processes of their own."""
     from labctl import api
-    from labctl.interrupts import interruptible
     from labctl.jobs import run_many
     from labctl.report import terminal
 

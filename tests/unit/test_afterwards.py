@@ -15,7 +15,7 @@ CODE = """
 import os, sys
 from pathlib import Path
 from labctl.cli.afterwards import when_gone
-when_gone(lambda: Path(sys.argv[1]).open("a").write("done"))
+when_gone(lambda: Path(sys.argv[1]).write_text("done"))
 os.execvp(sys.argv[2], sys.argv[2:])
 """
 
@@ -31,9 +31,10 @@ def begin(tmp_path: Path, *argv: str) -> subprocess.Popen[str]:
 def done(tmp_path: Path) -> str:
     """What was done afterwards, waited for."""
     deadline = time.monotonic() + 30
-    while not (tmp_path / "afterwards").exists() and time.monotonic() < deadline:
+    path = tmp_path / "afterwards"
+    while not (path.exists() and path.read_text(encoding="utf-8")) and time.monotonic() < deadline:
         time.sleep(0.005)
-    return (tmp_path / "afterwards").read_text(encoding="utf-8")
+    return path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL])
