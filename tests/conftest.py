@@ -16,8 +16,9 @@ gc.disable()
 
 
 def pytest_collection_finish() -> None:
-    """What importing and collecting made stays until the end: the collector need not look through it with each test."""
+    """What importing and collecting made stays until the end: the collector need not look through it, nor often."""
     gc.freeze()
+    gc.set_threshold(5000, 20, 10)
     gc.enable()
 
 

@@ -88,9 +88,10 @@ def holders(space: str = SPACE) -> dict[str, list[Holder]]:
 def _names() -> Iterator[str]:
     """The abstract names of this network namespace."""
     for line in Path("/proc/net/unix").read_text(encoding="utf-8", errors="replace").splitlines()[1:]:
-        words = line.split(maxsplit=7)
-        if len(words) == 8 and words[7].startswith("@"):
-            yield words[7][1:]
+        if "@" in line:
+            words = line.split(maxsplit=7)
+            if len(words) == 8 and words[7].startswith("@"):
+                yield words[7][1:]
 
 
 @dataclass

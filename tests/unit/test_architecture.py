@@ -50,11 +50,18 @@ def read(name: str) -> Read:
         _imports(name, tree),
         tuple(str(n.module) for n in nodes if isinstance(n, ast.ImportFrom) and not n.level),
         tuple(
-            (n.lineno, ast.unparse(n.func), frozenset(k.arg for k in n.keywords))
+            (n.lineno, _written(n.func), frozenset(k.arg for k in n.keywords))
             for n in nodes
             if isinstance(n, ast.Call)
         ),
     )
+
+
+def _written(node: ast.expr) -> str:
+    """An expression as it is written; to unparse one takes long, and what is called is mostly a name with dots."""
+    if isinstance(node, ast.Name):
+        return node.id
+    return f"{_written(node.value)}.{node.attr}" if isinstance(node, ast.Attribute) else ast.unparse(node)
 
 
 def imports(name: str) -> frozenset[str]:

@@ -24,7 +24,6 @@ def types(pytestconfig: pytest.Config) -> Any:
         ("pass", "pass", pytest.ExitCode.OK),
         ("print('x.py:1: error: wrong'); raise SystemExit(1)", "pass", pytest.ExitCode.TESTS_FAILED),
         ("print('x.py:1: error: wrong'); raise SystemExit(1)", "assert 0", pytest.ExitCode.TESTS_FAILED),
-        ("pass", "assert 0", pytest.ExitCode.TESTS_FAILED),
     ],
 )
 def test_what_is_wrong_with_types_is_told_above_the_closing_line(

@@ -45,17 +45,18 @@ def edited(name: str, folder: Path, edit: Callable[[dict[str, Any]], dict[str, A
     return judged(copy)
 
 
+PACKET = Packet(
+    number=1, t=0.0, interface="eth0", length=66, protocol="TCP", source=CLIENT, destination=SERVER, sport=40000, dport=65432,
+    flags=16, seq=1, ack=1, payload=0, window=64512, stream=0, raw_seq=1000, retransmission=False, icmp=None, icmpv6=None,
+    ttl=64, ip_id="0x0001", info="info", selected=frozenset(),
+)  # fmt: skip
+
+
 def packet(number: int, t: float, **given: Any) -> Packet:
     """A packet from client to server port 65432: a bare ACK, but for what is given."""
-    fields: dict[str, Any] = {
-        "interface": "eth0", "length": 66, "protocol": "TCP", "source": CLIENT, "destination": SERVER, "sport": 40000,
-        "dport": 65432, "flags": 16, "seq": 1, "ack": 1, "payload": 0, "window": 64512, "stream": 0, "raw_seq": 1000,
-        "retransmission": False, "icmp": None, "icmpv6": None, "ttl": 64, "ip_id": "0x0001", "info": "info",
-        "selected": frozenset(),
-    }  # fmt: skip
     if given.get("source") == SERVER and "destination" not in given:
         given |= {"destination": CLIENT, "sport": 65432, "dport": 40000}
-    return Packet(number=number, t=t, **(fields | given))
+    return PACKET._replace(number=number, t=t, **given)
 
 
 def evidence_of(
