@@ -33,6 +33,8 @@ class Commands(click.Group):
             silence()
             sys.exit(128 + signal.SIGPIPE)
         except OSError as error:  # what labctl reads and writes itself is told by name; this is what it prints to
+            if error.errno is None:  # or a library's own kind of it, like a daemon that does not answer in time
+                fail(LabError(f"{type(error).__name__}: {error}"))
             with contextlib.suppress(OSError):
                 click.echo(f"labctl: what was to be printed could not be written: {error.strerror}", err=True)
             silence()

@@ -28,7 +28,7 @@ from labctl.engines.daemon import DaemonGone
 from labctl.engines.docker_stream import AttachedChannel, DockerChannel, DockerProcess, ForkedChannel
 from labctl.engines.door import DoorChannel
 from labctl.engines.labels import AGENT, COMPANION, COMPOSE, HOST, NURSERY, OWNER, RESIDENT, RUN, STANDING
-from labctl.engines.leftovers import each, end_programs, orphans, remove
+from labctl.engines.leftovers import each, end_programs, orphans, remove, thaw
 from labctl.engines.owner import Owner
 from labctl.errors import LabError
 from labctl.lab import BLOCK_PREFIX, BLOCKS, POOL, PROGRAMS, ROLE, Host, Lab, Subnet, addressed, render
@@ -494,6 +494,7 @@ class DockerEngine:
     def release(self) -> None:
         self._closing = True
         if not self._stays:
+            thaw(self._api, self._api.containers(filters={"label": f"{RUN}={self._run}", "status": "paused"}))
             each(lambda c: self._api.remove_container(c, force=True, v=True), self._containers.values())
             networks = self._api.networks(filters={"label": f"{RUN}={self._run}"})
             each(lambda n: self._api.remove_network(n["Id"]), networks)

@@ -54,6 +54,7 @@ def remove(api: APIClient, labels: list[str]) -> tuple[int, int]:
         volumes = (api.volumes(filters=filters).get("Volumes") or []) if AGENT not in labels else []
         if not found and not nets and not volumes:
             return len(containers - {c["Id"] for c in listed}), len(networks)
+        thaw(api, found)
         containers |= {c["Id"] for c in found}
         networks |= {n["Id"] for n in nets}
         each(drop, [c["Id"] for c in found if c["State"] != "removing"])
@@ -64,6 +65,11 @@ def remove(api: APIClient, labels: list[str]) -> tuple[int, int]:
     raise LabError(
         f"something labelled {', '.join(labels)} is not to be removed; `docker ps -a` and `docker network ls` show it"
     )
+
+
+def thaw(api: APIClient, containers: Sequence[Mapping[str, Any]]) -> None:
+    """Set going what is frozen of these: no signal ends what does not run, and a removal would wait for it for ever."""
+    each(lambda c: api.unpause(c["Id"]), [c for c in containers if c["State"] == "paused"])
 
 
 def each(action: Any, things: Iterable[Any]) -> None:

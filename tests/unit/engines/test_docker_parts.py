@@ -292,7 +292,36 @@ def test_what_a_killed_daemon_had_half_removed_keeps_nothing_from_being_removed(
         def volumes(self, **_: object) -> dict[str, Any]:
             return {"Volumes": None}
 
+        def unpause(self, name: str) -> None:
+            raise AssertionError(f"{name} was not frozen")
+
     assert remove(Ghostly(), ["labctl.run=x"]) == (1, 0)
+
+
+def test_what_is_frozen_is_set_going_before_it_is_removed() -> None:
+    """Docker kills a container before it removes it, and one that is frozen does not die: the removal would never end."""
+
+    class Frozen:
+        def __init__(self) -> None:
+            self.state: str | None = "paused"
+
+        def containers(self, **_: object) -> list[dict[str, Any]]:
+            return [{"Id": "one", "State": self.state}] if self.state else []
+
+        def unpause(self, _: str) -> None:
+            self.state = "running"
+
+        def remove_container(self, _: str, **__: object) -> None:
+            assert self.state == "running"
+            self.state = None
+
+        def networks(self, **_: object) -> list[dict[str, Any]]:
+            return []
+
+        def volumes(self, **_: object) -> dict[str, Any]:
+            return {"Volumes": None}
+
+    assert remove(Frozen(), ["labctl.run=x"]) == (1, 0)
 
 
 def fake_docker(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
