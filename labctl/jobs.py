@@ -47,7 +47,7 @@ def run_many(
                     one_running.stop.close()
             _take(events, scenarios, running, found, observe)
     for index, one in waiting:
-        found[index] = Interrupted(f"{cased(str(one.path), one.case)}: interrupted before it began")
+        found[index] = not_begun(one.path, one.case)
     return [found[index] for index in sorted(found)]
 
 
@@ -114,7 +114,12 @@ def _run(
     except BaseException:
         if not is_interrupted():
             raise
-        events.put((index, "done", _portable(Interrupted(f"{cased(str(path), case)}: interrupted before it began"))))
+        events.put((index, "done", _portable(not_begun(path, case))))
+
+
+def not_begun(path: Path, case: str | None) -> Interrupted:
+    """What stopped a run that was still to come when the command was interrupted."""
+    return Interrupted(f"{cased(str(path), case)}: interrupted before it began")
 
 
 def _follow(stop: multiprocessing.connection.Connection) -> None:

@@ -14,13 +14,14 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 ETHERTYPE = 0x88B5
 LINK_LOCAL_GROUP = bytes.fromhex("0180c200000e")
@@ -106,7 +107,7 @@ class Capture:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._errors,
-                env=os.environ | ({"LD_PRELOAD": PRELOAD} if Path(PRELOAD).exists() else {}),
+                env=environment(),
             )
         except OSError as error:
             raise CaptureFailed(f"dumpcap: {error.strerror}") from None
@@ -217,19 +218,28 @@ class Capture:
         return text
 
 
+def environment() -> dict[str, str]:
+    """What dumpcap is started with: this process's own environment, and the library that shortens its waits, where that is."""
+    return os.environ | ({"LD_PRELOAD": PRELOAD} if Path(PRELOAD).exists() else {})
+
+
 def whole_blocks(path: Path) -> int:
     """How many bytes of a pcapng file that is still being written are whole blocks."""
     if not path.exists():
         return 0
-    size, offset = path.stat().st_size, 0
     with path.open("rb") as file:
-        while offset + 12 <= size:
-            file.seek(offset + 4)
-            length = int.from_bytes(file.read(4), sys.byteorder)
-            if length < 12 or offset + length > size:
-                break
-            offset += length
-    return offset
+        return max((offset + length for _, offset, length in _blocks(file, path.stat().st_size)), default=0)
+
+
+def _blocks(file: BinaryIO, size: int, offset: int = 0) -> Iterator[tuple[int, int, int]]:
+    """The whole blocks of a pcapng file from `offset` to `size`: type, begin, length (draft-ietf-opsawg-pcapng, 3.1)."""
+    while offset + 12 <= size:
+        file.seek(offset)
+        kind, length = struct.unpack("=II", file.read(8))
+        if length < 12 or offset + length > size:
+            break
+        yield kind, offset, length
+        offset += length
 
 
 def cut_after(path: Path, size: int) -> None:
@@ -237,20 +247,14 @@ def cut_after(path: Path, size: int) -> None:
 
     What dumpcap says there of the interfaces (Interface Statistics Blocks) stays.
     """
-    if not 0 < size < (path.stat().st_size if path.exists() else 0):
+    whole = path.stat().st_size if path.exists() else 0
+    if not 0 < size < whole:
         return
     with path.open("r+b") as file:
+        stays = [(offset, length) for kind, offset, length in _blocks(file, whole, size) if kind == STATISTICS]
+        kept = b"".join(os.pread(file.fileno(), length, offset) for offset, length in stays)
         file.seek(size)
-        behind = file.read()
-        file.seek(size)
-        offset = 0
-        while offset + 12 <= len(behind):
-            kind, length = (int.from_bytes(behind[i : i + 4], sys.byteorder) for i in (offset, offset + 4))
-            if length < 12:
-                break
-            if kind == STATISTICS and offset + length <= len(behind):
-                file.write(behind[offset : offset + length])
-            offset += length
+        file.write(kept)
         file.truncate()
 
 

@@ -11,7 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
-from .capture import BUFFER_MIB, PRELOAD
+from .capture import BUFFER_MIB, environment
 
 # How what it and dumpcap say begins where what was asked for is wrong.
 NO_INTERFACE = "there is no interface"
@@ -33,8 +33,7 @@ def main(interface: str, filter_: str | None = None) -> int:
     if interface not in (*here, EVERY):
         print(f"{NO_INTERFACE} {interface}; there are {', '.join(here)} and {EVERY}", file=sys.stderr)
         return 2
-    shorter = {"LD_PRELOAD": PRELOAD} if Path(PRELOAD).exists() else {}
-    dumpcap = subprocess.Popen(capture_argv(interface, filter_), stdin=subprocess.DEVNULL, env=os.environ | shorter)
+    dumpcap = subprocess.Popen(capture_argv(interface, filter_), stdin=subprocess.DEVNULL, env=environment())
     threading.Thread(target=_stop_at_end, args=(dumpcap,), daemon=True).start()
     return dumpcap.wait()
 

@@ -7,6 +7,8 @@ import os
 import signal
 from collections.abc import Callable
 
+from labctl.interrupts import SIGNALS
+
 
 def when_gone(action: Callable[[], object]) -> None:
     """Have `action` done once this process has ended: killed, interrupted, or by itself. It says nothing to anybody.
@@ -30,7 +32,7 @@ def when_gone(action: Callable[[], object]) -> None:
 def _apart() -> None:
     """Hear no signal that is meant for the terminal's processes, and keep no stream open that others wait for the end of."""
     os.setsid()
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+    for each in (*SIGNALS, signal.SIGPIPE):
         signal.signal(each, signal.SIG_IGN)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):

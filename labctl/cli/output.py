@@ -7,7 +7,6 @@ import errno
 import json
 import os
 import select
-import signal
 import stat
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from labctl.errors import LabctlError
-from labctl.interrupts import heard, interrupt_main
+from labctl.interrupts import handled, heard, interrupt_main
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -83,12 +82,8 @@ def ended_at_once() -> Iterator[None]:
         os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, b"interrupted\n")
         os._exit(130)
 
-    before = {each: signal.signal(each, end) for each in heard()}
-    try:
+    with handled(end, heard()):
         yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 def interrupt_unread(output: int) -> None:

@@ -13,7 +13,7 @@ import click
 
 from labctl.cli.options import BACKENDS, CASES, PATHS, SEEDS, SET, TAGS, WORDS, offers, overrides
 from labctl.cli.output import Telling, console_for, echo_json, ended_at_once, read_or_not, write_file
-from labctl.errors import Interrupted, LabctlError
+from labctl.errors import LabctlError
 from labctl.interrupts import interruptible
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def run_all(
 ) -> list[Run | LabctlError]:
     """Run the scenarios, one after the other here or several at once in processes of their own."""
     from labctl import api
-    from labctl.jobs import run_many
+    from labctl.jobs import not_begun, run_many
     from labctl.report import terminal
 
     progress = Telling(terminal.Rich(console) if console.is_terminal and not quiet else terminal.Plain(console))
@@ -114,7 +114,7 @@ def run_all(
                 else:
                     if run.result["interrupted"]:
                         break
-            done += [Interrupted(f"{loaded.path}: interrupted before it began") for loaded in checked[len(done) :]]
+            done += [not_begun(loaded.path, loaded.case) for loaded in checked[len(done) :]]
     with read_or_not():
         for item in () if quiet else done:
             if not isinstance(item, LabctlError) and (len(checked) == 1 or item.verdict != "pass"):

@@ -11,7 +11,7 @@ from docker import APIClient
 from labctl.doctor.finding import Finding, at_least
 from labctl.doctor.machine import disk
 from labctl.engines import agentimage
-from labctl.engines.daemon import is_refusal
+from labctl.engines.daemon import DaemonRefuses
 from labctl.engines.docker import DockerEngine
 from labctl.engines.leftovers import dead_runs
 from labctl.errors import LabctlError
@@ -25,7 +25,7 @@ NO_LAB = "no lab can run"
 
 def refused(error: LabctlError) -> Iterator[Finding]:
     """An engine that cannot be spoken to: because it is not there, or because this user may not."""
-    if is_refusal(error):
+    if isinstance(error, DaemonRefuses):
         cure = f"sudo usermod -aG docker {getpass.getuser()}   and log in again; or run this as root"
         yield Finding("permission to use Docker", False, str(error), NO_LAB, cure)
     else:

@@ -14,7 +14,6 @@ from labctl.errors import LabError, MissingError
 
 CONNECT_TIMEOUT_S = 15
 TIMEOUT_S = 60
-REFUSED = "refuses this user"
 
 
 class DaemonGone(LabError):
@@ -25,6 +24,10 @@ class DaemonGone(LabError):
             f"the Docker daemon ended or was restarted while the lab was up{f' ({detail})' if detail else ''}; once it runs "
             "again (`systemctl start docker`, or ./script/bootstrap), `labctl gc` removes what is left"
         )
+
+
+class DaemonRefuses(MissingError):
+    """The Docker daemon is there, and does not let this user speak to it."""
 
 
 class Daemon(APIClient):
@@ -52,22 +55,17 @@ def _cause(error: BaseException) -> str:
 
 
 def connect() -> APIClient:
-    """A client of the Docker daemon that the environment names. Raises MissingError with what to do."""
+    """A client of the Docker daemon that the environment names. Raises MissingError with what to do: DaemonRefuses is one."""
     try:
         api = Daemon(version="auto", timeout=CONNECT_TIMEOUT_S, num_pools=32, **kwargs_from_env())
         api.ping()
     except (docker.errors.DockerException, requests.exceptions.RequestException, DaemonGone) as error:
-        raise MissingError(no_daemon(error)) from None
+        raise no_daemon(error) from None
     api.timeout = TIMEOUT_S
     return api
 
 
-def is_refusal(error: Exception) -> bool:
-    """Whether what `connect` raised is a daemon that is there and does not let this user speak to it."""
-    return REFUSED in str(error)
-
-
-def no_daemon(error: Exception) -> str:
+def no_daemon(error: Exception) -> MissingError:
     """What to say where there is none from the start: where it was looked for, and what to do."""
     text = str(error)
     named = os.environ.get("DOCKER_HOST")
@@ -78,9 +76,13 @@ def no_daemon(error: Exception) -> str:
         else "start it (`systemctl start docker`), or let ./script/bootstrap do it"
     )
     if "Permission denied" in text:
-        return f"the Docker daemon {where} {REFUSED}; join the group `docker` (or run as root) and log in again"
+        return DaemonRefuses(
+            f"the Docker daemon {where} refuses this user; join the group `docker` (or run as root) and log in again"
+        )
     if "No such file" in text or "Connection refused" in text:
-        return f"no Docker daemon answers {where}; {start}"
+        return MissingError(f"no Docker daemon answers {where}; {start}")
     if "timed out" in text:
-        return f"the Docker daemon {where} has not answered within {CONNECT_TIMEOUT_S} s; is it hung, or overloaded?"
-    return f"the Docker daemon {where} cannot be used: {text[:300]}"
+        return MissingError(
+            f"the Docker daemon {where} has not answered within {CONNECT_TIMEOUT_S} s; is it hung, or overloaded?"
+        )
+    return MissingError(f"the Docker daemon {where} cannot be used: {text[:300]}")

@@ -110,7 +110,7 @@ class DockerEngine:
             raise
         if self._standing:
             notes.write_rendered(self._api, self._standing, self._labels(), rendered.read_text(encoding="utf-8"))
-        self._find_containers()
+        self._find_containers(self._hosts_here())
         self._wait_running(hosts)
 
     def _wait_running(self, hosts: Sequence[str]) -> None:
@@ -140,8 +140,7 @@ class DockerEngine:
 
     def attach(self) -> Lab:
         """Use the standing lab of this name; the lab as its containers and networks say. Raises LabError."""
-        label = f"{STANDING}={self._standing}"
-        found = self._api.containers(all=True, filters={"label": [label, HOST]})
+        found = self._hosts_here()
         if not found:
             raise LabError(
                 f"no lab named {self._standing} stands here; `labctl up --name {self._standing}` makes one"
@@ -149,9 +148,9 @@ class DockerEngine:
         if (why := notes.why_unfinished(self._api, str(self._standing))) is not None:
             raise LabError(why)
         self._stays = True
-        networks = {self._own_name(n): _subnet(n) for n in self._api.networks(filters={"label": label})}
+        networks = {self._own_name(n): _subnet(n) for n in self._api.networks(filters={"label": self._label})}
         hosts = [self._host(container) for container in found]
-        self._find_containers()
+        self._find_containers(found)
         self._find_nurseries()
         end_programs(self._api, orphans(self._api, list(self._containers.values())))
         path = Path(found[0]["Labels"][COMPOSE])
@@ -173,9 +172,11 @@ class DockerEngine:
 
     def why_down(self, host: str) -> str | None:
         state = self._state(host)
-        said = {note.what: note for note in notes.read(self._api, str(self._standing)) if note.host == host}
+        if state["Running"] and not state["Paused"]:
+            return None
+        said = {note.what: note for note in self.noted() if note.host == host}
         note = said.get("pause") if state["Paused"] else said.get("kill")
-        if state["Running"] and (note is None or not state["Paused"] or not note.is_orphaned):
+        if state["Running"] and (note is None or not note.is_orphaned):
             return None  # frozen by hand is as somebody wants it
         what = "frozen" if state["Paused"] else "down"
         about = f"the host {host} of lab {self._standing} is {what}"
@@ -210,8 +211,7 @@ class DockerEngine:
         Whether anything was to be done; then its routes are to be set as well. Raises LabError.
         """
         state = self._state(host)
-        found = notes.read(self._api, str(self._standing))
-        left = {note.what: note for note in found if note.host == host and note.is_orphaned}
+        left = {note.what: note for note in self.noted() if note.host == host and note.is_orphaned}
         try:
             if state["Paused"] and "pause" in left:
                 self._api.unpause(self._containers[host])
@@ -244,9 +244,17 @@ class DockerEngine:
         labels = {RUN: self._run, OWNER: str(Owner.me())}
         return labels | {STANDING: self._standing} if self._standing else labels
 
-    def _find_containers(self) -> None:
-        wanted = f"{STANDING}={self._standing}" if self._standing else f"{RUN}={self._run}"
-        found = self._api.containers(all=True, filters={"label": [wanted, HOST]})
+    @property
+    def _label(self) -> str:
+        """What everything of this lab has."""
+        return f"{STANDING}={self._standing}" if self._standing else f"{RUN}={self._run}"
+
+    def _hosts_here(self) -> list[dict[str, Any]]:
+        """The containers of this lab's hosts, running or not."""
+        found: list[dict[str, Any]] = self._api.containers(all=True, filters={"label": [self._label, HOST]})
+        return found
+
+    def _find_containers(self, found: Sequence[Mapping[str, Any]]) -> None:
         self._containers = {c["Labels"][HOST]: c["Id"] for c in found}
         self._compose_version = next((c["Labels"].get("com.docker.compose.version") for c in found), None)
         threading.Thread(target=self._watch, name="deaths", daemon=True).start()

@@ -103,10 +103,8 @@ def dead_runs(api: APIClient) -> dict[str, str]:
     return found
 
 
-
-
 def program_mark(run: str) -> str:
-    """What the shell is called that starts a program of ours: whose it is and of which run."""
+    """The first argument of what starts a program of ours: whose it is and of which run."""
     return f"labctl {Owner.me()} {run}"
 
 
@@ -119,8 +117,8 @@ def orphans(api: APIClient, containers: Sequence[str]) -> dict[str, set[str]]:
     def of(container: str) -> set[str]:
         with contextlib.suppress(docker.errors.NotFound):
             going_on = api.inspect_container(container).get("ExecIDs") or []
-            marks = [_mark(api.exec_inspect(one)) for one in going_on]
-            return {run for mark in marks if mark for owner, run in [mark] if owner is None or not owner.is_alive()}
+            marks = filter(None, (_mark(api.exec_inspect(one)) for one in going_on))
+            return {run for owner, run in marks if not is_alive(owner)}
         return set()
 
     with ThreadPoolExecutor(max_workers=max(1, len(containers))) as pool:

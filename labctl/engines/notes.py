@@ -50,7 +50,7 @@ class Note:
     @property
     def is_orphaned(self) -> bool:
         """Whether the run is gone that would have set it right."""
-        return not self.is_by_hand and (self.owner is None or not self.owner.is_alive())
+        return not self.is_by_hand and not is_alive(self.owner)
 
     def __str__(self) -> str:
         return f"the fault {self.fault}, put by hand," if self.is_by_hand else f"the run {self.by}"

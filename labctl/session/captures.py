@@ -23,8 +23,9 @@ CAPTURE_TIMEOUT_S = 60.0
 
 @dataclass
 class Part:
-    """The capture of one life of a host. `filters` are those that its tshark was started with, `missing` the sentinels that its
-    file lacks, known when it has ended.
+    """The capture of one life of a host.
+
+    `filters` are those that its tshark was started with, `missing` the sentinels that its file lacks, known when it has ended.
     """
 
     host: str
@@ -41,8 +42,9 @@ class Part:
 
 @dataclass
 class Captures:
-    """A capture and a sampler of sockets on every host. `release` takes the hosts away once they are needed no more,
-    or what programs have left on them.
+    """A capture and a sampler of sockets on every host.
+
+    `release` takes the hosts away once they are needed no more, or what programs have left on them.
     """
 
     hosts: Hosts

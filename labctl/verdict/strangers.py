@@ -42,7 +42,8 @@ def strangers(filter_: str, evidence: Evidence, scenario: Scenario | None) -> st
     if _NEGATED.search(text):
         return None
     asked = [(bool(match["port"]), value) for match in _SAYS.finditer(text) for value in _values(match)]
-    strange = [pair for pair in asked if not _is_known(*pair, evidence, scenario)]
+    named = _named(scenario)
+    strange = [pair for pair in asked if not _is_known(*pair, evidence, named)]
     if not strange or (_EITHER.search(text) and len(strange) < len(asked)):
         return None
     return _sentence(strange)
@@ -50,7 +51,7 @@ def strangers(filter_: str, evidence: Evidence, scenario: Scenario | None) -> st
 
 def strange_port(port: int, evidence: Evidence, scenario: Scenario | None) -> str | None:
     """What to say of a port that nobody in the run has; None when somebody has it."""
-    return None if _is_known(True, str(port), evidence, scenario) else _sentence([(True, str(port))])
+    return None if _is_known(True, str(port), evidence, _named(scenario)) else _sentence([(True, str(port))])
 
 
 def _values(match: re.Match[str]) -> Iterable[str]:
@@ -59,9 +60,8 @@ def _values(match: re.Match[str]) -> Iterable[str]:
     return [word for word in re.split(r"[,\s]+", match["some"]) if word]
 
 
-def _is_known(is_port: bool, value: str, evidence: Evidence, scenario: Scenario | None) -> bool:
-    """Whether anything in the run has a port or an address; what is neither (a range, a name) counts as known."""
-    named = _named(scenario)
+def _is_known(is_port: bool, value: str, evidence: Evidence, named: str) -> bool:
+    """Whether anything in the run, or that the scenario `named`, has a port or an address; what is neither counts as known."""
     if is_port:
         if not value.isdecimal():
             return True

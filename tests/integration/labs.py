@@ -43,9 +43,9 @@ def labctl(*arguments: object, timeout_s: float = 120, **environment: str) -> Do
 
 def docker(*arguments: str) -> str:
     """What a docker command says; it must succeed."""
-    return subprocess.run(
-        ["docker", *arguments], capture_output=True, text=True, check=True, timeout=60
-    ).stdout.strip()
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stderr.strip()}"
+    return done.stdout.strip()
 
 
 def containers(*labels: str) -> list[str]:

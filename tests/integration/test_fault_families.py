@@ -7,6 +7,8 @@ All of it happens in one container with an agent's image and rights, by the agen
 from __future__ import annotations
 
 import json
+import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,7 +27,9 @@ from test_cycle import hit
 from test_firewall_faults import HOOKS, PICKS
 from test_path_faults import TABLE
 
-NETWORK = "labctl-test-families"
+# Another run of these tests may go on beside this one, or have been killed and have left its network.
+NETWORK = f"labctl-test-families-{os.getpid()}"
+SUBNET = f"fd6c:7465:{secrets.randbits(16):x}:{secrets.randbits(16):x}::/64"
 FOUR = {"server": ("10.0.1.3",), "client": ("10.0.2.3",), "powerpc": ("10.0.3.3",), "router": ("10.0.1.2", "10.0.2.2")}
 SIX = {"server": ("fd::1:3",), "client": ("fd::2:3",), "powerpc": ("fd::3:3",), "router": ("fd::1:2", "fd::2:2")}
 
@@ -46,7 +50,7 @@ def rules():
 @pytest.fixture(scope="module")
 def container() -> Iterator[str]:
     """A container with an agent in it, on a network with both families."""
-    docker("network", "create", "--ipv6", "--subnet", "fd6c:7465:7374::/64", NETWORK)
+    docker("network", "create", "--ipv6", "--subnet", SUBNET, NETWORK)
     rights = ["--cap-drop", "ALL", "--cap-add", "NET_ADMIN", "--cap-add", "NET_RAW"]
     name = ""
     try:

@@ -16,6 +16,7 @@ from labctl.agent.probes import QDISCS
 from labctl.doctor import engine, kernel, machine
 from labctl.doctor.finding import Finding, at_least
 from labctl.engines import agentimage, compose
+from labctl.engines.daemon import DaemonRefuses
 from labctl.errors import LabError, MissingError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,7 +86,7 @@ def test_permissions_have_findings_of_their_own(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, features: dict[str, str | None]
 ) -> None:
     """A socket that refuses, a folder that cannot be written, a capability that containers do not get: each with its cure."""
-    (denied,) = engine.refused(MissingError("the Docker socket refuses this user; join the group"))
+    (denied,) = engine.refused(DaemonRefuses("the Docker socket refuses this user; join the group"))
     assert (denied.what, denied.ok, "usermod -aG docker" in denied.cure) == ("permission to use Docker", False, True)
     (absent,) = engine.refused(MissingError("no Docker daemon answers"))
     assert (absent.what, absent.cure) == ("Docker engine", "./script/bootstrap")

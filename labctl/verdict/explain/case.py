@@ -104,6 +104,11 @@ class Case:
         """When the next step began, after the one that saw it end."""
         return self.evidence.window(self.step)[1]
 
+    @property
+    def last(self) -> float:
+        """When the program ended, and where that is not known when its step did: what came later it did not see."""
+        return self.end if self.program.ended is None else self.program.ended
+
     @cached_property
     def own(self) -> frozenset[str]:
         """The addresses of its host."""
@@ -131,9 +136,8 @@ class Case:
     @cached_property
     def talk(self) -> tuple[Packet, ...]:
         """The packets of its connection, until the program had ended: what came later it did not see."""
-        flow, ended = self.flow, self.program.ended
-        last = self.end if ended is None else ended
-        return () if flow is None else tuple(p for p in self.packets if flow.has(p) and p.t <= last)
+        flow = self.flow
+        return () if flow is None else tuple(p for p in self.packets if flow.has(p) and p.t <= self.last)
 
     def samples(self, host: str) -> list[Sample]:
         """The socket samples of a host that hold while the program ran: the last before it as well."""

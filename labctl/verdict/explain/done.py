@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from labctl.evidence.packets import ACK, FIN, RST, SYN, Packet
 from labctl.verdict.explain import names
 from labctl.verdict.explain.case import Case, Flow, brief, count, numbers, span
@@ -64,10 +66,9 @@ def _stream(case: Case, flow: Flow, has_more: bool) -> str | None:
     if (len(others) > 1 or _served(case) > 1) and not _is_all(case, flow):
         if len(others) < 2 or _has_company(case, flow):
             return _amounts(case, where) or None  # on connections of which the program does not tell the ports
-        last = case.end if case.program.ended is None else case.program.ended
-        talk = tuple(p for p in case.packets if p.t <= last and _is_one_of(p, flow, others))
-        return _several(case, len(others), where, f"({span(talk)}, {brief(talk[-1].t - talk[0].t)})")
-    took = f"({span(talk)}, {brief(talk[-1].t - talk[0].t)})"
+        talk = tuple(p for p in case.packets if p.t <= case.last and _is_one_of(p, flow, others))
+        return _several(case, len(others), where, _took(talk))
+    took = _took(talk)
     if said := _amounts(case, where):
         return f"{said} {took}{_ending(case, flow)}"
     answer = next((p for p in talk if flow.heard(p) and p.has(SYN | ACK)), None)
@@ -77,6 +78,10 @@ def _stream(case: Case, flow: Flow, has_more: bool) -> str | None:
         return f"connected to {where}{'' if has_more else took}{_ending(case, flow)}"
     syn = next((p for p in talk if flow.heard(p) and p.has(SYN) and not p.has(ACK)), None)
     return f"accepted a connection from {who} (SYN #{syn.number}){_ending(case, flow)}" if syn else None
+
+
+def _took(talk: Sequence[Packet]) -> str:
+    return f"({span(talk)}, {brief(talk[-1].t - talk[0].t)})"
 
 
 def _served(case: Case) -> int:
@@ -145,7 +150,7 @@ def _many(case: Case) -> str | None:
     if len(ours) != _served(case):
         return None
     talk = [p for p in case.packets if _is_one_of(p, Flow(0, remote, port or 0), ours)]
-    return _several(case, len(ours), where, f"({span(talk)}, {brief(talk[-1].t - talk[0].t)})")
+    return _several(case, len(ours), where, _took(talk))
 
 
 def _load(case: Case) -> str | None:
@@ -193,9 +198,8 @@ def _arrived(case: Case, flow: Flow, sent: list[Packet]) -> str:
 def _received(case: Case, flow: Flow) -> str | None:
     """Datagrams that were received, and how many the other end had sent by then."""
     who = case.name(flow.remote)
-    last = case.end if case.program.ended is None else case.program.ended
     to_us = [p for p in case.packets if not p.is_tcp and p.dport == flow.port and p.destination in case.own]
-    came = [p for p in to_us if p.t <= last]
+    came = [p for p in to_us if p.t <= case.last]
     if not came:
         return None
     number = int(case.outcome["datagrams"])
@@ -208,5 +212,3 @@ def _received(case: Case, flow: Flow) -> str | None:
         return said
     why = blame_all(case, flow, (*SILENT, "duplicate"))
     return f"{said}, of {len(sent)} that it had sent ({numbers(sent)} in its capture){f': {why}' if why else ''}"
-
-

@@ -105,10 +105,9 @@ def _on_the_way(case: Case, flow: Flow) -> str | None:
 
 def _bound(case: Case, port: int) -> str:
     """A socket that waited for datagrams: what arrived and was given to it, what arrived and was not, what never did."""
-    last = case.end if case.program.ended is None else case.program.ended
     came = [
         p for p in case.packets
-        if p.dport == port and p.destination in case.own and not p.is_tcp and not p.icmp and not p.icmpv6 and p.t <= last
+        if p.dport == port and p.destination in case.own and not p.is_tcp and not p.icmp and not p.icmpv6 and p.t <= case.last
     ]  # fmt: skip
     # A program that counts no datagrams has got what came when it has received anything at all.
     counted = case.outcome.get("datagrams")

@@ -237,9 +237,9 @@ def test_free_blocks_are_those_that_no_network_touches(networks: tuple[str, ...]
 def test_why_there_is_no_daemon(monkeypatch: pytest.MonkeyPatch, said: str, usual: str, named: str) -> None:
     """Each way in which Docker is not there is told with where it was asked and what to do."""
     monkeypatch.delenv("DOCKER_HOST", raising=False)
-    assert usual in no_daemon(Exception(said))
+    assert usual in str(no_daemon(Exception(said)))
     monkeypatch.setenv("DOCKER_HOST", "tcp://x:1")
-    assert named in no_daemon(Exception(said))
+    assert named in str(no_daemon(Exception(said)))
 
 
 def test_dead_runs_are_those_whose_owner_is_gone() -> None:
