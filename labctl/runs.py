@@ -169,9 +169,7 @@ def run_scenario(
     engine = engine or engine_for(run, options.lab or (kept_name(run) if options.keep else None))
     from labctl.runner import Request, execute
 
-    threading.Thread(target=_read_ahead, daemon=True).start()
-
-    record = RunDirectory.create(options.out, run, observe)
+    record = RunDirectory.create(options.out, run, _reading_ahead(observe))
     request = Request(
         loaded, lab_path(loaded), seed_of(options.seed), options.link_backend, dict(options.overrides),
         options.lab is not None, options.keep,
@@ -211,8 +209,21 @@ def seed_of(given: int | None) -> int:
     return given if given is not None else random.SystemRandom().randrange(2**31)
 
 
+def _reading_ahead(observe: Observer) -> Observer:
+    """The same observer; once programs run, and all else waits for them, what the reports need is imported."""
+    has_begun = False
+
+    def observed(event: dict[str, Any]) -> None:
+        nonlocal has_begun
+        if event["event"] == "program-start" and not has_begun:
+            has_begun = True
+            threading.Thread(target=_read_ahead, daemon=True).start()
+        observe(event)
+
+    return observed
+
+
 def _read_ahead() -> None:
-    """Import what the reports need while the run waits for other things."""
     import labctl.report.html
     import labctl.report.junit  # noqa: F401
 

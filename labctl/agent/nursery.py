@@ -91,4 +91,8 @@ def ask(path: str = SOCKET, wait_s: float = READY_TIMEOUT_S) -> int:
 if __name__ == "__main__":
     if sys.argv[1:] == ["ask"]:
         sys.exit(ask())
+    if sys.argv[2:]:
+        from .forks import serve as serve_forks
+
+        serve_forks()
     serve(door=f"{DOORS}/{sys.argv[1]}" if sys.argv[1:] else None)

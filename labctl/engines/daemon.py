@@ -33,6 +33,14 @@ class DaemonRefuses(MissingError):
 class Daemon(APIClient):
     """docker-py's client; a call that finds nobody at the other end raises DaemonGone."""
 
+    _told: dict[str, Any] | None = None
+
+    def version(self, api_version: bool = True) -> dict[str, Any]:
+        """What the daemon is, asked once."""
+        if self._told is None:
+            self._told = super().version(api_version)
+        return self._told
+
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         """As requests.Session sends it, which every call does in the end."""
         try:

@@ -145,14 +145,19 @@ class DockerEngine:
             raise LabError(
                 f"no lab named {self._standing} stands here; `labctl up --name {self._standing}` makes one"
             )
-        if (why := notes.why_unfinished(self._api, str(self._standing))) is not None:
-            raise LabError(why)
         self._stays = True
-        networks = {self._own_name(n): _subnet(n) for n in self._api.networks(filters={"label": self._label})}
-        hosts = [self._host(container) for container in found]
         self._find_containers(found)
-        self._find_nurseries()
-        end_programs(self._api, orphans(self._api, list(self._containers.values())))
+        with ThreadPoolExecutor() as pool:
+            unfinished = pool.submit(notes.why_unfinished, self._api, str(self._standing))
+            nets = pool.submit(self._api.networks, filters={"label": self._label})
+            left = pool.submit(orphans, self._api, list(self._containers.values()))
+            nurseries = pool.submit(self._find_nurseries)
+        if (why := unfinished.result()) is not None:
+            raise LabError(why)
+        nurseries.result()
+        end_programs(self._api, left.result())
+        networks = {self._own_name(n): _subnet(n) for n in nets.result()}
+        hosts = [self._host(container) for container in found]
         path = Path(found[0]["Labels"][COMPOSE])
         return Lab(path, {host.name: host for host in sorted(hosts, key=lambda h: h.name)}, networks)
 
@@ -288,6 +293,8 @@ class DockerEngine:
         """On a lab that stands: a process beside the host that gives birth to agents at once; see `labctl.agent.nursery`."""
         labels, python = {**self._labels(), NURSERY: host}, ["-m", "agent.nursery", door.name(host)]
         doors = door.folder(self.project)
+        if doors is not None and host == min(self._containers):
+            python.append("tshark")  # one for the whole lab (`labctl.agent.forks`)
         try:
             container = self._beside(host, labels, python, detach=True, doors=doors)
         except LabError:
@@ -306,7 +313,7 @@ class DockerEngine:
         ours = {c["Labels"][NURSERY]: c["Id"] for c in found if c["Image"] == image}
         hosts = [host for host in ours if host in self._containers]
         with ThreadPoolExecutor(max_workers=max(1, len(hosts))) as pool:
-            here = pool.map(lambda host: self._beside_it(host, NURSERY)[0], hosts)
+            here = pool.map(lambda host: self._lives(host, [ours[host]])[0], hosts)
         self._nurseries = {host: ours[host] for host, living in zip(hosts, here, strict=True) if ours[host] in living}
         doors = {c["Labels"][NURSERY]: m["Source"] for c in found for m in c["Mounts"] if m["Destination"] == DOORS}
         self._doors = {host: Path(doors[host]) / door.name(host) for host in self._nurseries if host in doors}
@@ -314,15 +321,19 @@ class DockerEngine:
     def _beside_it(self, host: str, label: str) -> tuple[list[str], list[str]]:
         """What of a lab that stays lives beside a host: in its network namespace, and in one of a former life of its."""
         found = self._api.containers(filters={"label": [f"{STANDING}={self._standing}", f"{label}={host}"]})
+        return self._lives(host, [container["Id"] for container in found])
+
+    def _lives(self, host: str, found: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Which of these containers live beside a host as it lives now, and which beside a former life of its."""
         here: list[str] = []
         former: list[str] = []
         began = _began(self._state(host)) if found else None
         for container in found:
             try:
-                state = self._api.inspect_container(container["Id"])["State"]
+                state = self._api.inspect_container(container)["State"]
             except docker.errors.NotFound:
                 continue
-            (here if began is not None and (_began(state) or began) >= began else former).append(container["Id"])
+            (here if began is not None and (_began(state) or began) >= began else former).append(container)
         return here, former
 
     def resident_agent(self, host: str) -> DockerChannel:

@@ -131,6 +131,16 @@ def _mark(said: Mapping[str, Any]) -> tuple[Owner | None, str] | None:
     return next(((Owner.parse(owner), run) for _, owner, run in (m for m in marks if len(m) == 3)), None)
 
 
+def _has_none(api: APIClient, container: str, run: str) -> bool:
+    """Whether the daemon's ps sees nothing of a run in a container: that takes a quarter of the time of ending it."""
+    try:
+        seen = api.top(container, ps_args="axeww -o pid,args")["Processes"]
+    except (docker.errors.APIError, KeyError):  # not every ps shows environments
+        return False
+    mark = f"{RUN_VARIABLE}={run}"
+    return not any(mark in row[-1].split(" ") for row in seen or [])
+
+
 def end_exec(api: APIClient, container: str, argv: Sequence[str], run: str) -> None:
     """Kill what was started by exec as these words and has not ended, with all that it forked; `run` is in its environment."""
     going_on = (api.exec_inspect(one) for one in api.inspect_container(container).get("ExecIDs") or [])
@@ -147,6 +157,8 @@ def end_programs(api: APIClient, left: Mapping[str, Iterable[str]]) -> None:
 
     def end(job: tuple[str, str]) -> None:
         with contextlib.suppress(docker.errors.APIError):  # the host is gone, or frozen, and so are they
+            if _has_none(api, *job):
+                return
             api.exec_start(api.exec_create(job[0], ["sh", "-c", _END, "sh", f"{RUN_VARIABLE}={job[1]}"])["Id"])
 
     jobs = [(container, run) for container, runs in left.items() for run in runs]

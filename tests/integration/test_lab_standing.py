@@ -17,6 +17,7 @@ from labs import LABCTL, ROOT, SCENARIOS, Start, containers, docker, labctl, lef
 
 from labctl.engines import door
 from labctl.evidence import pcapng
+from labctl.evidence.packets import dissect_argv
 
 NAME = f"test-{os.getpid()}"
 COUNTERS = re.compile(r"\[\d+:\d+\]|^#.*$", re.MULTILINE)
@@ -385,7 +386,7 @@ def test_without_its_doors_a_lab_that_stands_is_reached_the_long_way(lab: str, t
     """Agents are asked for through a folder of the driver's own, and by `docker exec` where that is gone."""
     doors = door.folder(f"labctl-lab-{lab}")
     assert doors is not None
-    assert sorted(path.name for path in doors.iterdir()) == sorted(door.name(host) for host in ("client", "router", "server"))
+    assert sorted(path.name for path in doors.iterdir()) == sorted(["tshark", *map(door.name, ("client", "router", "server"))])
     short = tmp_path / "short.yaml"
     short.write_text(SHORT, encoding="utf-8")
     away = doors.rename(tmp_path / "doors")
@@ -519,3 +520,46 @@ def wait_until(happened: Callable[[], bool]) -> None:
     while not happened():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+FORKED = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, "/opt/labctl")
+from agent import dissect
+from agent.forks import Forked
+asked, capture = json.load(sys.stdin), Path("/tmp/forked/x.pcapng")
+capture.parent.mkdir()
+capture.write_bytes(bytes.fromhex(asked["capture"]))
+def ways(argv, size):
+    for start in (Forked, lambda argv, out, err: Forked(argv, out, err, "/nowhere")):
+        dissect.Forked = start
+        dissector = dissect.Dissector(argv, capture.with_suffix(".tsv"))
+        kind = type(dissector._process).__name__
+        done = dissector.read(capture, size)
+        yield kind, done["exit"], done["packets"], [line for line in done["err"].splitlines() if not line.startswith("Running as")], capture.with_suffix(".tsv").read_text()
+print(json.dumps([list(ways(argv, asked["size"])) for argv in asked["argvs"]]))
+"""
+
+
+def test_a_forked_tshark_says_what_one_that_was_started_says(lab: str, tmp_path: Path) -> None:
+    """On a lab that stands no tshark is started: of a run's capture what is forked has the same lines, errors and status."""
+    labctl("up", "--name", lab)  # nurseries that another test has removed
+    ran = labctl("run", ROOT / "scenarios/baseline.yaml", "--lab", lab, "--out", tmp_path, "--json")
+    assert ran.code == 0, ran.out + ran.err
+    capture = (tmp_path / ran.json["run"] / "pcap/client.pcapng").read_bytes()
+    argvs = [dissect_argv(["tcp.flags.syn == 1", "labapp"]), dissect_argv(["tcp.flags.syn =="])]
+    asked = {"capture": capture.hex(), "size": len(capture), "argvs": argvs}
+    for host in ("client", "server"):  # the one that all share waits beside the first
+        (nursery,) = containers(f"labctl.lab={lab}", f"labctl.nursery={host}")
+        done = subprocess.run(
+            ["docker", "exec", "--interactive", nursery, "python3", "-c", FORKED], input=json.dumps(asked), text=True,
+            capture_output=True, check=False, timeout=60,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        for (forked, *its), (started, *others) in json.loads(done.stdout):
+            assert (forked, started) == ("Forked", "Popen")
+            assert its == others
+        good, bad = json.loads(done.stdout)
+        assert (good[0][1], good[0][2] > 5, bad[0][1]) == (0, True, 1)
+        docker("exec", nursery, "rm", "-r", "/tmp/forked")

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+# Whoever started the tests in the background may have had SIGINT ignored in all that they start (sh, 2.11).
 CODE = """
-import os, sys
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 from pathlib import Path
 from labctl.cli.afterwards import when_gone
 when_gone(lambda: Path(sys.argv[1]).write_text("done"))
