@@ -386,8 +386,11 @@ def test_without_its_doors_a_lab_that_stands_is_reached_the_long_way(lab: str, t
     """Agents are asked for through a folder of the driver's own, and by `docker exec` where that is gone."""
     doors = door.folder(f"labctl-lab-{lab}")
     assert doors is not None
-    there = {path.name for path in doors.iterdir()} - {"tshark"}  # which comes a moment later
-    assert there == set(map(door.name, ("client", "router", "server")))
+    expected = {"tshark", *map(door.name, ("client", "router", "server"))}
+    deadline = time.monotonic() + 10  # they come a moment after the lab is up
+    while {path.name for path in doors.iterdir()} != expected:
+        assert time.monotonic() < deadline, sorted(path.name for path in doors.iterdir())
+        time.sleep(0.05)
     short = tmp_path / "short.yaml"
     short.write_text(SHORT, encoding="utf-8")
     away = doors.rename(tmp_path / "doors")
