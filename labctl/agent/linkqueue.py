@@ -13,6 +13,7 @@ import os
 import select
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -82,9 +83,10 @@ class EmulatorProcess:
     def __init__(self) -> None:
         package = __package__ or "agent"
         root = Path(__file__).resolve().parents[len(package.split("."))]
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed by `stop`
         self._process = subprocess.Popen(
             [sys.executable, "-u", "-m", f"{package}.emulate"], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(root)}, close_fds=False,
+            stderr=self._errors, env={**os.environ, "PYTHONPATH": str(root)}, close_fds=False,
         )  # fmt: skip
         self._buffer = b""
 
@@ -118,11 +120,16 @@ class EmulatorProcess:
                 raise TimeoutError(f"no answer within {timeout_s:g}s")
             data = os.read(out, 1 << 16)
             if not data:
-                raise ConnectionError(f"it has ended with status {self._process.wait()}")
+                raise ConnectionError(f"it has ended with status {self._process.wait()}{self._last_words()}")
             self._buffer += data
         line, _, self._buffer = self._buffer.partition(b"\n")
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+    def _last_words(self) -> str:
+        self._errors.seek(0)
+        said = self._errors.read().decode(errors="replace").strip().splitlines()
+        return f" ({said[-1]})" if said else ""
 
     def kill(self) -> None:
         """End it at once; the kernel drops what it holds (net/netfilter/nfnetlink_queue.c, instance_destroy_rcu)."""
@@ -141,6 +148,7 @@ class EmulatorProcess:
             self._process.kill()
             self._process.wait()
         self._process.stdout.close()
+        self._errors.close()
 
 
 class Spares:

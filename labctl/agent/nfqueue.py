@@ -44,6 +44,7 @@ SO_RCVBUFFORCE = 33
 
 _ATTR = struct.Struct("=HH")
 _ID = struct.Struct("!I")
+_SEQUENCE = struct.Struct("=I")
 
 
 @dataclass(slots=True)
@@ -72,6 +73,7 @@ class NfQueue:
         with contextlib.suppress(OSError):  # without it the machine's limit holds, and fewer packets can wait here
             self.channel.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BYTES)
         self._early: list[bytes] = []
+        self._sequence = 0  # of our own questions; verdicts have 0
         self._verdicts: dict[tuple[int, int], bytes] = {}
 
     def bind(self, queue: int) -> None:
@@ -128,11 +130,15 @@ class NfQueue:
 
     def _configure(self, queue: int, body: bytes) -> None:
         kind = SUBSYSTEM << 8 | MSG_CONFIG
-        self.channel.send(message(kind, NLM_F_REQUEST | NLM_F_ACK, struct.pack("!BBH", socket.AF_UNSPEC, 0, queue) + body))
+        self._sequence += 1
+        about = struct.pack("!BBH", socket.AF_UNSPEC, 0, queue)
+        self.channel.send(message(kind, NLM_F_REQUEST | NLM_F_ACK, about + body, self._sequence))
         while True:
             data = self.channel.recv(1 << 17)
             for found, answer in messages(data):
-                if found == NLMSG_ERROR:
+                # An error has the header of what it answers (struct nlmsgerr, linux/netlink.h). A verdict about a packet that
+                # is gone, as all are when a hook goes, is answered with one as well: that is not ours.
+                if found == NLMSG_ERROR and _SEQUENCE.unpack_from(answer, 12)[0] == self._sequence:
                     number = -struct.unpack_from("=i", answer)[0]
                     if number:
                         raise OSError(number, f"queue {queue}: {os.strerror(number)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 import sys
@@ -41,6 +42,41 @@ def test_a_forwarded_packet_of_which_only_a_part_came() -> None:
 
 def test_what_is_no_packet_is_none() -> None:
     assert parse(message(2, 0, struct.pack("=i", -2), 0)) is None
+
+
+class Channel:
+    """What the kernel says, in order."""
+
+    def __init__(self, *said: bytes) -> None:
+        self.said, self.asked = list(said), b""
+
+    def send(self, data: bytes) -> None:
+        self.asked = data
+
+    def recv(self, *_: int) -> bytes:
+        if not self.said:
+            raise BlockingIOError
+        return self.said.pop(0)
+
+
+def answer(number: int, sequence: int) -> bytes:
+    """The kernel's answer to the message with that sequence number: minus an errno, and the header that it answers."""
+    return message(2, 0, struct.pack("=i", -number) + struct.pack("=IHHII", 20, 3 << 8 | 2, 5, sequence, 0), 0)
+
+
+def test_an_error_about_a_verdict_is_no_answer_to_a_question() -> None:
+    """A packet that went while its verdict was on the way (ENOENT) does not make an order to the queue fail; EBUSY does."""
+    queue = NfQueue.__new__(NfQueue)
+    queue._early, queue._sequence = [], 0
+    packet = packet_message(b"early")
+    channel = Channel(answer(errno.ENOENT, 0), packet, answer(0, 1))
+    queue.channel = channel  # type: ignore[assignment]
+    queue.unbind(17000)
+    assert struct.unpack_from("=IHHI", channel.asked)[1:] == (3 << 8 | 2, 5, 1)
+    assert [found.payload for found in queue.receive(9)] == [b"early"]
+    channel.said = [answer(errno.ENOENT, 0), answer(errno.EBUSY, 2)]
+    with pytest.raises(OSError, match=r"queue 17000: .*busy"):
+        queue.bind(17000)
 
 
 @needs_netlink
