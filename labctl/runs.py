@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import re
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,7 +57,10 @@ class Checked(NamedTuple):
 
 @dataclass(frozen=True)
 class Options:
-    """How to run. `lab` names a standing lab to use instead of a fresh one; `overrides` are the --set values."""
+    """How to run. `lab` names a standing lab to use instead of a fresh one; `overrides` are the --set values.
+
+    `tshark` is the folder of one that waits to be forked for many runs (`sharing`).
+    """
 
     out: Path = Path("runs")
     overrides: Mapping[str, str] = field(default_factory=dict)
@@ -64,6 +68,17 @@ class Options:
     keep: bool = False
     seed: int | None = None
     link_backend: str = "auto"
+    tshark: Path | None = None
+
+
+@contextlib.contextmanager
+def sharing(options: Options) -> Iterator[Options]:
+    """The same options for many runs while the block goes on, which have in common what can be; without it all goes as well."""
+    with contextlib.ExitStack() as stack:
+        folder = None
+        with contextlib.suppress(LabctlError):
+            folder = stack.enter_context(_shared_tshark())
+        yield replace(options, tshark=folder)
 
 
 def left_out(paths: Sequence[Path], checked: Sequence[Checked]) -> list[Path]:
@@ -166,7 +181,7 @@ def run_scenario(
     """
     loaded = scenario if isinstance(scenario, Loaded) else prepare(scenario, options.overrides, case=case)[0]
     run = new_run_name(loaded.scenario.scenario)
-    engine = engine or engine_for(run, options.lab or (kept_name(run) if options.keep else None))
+    engine = engine or engine_for(run, options.lab or (kept_name(run) if options.keep else None), options.tshark)
     from labctl.runner import Request, execute
 
     record = RunDirectory.create(options.out, run, _reading_ahead(observe))
@@ -228,16 +243,22 @@ def _read_ahead() -> None:
     import labctl.report.junit  # noqa: F401
 
 
-def engine_for(run: str, standing: str | None = None) -> Engine:
+def engine_for(run: str, standing: str | None = None, tshark: Path | None = None) -> Engine:
     """What provides the hosts of a run, or of a standing lab. Raises MissingError."""
-    return _docker(run, standing)
+    return _docker(run, standing, tshark)
 
 
-def _docker(run: str, standing: str | None) -> Engine:
+def _docker(run: str, standing: str | None, tshark: Path | None) -> Engine:
     from labctl.engines.daemon import connect
     from labctl.engines.docker import DockerEngine
 
-    return DockerEngine(connect(), run, standing)
+    return DockerEngine(connect(), run, standing, tshark)
+
+
+def _shared_tshark() -> contextlib.AbstractContextManager[Path | None]:
+    from labctl.engines.forks import shared
+
+    return shared()
 
 
 def conclude(record: RunDirectory) -> dict[str, Any]:

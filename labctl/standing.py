@@ -13,7 +13,7 @@ from typing import Any
 from docker import APIClient
 
 from labctl.agent.live import NO_FILTER, NO_INTERFACE
-from labctl.engines import agentimage, door, notes
+from labctl.engines import agentimage, door, forks, notes
 from labctl.engines.agents import AgentClient
 from labctl.engines.base import AddressesTaken
 from labctl.engines.daemon import connect
@@ -246,6 +246,7 @@ def collect_garbage() -> tuple[int, int, int]:
     """
     api = connect()
     runs = dead_runs(api)
+    door.remove_dead(forks.KIND)
     counts = [remove(api, [f"{RUN}={run}"]) for run in runs]
     agentimage.remove_stale(api)
     remove_untagged(api)

@@ -3,7 +3,7 @@
  *
  * pcap_set_timeout: with TPACKET_V3 a packet may wait 250 ms (CAP_READ_TIMEOUT in dumpcap.c) in the kernel's ring before dumpcap
  * sees it. 50 ms here: a capture is proven to record, and proven to be complete, that much sooner. Not less: a block of the
- * ring is handed over when its time is up however little is in it, so 64 blocks of 50 ms are what a busy machine may keep
+ * ring is handed over when its time is up however little is in it, so 32 blocks of 50 ms are what a busy machine may keep
  * dumpcap waiting.
  * select: a thread for each interface looks that often whether it is to stop (capture_loop_dispatch).
  * g_async_queue_timeout_pop_unlocked: so does the thread that writes, twice (WRITER_THREAD_TIMEOUT, 100 ms).

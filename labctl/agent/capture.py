@@ -34,7 +34,7 @@ SENTINEL_TIMEOUT_S = 5.0
 RESEND_S = 0.5
 END_TIMEOUT_S = 5.0
 POLL_S = 0.002
-BUFFER_MIB = 32
+BUFFER_MIB = 16
 LOOPBACK_MIB = 2
 # With more than one interface dumpcap moves packets through a queue of 1 MB and 1,000 packets unless told otherwise (dumpcap.c,
 # main): sixteen segments of 64 KiB that were not cut yet, and what does not fit is dropped.

@@ -2,6 +2,7 @@
 
 Registering them is most of what a dissection costs a short run: 0.15 s of processor time for each host. On a lab that stands
 one tshark has done it for all hosts: it waits in one nursery's container, at a socket in the folder that all of them share.
+Where one command has many runs it waits in a container of its own (`python3 -m agent.forks`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,14 @@ def serve(path: str = SOCKET) -> subprocess.Popen[bytes]:
     nowhere = subprocess.DEVNULL
     environment = os.environ | {"LD_PRELOAD": PRELOAD, VARIABLE: path}
     return subprocess.Popen(["tshark", "-r", "-"], stdin=nowhere, stdout=nowhere, stderr=nowhere, env=environment)
+
+
+def main() -> None:
+    """Have it wait until standard input ends."""
+    waiting = serve()
+    while os.read(0, 65536):
+        pass
+    waiting.kill()
 
 
 class Forked:
@@ -76,3 +85,7 @@ class Forked:
             self.stdin.close()
         if self._returned is None:
             self._caller.shutdown(socket.SHUT_WR)
+
+
+if __name__ == "__main__":
+    main()

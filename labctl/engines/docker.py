@@ -40,14 +40,18 @@ OWN_COMPOSE = ROOT / "docker-compose.yml"
 
 
 class DockerEngine:
-    """One lab on Docker. `run` names it; `standing` is the name of a lab that outlives the driver, or will (`keep`)."""
+    """One lab on Docker. `run` names it; `standing` is the name of a lab that outlives the driver, or will (`keep`).
+
+    `tshark` is a folder by which its agents come to one that waits to be forked (`labctl.engines.forks`).
+    """
 
     name = "docker"
 
-    def __init__(self, api: APIClient, run: str, standing: str | None = None) -> None:
+    def __init__(self, api: APIClient, run: str, standing: str | None = None, tshark: Path | None = None) -> None:
         self._api = api
         self._run = run
         self._standing = standing
+        self._tshark = tshark
         self._stays = False
         self.project = f"labctl-lab-{standing}" if standing else f"labctl-{run.lower()}"
         self._containers: dict[str, str] = {}
@@ -356,7 +360,7 @@ class DockerEngine:
     def _agent(
         self, host: str, labels: dict[str, str], detach: bool, module: str = "agent", words: Sequence[str] = ()
     ) -> DockerChannel:
-        container = self._beside(host, labels, ["-m", module, *words], detach)
+        container = self._beside(host, labels, ["-m", module, *words], detach, self._tshark)
         try:
             channel = AttachedChannel(self._api, container)
             self._api.start(container)

@@ -45,6 +45,13 @@ def remove(project: str) -> None:
     shutil.rmtree(_above() / project, ignore_errors=True)
 
 
+def remove_dead(kind: str) -> None:
+    """Remove the folders `<kind>-<process>-...` of this user's whose processes are gone."""
+    for each in _above().glob(f"{kind}-*-*"):
+        if not Path(f"/proc/{each.name.split('-')[1]}").exists():
+            remove(each.name)
+
+
 def name(host: str) -> str:
     """What a host's door is called: short, as a socket's path is (108 bytes, unix(7))."""
     return f"{crc32(host.encode()):08x}"

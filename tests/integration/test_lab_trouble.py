@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import textwrap
@@ -14,6 +15,8 @@ from pathlib import Path
 
 import pytest
 from labs import LABCTL, ROOT, SCENARIOS, Start, containers, docker, labctl, left_of
+
+from labctl.engines import door
 
 PAIR = SCENARIOS / "pair.yaml"
 WAIT = SCENARIOS / "wait.yaml"
@@ -364,3 +367,43 @@ def test_output_that_cannot_be_written_is_an_error_and_the_run_is_saved(tmp_path
     assert done.stderr == "labctl: what was to be printed could not be written: No space left on device\n"
     result = json.loads((tmp_path / "runs" / run_name(tmp_path / "runs") / "result.json").read_text())
     assert result["verdict"] == "pass"
+
+
+def shared_by(process: subprocess.Popen[str]) -> list[str]:
+    """The containers in which a tshark waits for the runs of a command."""
+    lines = docker("ps", "--all", "--no-trunc", "--format", '{{.ID}} {{.Label "labctl.run"}}').splitlines()
+    return [line.split()[0] for line in lines if f" tshark-{process.pid}-" in line]
+
+
+def test_runs_side_by_side_have_one_tshark_in_common(start: Start, tmp_path: Path) -> None:
+    """With --jobs one waits for the agents of all runs to fork theirs from, and goes with the command."""
+    for name in ("a", "b"):
+        steps = "  - {run: [probe, ping, server], on: client, expect: {errno: null}}\n  - {wait: 20s}\n"
+        (tmp_path / f"{name}.yaml").write_text(f"scenario: {name}\n{LAB}\nsteps:\n{steps}", encoding="utf-8")
+    live = start(tmp_path / "a.yaml", tmp_path / "b.yaml", "--jobs", 2)
+    live.wait_for("step-start", kind="wait")
+    (shared,) = shared_by(live.process)
+    (mount,) = json.loads(docker("inspect", shared, "--format", "{{json .Mounts}}"))
+    assert [path.name for path in Path(mount["Source"]).iterdir()] == ["tshark"]
+    for agent in containers(f"labctl.run={live.run}", "labctl.agent"):
+        assert mount in json.loads(docker("inspect", agent, "--format", "{{json .Mounts}}"))
+    live.signal(signal.SIGINT)
+    assert live.end(timeout_s=60).code == 130
+    assert shared_by(live.process) == []
+    assert not Path(mount["Source"]).exists()
+
+
+def test_a_shared_tshark_ends_with_a_command_that_is_killed() -> None:
+    """Nobody has to take it away: its container ends and is gone when its standard input ends."""
+    code = "import sys; from labctl.engines.forks import shared\nwith shared() as f: print(f, flush=True); sys.stdin.read()"
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, **streams) as process:  # type: ignore[call-overload]
+        folder = Path(process.stdout.readline().strip())
+        assert len(shared_by(process)) == 1
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + 20
+        while shared_by(process):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    door.remove(folder.name)

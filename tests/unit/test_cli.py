@@ -144,6 +144,7 @@ def engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engines
         return made[-1]
 
     monkeypatch.setattr(labctl.runs, "_docker", make)
+    monkeypatch.setattr(labctl.runs, "_shared_tshark", contextlib.nullcontext)
     with in_memory(monkeypatch):
         yield made
     for number, handler in before.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,3 +105,15 @@ def test_a_folder_for_doors_is_for_nobody_else(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("DOCKER_HOST", "tcp://elsewhere:2375")
     assert door.folder("labctl-lab-x") is None
     assert not above.exists()
+
+
+def test_folders_of_processes_that_are_gone_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the number in their name; those of a living process and of labs that stand stay."""
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    names = [f"tshark-{gone.pid}-ab", f"tshark-{os.getpid()}-cd", "labctl-lab-tshark"]
+    for name in names:
+        assert door.folder(name) is not None
+    door.remove_dead("tshark")
+    assert sorted(path.name for path in (tmp_path / f"labctl-{os.getuid()}").iterdir()) == sorted(names[1:])
