@@ -16,7 +16,7 @@ from typing import Any
 from labctl.errors import Interrupted, LabctlError
 from labctl.finished import Run
 from labctl.interrupts import interrupt_main, interruptible, listen, noticed, withheld
-from labctl.runs import Options, run_scenario
+from labctl.runs import Options, run_scenario, sharing
 from labctl.scenario.files import cased
 from labctl.scenario.loader import Loaded
 
@@ -35,13 +35,13 @@ def run_many(
     waiting = list(enumerate(scenarios))
     running: dict[int, _Running] = {}
     found: dict[int, Run | LabctlError] = {}
-    with noticed() as is_interrupted:
+    with noticed() as is_interrupted, sharing(options) as shared:
         with withheld():
             events: multiprocessing.Queue[_Event] = context.Queue()
         while (waiting and not is_interrupted()) or running:
             while waiting and len(running) < jobs and not is_interrupted():
                 index, one = waiting.pop(0)
-                running[index] = _begin(context, index, one, options, events)
+                running[index] = _begin(context, index, one, shared, events)
             if is_interrupted():
                 for one_running in running.values():
                     one_running.stop.close()

@@ -74,10 +74,7 @@ class Options:
 @contextlib.contextmanager
 def sharing(options: Options) -> Iterator[Options]:
     """The same options for many runs while the block goes on, which have in common what can be; without it all goes as well."""
-    with contextlib.ExitStack() as stack:
-        folder = None
-        with contextlib.suppress(LabctlError):
-            folder = stack.enter_context(_shared_tshark())
+    with _shared_tshark() as folder:
         yield replace(options, tshark=folder)
 
 

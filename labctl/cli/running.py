@@ -98,15 +98,13 @@ def run_all(
     from labctl import api
     from labctl.jobs import not_begun, run_many
     from labctl.report import terminal
-    from labctl.runs import sharing
 
     progress = Telling(terminal.Rich(console) if console.is_terminal and not quiet else terminal.Plain(console))
     done: list[Run | LabctlError] = []
     interruptible()
     with progress:
         if jobs > 1 and len(checked) > 1:
-            with sharing(options) as shared:
-                done = run_many(checked, shared, jobs, progress.observe)
+            done = run_many(checked, options, jobs, progress.observe)
         else:
             for loaded in checked:
                 try:

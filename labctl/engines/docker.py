@@ -360,7 +360,14 @@ class DockerEngine:
     def _agent(
         self, host: str, labels: dict[str, str], detach: bool, module: str = "agent", words: Sequence[str] = ()
     ) -> DockerChannel:
-        container = self._beside(host, labels, ["-m", module, *words], detach, self._tshark)
+        python = ["-m", module, *words]
+        try:
+            container = self._beside(host, labels, python, detach, self._tshark)
+        except LabError:
+            if self._tshark is None:
+                raise
+            self._tshark = None  # a daemon that does not see our folder
+            container = self._beside(host, labels, python, detach)
         try:
             channel = AttachedChannel(self._api, container)
             self._api.start(container)

@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import docker.errors
+import requests.exceptions
 from docker.types import LogConfig, Mount
 
 from labctl.agent.nursery import DOORS
@@ -21,43 +23,67 @@ from labctl.engines.docker_stream import AttachedChannel
 from labctl.engines.labels import OWNER, RUN
 from labctl.engines.leftovers import remove
 from labctl.engines.owner import Owner
-from labctl.errors import LabError
+from labctl.errors import LabctlError
 
 KIND = "tshark"
+CLOSE_TIMEOUT_S = 10.0
 
 
 @contextlib.contextmanager
 def shared() -> Iterator[Path | None]:
-    """The folder of a tshark that agents may fork theirs from while the block runs; None where there can be none.
+    """The folder of a tshark that agents may fork theirs from while the block runs; None where there can be no such folder.
 
-    There can be none where the daemon does not see our folders, and before the agent's image is built. Raises MissingError or
-    LabError when there is no daemon to be spoken to.
+    Nobody waits for it: until it is there, and where it cannot be (no daemon, one that does not see our folders, no image yet),
+    agents start their own.
     """
     name = f"{KIND}-{os.getpid()}-{secrets.token_hex(2)}"
-    api = connect()
-    folder = door.folder(name) if images.is_here(api, agentimage.REPOSITORY) else None
+    folder = door.folder(name)
     if folder is None:
         yield None
         return
-    labels = {RUN: name, OWNER: str(Owner.me())}
-    config = api.create_host_config(
-        network_mode="none", cap_drop=["ALL"], security_opt=["no-new-privileges:true"], log_config=LogConfig(type="none"),
-        auto_remove=True, mounts=[Mount(DOORS, str(folder), type="bind")],
-    )  # fmt: skip
+    waiting = _Waiting(name, folder)
     try:
-        try:
-            made = api.create_container(
-                agentimage.ensure(api, lambda _: None), ["python3", "-m", "agent.forks"], stdin_open=True, detach=False,
-                working_dir=agentimage.DIRECTORY, labels=labels, host_config=config,
-            )["Id"]  # fmt: skip
-            channel = AttachedChannel(api, made)
-            api.start(made)
-        except docker.errors.APIError as error:
-            raise LabError(f"no tshark could be started for all runs: {error.explanation or error}") from None
         yield folder
-        channel.drop()
     finally:
-        with contextlib.suppress(LabError):
-            remove(api, [f"{RUN}={name}"])
+        waiting.close()
         door.remove(name)
-        api.close()
+
+
+class _Waiting:
+    """The container, as a thread of its own makes it, holds it, and takes it away."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self._name, self._folder = name, folder
+        self._is_over = threading.Event()
+        self._is_reached = threading.Event()  # the daemon, which may also never answer
+        self._thread = threading.Thread(target=self._hold, name="tshark", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Take it away, if there is one."""
+        self._is_over.set()
+        if self._is_reached.is_set():
+            self._thread.join(CLOSE_TIMEOUT_S)
+
+    def _hold(self) -> None:
+        with contextlib.suppress(LabctlError, docker.errors.DockerException, requests.exceptions.RequestException, OSError):
+            api = connect()
+            self._is_reached.set()
+            if self._is_over.is_set() or not images.is_here(api, agentimage.REPOSITORY):
+                return
+            config = api.create_host_config(
+                network_mode="none", cap_drop=["ALL"], security_opt=["no-new-privileges:true"], auto_remove=True,
+                log_config=LogConfig(type="none"), mounts=[Mount(DOORS, str(self._folder), type="bind")],
+            )  # fmt: skip
+            try:
+                made = api.create_container(
+                    agentimage.ensure(api, lambda _: None), ["python3", "-m", "agent.forks"], stdin_open=True, detach=False,
+                    working_dir=agentimage.DIRECTORY, labels={RUN: self._name, OWNER: str(Owner.me())}, host_config=config,
+                )["Id"]  # fmt: skip
+                channel = AttachedChannel(api, made)
+                api.start(made)
+                self._is_over.wait()
+                channel.drop()
+            finally:
+                remove(api, [f"{RUN}={self._name}"])
+                api.close()

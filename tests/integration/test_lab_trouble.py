@@ -399,10 +399,13 @@ def test_a_shared_tshark_ends_with_a_command_that_is_killed() -> None:
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, **streams) as process:  # type: ignore[call-overload]
         folder = Path(process.stdout.readline().strip())
+        deadline = time.monotonic() + 20
+        while not (folder / "tshark").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         assert len(shared_by(process)) == 1
         process.kill()
         process.wait()
-        deadline = time.monotonic() + 20
         while shared_by(process):
             assert time.monotonic() < deadline
             time.sleep(0.05)

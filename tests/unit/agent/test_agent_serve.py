@@ -216,7 +216,7 @@ def test_dumpcap_is_given_room_for_a_burst(capturing: Callable[..., Capture]) ->
     argv = capturing("lo", "eth0", name="h").argv()
     assert argv[argv.index("-C") + 1] == str(64 * 2**20)
     assert argv[argv.index("-N") + 1] == "200000"
-    assert [argv[at + 1] for at, word in enumerate(argv) if word == "-B"] == ["2", "32"]
+    assert [argv[at + 1] for at, word in enumerate(argv) if word == "-B"] == ["2", "16"]
 
 
 def test_whole_blocks_end_before_the_one_that_is_being_written(tmp_path: Path) -> None:
