@@ -116,8 +116,11 @@ class Engine(Protocol):
         same addresses. Such a death is none that `dead` tells of.
         """
 
-    def dead(self) -> str | None:
-        """The name of a host that ended though nobody asked it to, or None."""
+    def dead(self, hosts: Sequence[str], look: bool = False) -> str | None:
+        """What became of one of these hosts though the run did not ask for it: ended, removed, frozen, cut off; or None.
+
+        `look`: it is looked at now, besides what was heard.
+        """
 
     def lost(self) -> str | None:
         """Why the engine itself cannot go on, and what to do: it ended, or is not the one any more that made the lab."""

@@ -9,7 +9,6 @@ import platform
 import random
 import threading
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -30,6 +29,7 @@ from labctl.engines.door import DoorChannel
 from labctl.engines.labels import AGENT, COMPANION, COMPOSE, HOST, NURSERY, OWNER, RESIDENT, RUN, STANDING
 from labctl.engines.leftovers import each, end_programs, orphans, remove, thaw
 from labctl.engines.owner import Owner
+from labctl.engines.watch import Watch
 from labctl.errors import LabError
 from labctl.lab import BLOCK_PREFIX, BLOCKS, POOL, PROGRAMS, ROLE, Host, Lab, Subnet, addressed, render
 
@@ -55,12 +55,7 @@ class DockerEngine:
         self._stays = False
         self.project = f"labctl-lab-{standing}" if standing else f"labctl-{run.lower()}"
         self._containers: dict[str, str] = {}
-        self._dead: dict[str, str] = {}
-        self._expected: Counter[str] = Counter()  # deaths that were asked for and not heard of yet
-        self._closing = False
-        self._has_hung_up = False
-        self._is_cut_off = False  # the daemon's events ended, and we did not end them: it ended itself
-        self._deaths: Any = None
+        self._watch: Watch | None = None
         self._compose_version: str | None = None
         self._agent_image: str | None = None
         self._nurseries: dict[str, str] = {}
@@ -266,20 +261,7 @@ class DockerEngine:
     def _find_containers(self, found: Sequence[Mapping[str, Any]]) -> None:
         self._containers = {c["Labels"][HOST]: c["Id"] for c in found}
         self._compose_version = next((c["Labels"].get("com.docker.compose.version") for c in found), None)
-        threading.Thread(target=self._watch, name="deaths", daemon=True).start()
-
-    def _watch(self) -> None:
-        ids = {container: host for host, container in self._containers.items()}
-        with contextlib.suppress(Exception):
-            self._deaths = self._api.events(decode=True, filters={"event": "die", "container": list(ids)})
-            for event in self._deaths:
-                host = ids.get(event["id"])
-                if host and self._expected[host]:
-                    self._expected[host] -= 1
-                elif host and not self._closing:
-                    code = event["Actor"]["Attributes"].get("exitCode")
-                    self._dead[host] = f"the host {host} ended by itself with exit status {code}"
-        self._is_cut_off = self._is_cut_off or not self._has_hung_up
+        self._watch = Watch(self._api, self._containers)
 
     # -- using it ---------------------------------------------------------------------------------------------------
 
@@ -449,18 +431,21 @@ class DockerEngine:
         if on and self._standing:
             notes.write(self._api, note or self._note(host, what))
         try:
+            if on and self._watch is not None:
+                self._watch.expect(host, what)
             if what == "pause":
                 (self._api.pause if on else self._api.unpause)(self._containers[host])
                 if not on and self._standing:
                     notes.erase(self._api, self._note(host, what))
             elif on:
-                self._expected[host] += 1
                 self._api.kill(self._containers[host], "KILL")
                 self._api.wait(self._containers[host], timeout=KILL_TIMEOUT_S)
                 self._bereave(host)
             else:
                 self._api.start(self._containers[host])
                 self._wait_running([host])
+            if not on and self._watch is not None:
+                self._watch.restored(host)
         except (docker.errors.APIError, requests.exceptions.RequestException) as error:
             raise LabError(f"{host} could not be {verbs[on]}: {getattr(error, 'explanation', None) or error}") from None
 
@@ -495,11 +480,13 @@ class DockerEngine:
             residents = self._api.containers(filters={"label": [f"{STANDING}={self._standing}", f"{RESIDENT}={host}"]})
             each(lambda c: self._api.remove_container(c["Id"], force=True), residents)
 
-    def dead(self) -> str | None:
-        return str(DaemonGone()) if self._is_cut_off else next(iter(self._dead.values()), None)
+    def dead(self, hosts: Sequence[str], look: bool = False) -> str | None:
+        if self._watch is None:
+            return None
+        return str(DaemonGone()) if self._watch.is_cut_off else self._watch.first(hosts, look)
 
     def lost(self) -> str | None:
-        if self._is_cut_off:
+        if self._watch is not None and self._watch.is_cut_off:
             return str(DaemonGone())
         self._api.close()  # one that is ending takes no new connections, and answers on those that it has
         try:
@@ -522,7 +509,7 @@ class DockerEngine:
     # -- taking it away ---------------------------------------------------------------------------------------------
 
     def release(self) -> None:
-        self._closing = True
+        self._over()
         if not self._stays:
             thaw(self._api, self._api.containers(filters={"label": f"{RUN}={self._run}", "status": "paused"}))
             each(lambda c: self._api.remove_container(c, force=True, v=True), self._containers.values())
@@ -532,8 +519,12 @@ class DockerEngine:
     def tidy(self) -> None:
         end_programs(self._api, {self._containers[host]: {self._run} for host in self._ran_on if host in self._containers})
 
+    def _over(self) -> None:
+        if self._watch is not None:
+            self._watch.over()
+
     def down(self) -> None:
-        self._closing = True
+        self._over()
         try:
             self._take_back()
         finally:
@@ -554,11 +545,8 @@ class DockerEngine:
 
     def _hang_up(self) -> None:
         """Close what is open towards the daemon: the program that made this lab may go on for long without it."""
-        self._has_hung_up = True
-        if self._deaths is not None:
-            with contextlib.suppress(docker.errors.DockerException, OSError):
-                self._deaths.close()
-            self._deaths = None
+        if self._watch is not None:
+            self._watch.close()
         self._api.close()
 
     def _remove(self) -> None:

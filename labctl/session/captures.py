@@ -86,7 +86,7 @@ class Captures:
             self.plan.hosts,
         )
         everywhere(recorded(self.record, self._finish_capture), self.parts)
-        recorded(self.record, lambda _: self.hosts.check())(None)
+        recorded(self.record, lambda _: self.hosts.check(look=True))(None)
         # From here on nothing of the hosts is needed: they go while their captures are read.
         lives = [[p for p in self.parts if p.host == host] for host in dict.fromkeys(p.host for p in self.parts)]
         ending = [partial(self._end_capture, parts) for parts in lives if all(p.missing is not None for p in parts)]

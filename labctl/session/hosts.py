@@ -127,9 +127,12 @@ class Hosts:
         subnets = [self.plan.lab.networks[n] for n in self.plan.lab.hosts[host].networks]
         return [g for s in subnets for g in (s.gateway, s.gateway6) if g]
 
-    def check(self) -> None:
-        """Raises LabError naming a host or an agent that ended by itself."""
-        if (dead := self.engine.dead()) is not None:
+    def check(self, look: bool = False) -> None:
+        """Raises LabError naming a host or an agent that ended by itself, or what else became of it.
+
+        `look`: hosts are looked at now, besides what was heard of them.
+        """
+        if (dead := self.engine.dead(self.plan.hosts, look)) is not None:
             raise LabError(dead)
         for agent in self.agents.values():
             agent.check()

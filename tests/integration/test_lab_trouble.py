@@ -157,7 +157,29 @@ def test_a_host_that_is_killed_makes_the_run_an_error_that_names_it(start: Start
     done = live.end()
     assert done.code == 4, done.out + done.err
     assert done.json["verdict"] == "error"
-    assert f"the host {host} ended by itself with exit status 137" in done.json["reason"]
+    assert f"the host {host} was ended by somebody else while the run went on, with exit status 137" in done.json["reason"]
+    assert left_of(live.run) == []
+
+
+@pytest.mark.parametrize(
+    ("ways", "said"),
+    [
+        (["rm", "--force"], "the host client was removed by somebody else while the run went on"),
+        (["pause"], "the host client was frozen by somebody else while the run went on"),
+        (["network", "disconnect"], "the host client was taken off the network "),
+    ],
+    ids=["removed", "frozen", "cut off"],
+)
+def test_what_somebody_else_does_to_a_host_is_told(start: Start, ways: list[str], said: str) -> None:
+    """A run whose host is taken away, frozen or cut off by other hands is an error that says so, and leaves nothing."""
+    live = start(WAIT, "--json")
+    live.wait_for("step-start", kind="wait")
+    (host,) = containers(f"labctl.run={live.run}", "labctl.host=client")
+    networks = json.loads(docker("inspect", host, "--format", "{{json .NetworkSettings.Networks}}"))
+    docker(*ways, *(list(networks)[:1] if ways[0] == "network" else []), host)
+    done = live.end()
+    assert (done.code, done.json["verdict"]) == (4, "error"), done.out + done.err
+    assert said in done.json["reason"]
     assert left_of(live.run) == []
 
 

@@ -409,7 +409,7 @@ class FakeEngine:
                 if on and process.host == host and not process.wait(0):
                     process.host_is_gone()
 
-    def dead(self) -> str | None:
+    def dead(self, hosts: Sequence[str], look: bool = False) -> str | None:  # noqa: ARG002
         return self.deaths[0] if self.deaths else None
 
     def release(self) -> None:
