@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
-from labctl.cli.output import silence
+from labctl.cli.output import ready_streams, silence
 from labctl.errors import LabctlError, LabError, ScenarioError
 
 GC_THRESHOLD = 50_000
@@ -19,6 +19,11 @@ GC_THRESHOLD = 50_000
 
 class Commands(click.Group):
     """Turns labctl's own errors into exit codes, and nothing else."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """As click runs it, once there is something to print to."""
+        ready_streams()
+        return super().main(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
         # What a command imports stays: looking through it for garbage every 700 objects would cost a tenth of its start.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import json
 import os
 import select
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from labctl.report.terminal import Plain, Rich
 
+PIPED_COLUMNS = 110
+
 
 def console_for(quiet: bool) -> Console:
     """Where progress goes: the terminal, a pipe (with lines of a fixed width), or nowhere when only JSON is wanted."""
@@ -34,9 +37,19 @@ def console_for(quiet: bool) -> Console:
 
     if quiet:
         return Printing(quiet=True)
-    return Printing(
-        highlight=False, width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "110"))
-    )
+    asked = os.environ.get("COLUMNS", "")
+    width = int(asked) if asked.isdecimal() and int(asked) else PIPED_COLUMNS
+    return Printing(highlight=False, width=None if sys.stdout.isatty() else width)
+
+
+def ready_streams() -> None:
+    """Standard output and error take whatever is printed: `?` for what their encoding lacks; a closed one goes nowhere."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123  as long as the process
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def write_file(path: Path, text: str) -> Path:

@@ -20,6 +20,7 @@ from labctl.faults.base import Change, Family, Fault, FaultPlan, Impossible, Sit
 from labctl.faults.match import HostNames, Port
 from labctl.units import Duration, Percent, Rate, Size
 
+LARGEST_FRAME = 1514  # an Ethernet frame of 1500 bytes: a bucket that holds less lets no full packet through in time
 LONGEST_S = 240.0  # netem counts ticks of 64 ns in 32 bits: 274 s
 Distribution = Literal["uniform", "normal", "pareto", "paretonormal"]
 Delay = Annotated[Duration, Field(le=LONGEST_S)]
@@ -173,8 +174,8 @@ class Link(Fault):
         default=None, description="Only every gap-th packet may be reordered."
     )
     rate: Annotated[Rate, Field(ge=8)] | None = Field(default=None, description="How much passes in a second.")
-    burst: Annotated[Size, Field(ge=1)] | None = Field(
-        default=None, description="How much may pass at once (token bucket); packet by packet when not given."
+    burst: Annotated[Size, Field(ge=LARGEST_FRAME)] | None = Field(
+        default=None, description="How much may pass at once (token bucket), a frame at least; packet by packet when not given."
     )
     overhead: Annotated[Size, Field(ge=1)] | None = Field(
         default=None, description="Bytes the rate counts more for each packet."

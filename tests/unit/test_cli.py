@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import json
 import re
 import shutil
@@ -24,6 +25,7 @@ import labctl.runs
 from labctl import __version__
 from labctl.calibrate import Row
 from labctl.cli import main
+from labctl.cli.output import console_for, ready_streams
 from labctl.errors import LabError, MissingError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -454,3 +456,28 @@ def test_doctor_cannot_calibrate_what_the_kernel_has_not(monkeypatch: pytest.Mon
     result = call("doctor", "--calibrate", "--link-backend", "netem")
     assert result.exit_code == 3
     assert "Specified qdisc kind is unknown" in result.output
+
+
+def test_what_an_encoding_lacks_is_a_question_mark_and_a_closed_stream_leads_nowhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A pipe whose encoding was set to ASCII, and a command that was started with `>&-`: no traceback."""
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    monkeypatch.setattr(sys, "stderr", None)
+    ready_streams()
+    print("\u2713 pass", flush=True)
+    print("nobody hears this", file=sys.stderr)
+    sys.stderr.close()
+    assert written.getvalue() == b"? pass\n"
+    closed = f"exec {sys.executable} -m labctl list --errno ECONNREFUSED >&-"
+    done = subprocess.run(["sh", "-c", closed], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("columns", "width"), [("90", 90), ("", 110), ("many", 110), ("-5", 110), ("0", 110)])
+def test_lines_in_a_pipe_are_as_wide_as_columns_says(monkeypatch: pytest.MonkeyPatch, columns: str, width: int) -> None:
+    """Where it says a number of columns."""
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    assert console_for(False).width == width
