@@ -236,8 +236,10 @@ def _reading_ahead(observe: Observer) -> Observer:
 
 
 def _read_ahead() -> None:
-    import labctl.report.html
     import labctl.report.junit  # noqa: F401
+    from labctl.report.html import make_ready
+
+    make_ready()
 
 
 def engine_for(run: str, standing: str | None = None, tshark: Path | None = None) -> Engine:
