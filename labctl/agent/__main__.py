@@ -85,7 +85,7 @@ class Agent:
         self.schedules: dict[str, Schedule] = {}
         self.notes: dict[str, object] = {}
         self.claims = Claims()
-        self.links = Links()
+        self.links = Links(claims=self.claims)
         self.swept: list[Ran] = []
         self.quiet: dict[str, Offloads] = {}
         self.tables = nftables.tables()
@@ -294,7 +294,7 @@ class Agent:
         done = []
         for device in devices:
             if device not in self.quiet:
-                self.quiet[device] = Offloads(device)
+                self.quiet[device] = Offloads(device, self.claims)
                 done += [ran.as_json() for ran in self.quiet[device].off()]
         return done
 
@@ -407,9 +407,10 @@ class Agent:
             schedule.cancel()
         self.links.close()
         self.journal.close()
-        self.claims.close()
         for offloads in self.quiet.values():
-            offloads.restore()
+            with contextlib.suppress(TimeoutError):
+                offloads.restore()
+        self.claims.close()
         with contextlib.suppress(OSError):
             nftables.remove_new(self.tables)
         if self.dissector is not None:

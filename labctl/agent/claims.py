@@ -8,6 +8,7 @@ them with the process, however it ends. What a name is held for is a name too, a
     @labctl/LABCTL-E-eth2                       held: nobody else may change it
     @labctl+5b0c…/LABCTL-E-eth2/link/slow       by the agent 5b0c…, for its link fault `slow`
     @labctl@5b0c…/20261125T232801Z-first-c508   that agent works for this run; for nobody it works by hand
+    @labctl*91d2…/offloads eth2/ffff:4b.0.0     somebody tells this of the interface
 """
 
 from __future__ import annotations
@@ -153,6 +154,15 @@ class Claims:
         with self._lock:
             if channel := self._held.pop(name, None):
                 channel.close()
+
+    def tell(self, name: str, value: str) -> socket.socket | None:
+        """Have every agent here know a value under a name (short, the name without a slash), until what it gives is closed."""
+        return _bound(f"{self.space}*{secrets.token_hex(4)}/{name}/{value}")
+
+    def told(self, name: str) -> list[str]:
+        """What agents here, this one as well, tell under a name."""
+        words = [known[len(self.space) + 1 :].split("/", 2) for known in _names() if known.startswith(f"{self.space}*")]
+        return [said for _, about, said in words if about == name]
 
     @contextlib.contextmanager
     def held(self, name: str) -> Iterator[None]:

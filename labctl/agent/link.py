@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from . import netlink
+from .claims import Claims
 from .command import Ran
 from .linkclass import LinkClass, LinkFault, classes
 from .linknetem import NetemPort
@@ -32,6 +33,7 @@ class Links:
 
     probe: Callable[[], Support] = netem
     spares: Spares = field(default_factory=Spares)
+    claims: Claims = field(default_factory=Claims)
     drain_s: float = DRAIN_S
     _ports: dict[Where, Port] = field(default_factory=dict)
     _faults: dict[Where, dict[object, LinkFault]] = field(default_factory=dict)
@@ -121,7 +123,7 @@ class Links:
         except OSError:
             raise LinkRefused(f"there is no interface {where.device} here") from None
         if backend == "netem":
-            port = NetemPort(where, index, seed if self._netem() == "seed" else None)
+            port = NetemPort(where, index, seed if self._netem() == "seed" else None, self.claims)
         else:
             port = QueuePort(where, families, seed, index, self.spares)
         self._ports[where] = port

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import batch
+from .claims import Claims
 from .command import Ran, run
 from .linkclass import ALL, LinkClass
 from .linkport import Effect, LinkRefused, Where
@@ -27,7 +28,7 @@ class NetemPort:
 
     backend = "netem"
 
-    def __init__(self, where: Where, index: int, seed: int | None) -> None:
+    def __init__(self, where: Where, index: int, seed: int | None, claims: Claims) -> None:
         self._where, self._seed = where, seed
         self._ifb = f"lci{index}"
         self._device = where.device if where.direction == "egress" else self._ifb
@@ -37,7 +38,7 @@ class NetemPort:
         self._undo_ifb: list[batch.Argv] = []
         self._undo_divert: list[batch.Argv] = []
         self._queue_length: int | None = None
-        self._offloads = Offloads(where.device)
+        self._offloads = Offloads(where.device, claims)
         self._past: dict[str, Effect] = {}
 
     def set(self, classes: tuple[LinkClass, ...]) -> list[Ran]:

@@ -14,8 +14,10 @@ import fcntl
 import json
 import socket
 import struct
+from typing import NamedTuple
 
 from . import batch
+from .claims import Claims
 from .command import Ran, run
 
 SIOCETHTOOL = 0x8946
@@ -25,37 +27,74 @@ MOST_BLOCKS = 4
 NOWHERE = "192.0.2.255/32"  # RFC 5737, for documentation: nobody is there
 
 
-class Offloads:
-    """One interface's segmentation offloads, switched off and later exactly as they were."""
+class Before(NamedTuple):
+    """What was asked of a device: its features, 32 in a word, and how many segments at once; 0 where it did not say."""
 
-    def __init__(self, device: str) -> None:
-        self._device = device
-        self._before: list[int] = []
-        self._segments: int | None = None
+    features: tuple[int, ...]
+    segments: int
+
+    def __str__(self) -> str:
+        return f"{self.segments:x}:{'.'.join(f'{word:x}' for word in self.features)}"
+
+    @classmethod
+    def parse(cls, text: str) -> Before:
+        """From its text."""
+        segments, _, words = text.partition(":")
+        return cls(tuple(int(word, 16) for word in words.split(".") if word), int(segments, 16))
+
+
+class Offloads:
+    """One interface's segmentation offloads, off for as long as anybody here wants that, and later exactly as they were.
+
+    Whoever does tells the others what they were before the first of them came, so that the last one to end knows it.
+    """
+
+    def __init__(self, device: str, claims: Claims) -> None:
+        self._device, self._claims, self._name = device, claims, f"offloads {device}"
+        self._before: Before | None = None
+        self._telling: socket.socket | None = None
 
     def off(self) -> list[Ran]:
-        """Switch tso, gso and gro off and let nothing send more than one segment at once. What a device lacks is left out."""
-        self._before = self._requested()
+        """Switch tso, gso and gro off and let nothing send more than one segment at once. Raises TimeoutError.
+
+        What a device lacks is left out.
+        """
+        with self._claims.held(self._name):
+            told = self._claims.told(self._name)
+            self._before = Before.parse(told[0]) if told else self.before()
+            self._telling = self._claims.tell(self._name, str(self._before))
+            return [] if told else self.switch_off(self._before)
+
+    def restore(self) -> list[Ran]:
+        """As they were before the first `off`, unless somebody wants them off still. Raises TimeoutError."""
+        with self._claims.held(self._name):
+            before, self._before = self._before, None
+            if self._telling is not None:
+                self._telling.close()
+            return [] if before is None or self._claims.told(self._name) else self.put_back(before)
+
+    def before(self) -> Before:
+        """What is asked of the device now."""
+        shown = run(("ip", "-d", "-j", "link", "show", "dev", self._device))
+        segments = json.loads(shown.out)[0].get("gso_max_segs") if shown.ok else None
+        return Before(tuple(self._requested()), segments or 0)
+
+    def switch_off(self, before: Before) -> list[Ran]:
+        """Have the device do none of it, which was as `before`."""
         for number in (STSO, SGSO, SGRO):
             with contextlib.suppress(OSError):
                 self._ethtool(array.array("I", [number, 0]))
-        shown = run(("ip", "-d", "-j", "link", "show", "dev", self._device))
-        if shown.ok:
-            self._segments = json.loads(shown.out)[0].get("gso_max_segs")
-        return [*self._limit(1), *_forget_routes()] if self._segments not in (None, 1) else []
+        return [*self._limit(1), *_forget_routes()] if before.segments > 1 else []
 
-    def restore(self) -> list[Ran]:
-        """As they were before `off`; only the bits that differ are asked for."""
-        changed = [
-            (before ^ now, before) for before, now in zip(self._before, self._requested(), strict=True)
-        ] if self._before else []  # fmt: skip
+    def put_back(self, before: Before) -> list[Ran]:
+        """Have the device do as before; only the bits that differ are asked for."""
+        now = self._requested()
+        changed = [(was ^ is_now, was) for was, is_now in zip(before.features, now, strict=True)] if now else []
         if any(valid for valid, _ in changed):
             words = [SFEATURES, len(changed), *(word for pair in changed for word in pair)]
             with contextlib.suppress(OSError):  # the interface is gone, and its features with it
                 self._ethtool(array.array("I", words))
-        self._before = []
-        segments, self._segments = self._segments, None
-        return [*self._limit(segments), *_forget_routes()] if segments is not None and segments != 1 else []
+        return [*self._limit(before.segments), *_forget_routes()] if before.segments > 1 else []
 
     def _limit(self, segments: int) -> list[Ran]:
         return batch.ip([("ip", "link", "set", "dev", self._device, "gso_max_segs", str(segments))])
