@@ -33,6 +33,7 @@ PROGRAMS = "labctl.programs"
 
 # libyaml where PyYAML was built with it (ten times quicker). It recurses in C, so how deep a file goes is looked at first.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_OWN_PORT = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\]|0\.0\.0\.0):(\d{1,5})\b")
 _MAX_DEPTH = 100
 
 
@@ -41,7 +42,7 @@ class Host:
     """One service of the lab.
 
     `networks` are in the compose file's order; `addresses` maps each to its addresses; `ports` are the TCP ports that the file
-    says it serves (`expose:` and the container's side of `ports:`).
+    says it serves (`expose:`, the container's side of `ports:`, and what its health check asks).
     """
 
     name: str
@@ -255,7 +256,9 @@ def from_compose(config: Mapping[str, Any], path: Path) -> Lab:
             is_router=labels.get(ROLE) == "router",
             programs=labels.get(PROGRAMS),
             depends_on=_words(service.get("depends_on"), path, f"depends_on: of the service {name}"),
-            ports=tuple(dict.fromkeys(_ports(service.get("expose")) + _ports(service.get("ports")))),
+            ports=tuple(dict.fromkeys(
+                _ports(service.get("expose")) + _ports(service.get("ports")) + _asked(service.get("healthcheck"))
+            )),
         )
     if not hosts:
         raise _unusable(path, "every service here has a network_mode or a profile, so the lab would have no hosts")
@@ -286,6 +289,13 @@ def _ports(value: object) -> tuple[int, ...]:
         if port.isdecimal() and (long.get("protocol") or protocol or "tcp") == "tcp":
             found.append(int(port))
     return tuple(found)
+
+
+def _asked(healthcheck: object) -> tuple[int, ...]:
+    """The ports of its own that a service's health check speaks to, as in `curl http://localhost:8080/`."""
+    test = healthcheck.get("test") if isinstance(healthcheck, Mapping) else None
+    text = " ".join(map(str, test)) if isinstance(test, list) else str(test or "")
+    return tuple(int(port) for port in _OWN_PORT.findall(text))
 
 
 def _unusable(path: Path, why: str) -> ScenarioError:

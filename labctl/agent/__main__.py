@@ -46,6 +46,7 @@ from .sweep import sweep
 from .timeline import Schedule, Timeline
 
 POLL_S = 0.003
+SHOWN_PORTS = 8
 NO_SUCH_ROUTE = "No such process"
 
 # What a fault's request may be, by its "type". A fault that is more than commands adds its action here.
@@ -318,7 +319,7 @@ class Agent:
         what = "listens on" if protocol == "tcp" else "is bound to"
         while not is_bound(port, protocol):
             if time.monotonic() - start > timeout_s:
-                raise Refused(f"nothing {what} {protocol} port {port} after {timeout_s:g}s")
+                raise Refused(f"nothing {what} {protocol} port {port} after {timeout_s:g}s{_instead(protocol)}")
             if self.ended.wait(POLL_S):
                 raise Refused("the agent ends")
         return {"waited_ms": (time.monotonic() - start) * 1000}
@@ -417,6 +418,16 @@ class Agent:
             self.dissector.kill()
         if self.capture is not None:
             self.capture.discard()
+
+
+def _instead(protocol: str) -> str:
+    """Which ports something does listen on (tcp) or is bound to (udp), for whoever has named another; empty when there is none.
+
+    Docker's own name server is everywhere, and nobody's service.
+    """
+    states = ("LISTEN",) if protocol == "tcp" else ("CLOSE", "ESTABLISHED")
+    here = sorted({s["port"] for s in sockets(protocol) if s["state"] in states and s["local"] != "127.0.0.11"})
+    return f"; there is port {', '.join(map(str, here[:SHOWN_PORTS]))}" if here else ""
 
 
 def about(action: Action) -> dict[str, Any]:

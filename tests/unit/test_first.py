@@ -44,6 +44,10 @@ def test_a_first_scenario_is_right_for_its_lab(compose: Path) -> None:
     [
         ("expose: [5432]", 5432), ("expose: ['5432/tcp']", 5432), ("ports: ['127.0.0.1:8080:6379']", 6379),
         ("ports: [{target: 443, published: 8443}]", 443), ("ports: ['53:53/udp', '8080']", 8080),
+        ('healthcheck: {test: [CMD, curl, "http://127.0.0.1:8080/hello"]}', 8080),
+        ("healthcheck: {test: curl -f http://localhost:9200/_cluster/health || exit 1}", 9200),
+        ("healthcheck: {test: [CMD-SHELL, pg_isready]}", 80), ("healthcheck: nonsense", 80),
+        ('expose: [5432], healthcheck: {test: "curl [::1]:8080"}', 5432),
         ("ports: [{target: 53, protocol: udp}]", 80), ("ports: ['3000-3005']", 80), ("ports: nonsense", 80),
     ],
 )  # fmt: skip

@@ -260,3 +260,22 @@ def test_a_timeline_without_end_goes_on() -> None:
     """Every so often, until it is healed."""
     moments = Timeline(for_s=1.0, every_s=2.0).moments()
     assert [next(moments)[0] for _ in range(6)] == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "said"),
+    [
+        ("tcp", "nothing listens on tcp port 80 after 0s; there is port 22, 8080"),
+        ("udp", "nothing is bound to udp port 80 after 0s"),
+    ],
+)
+def test_who_waits_for_a_port_in_vain_is_told_which_there_are(
+    ask: Any, monkeypatch: pytest.MonkeyPatch, protocol: str, said: str
+) -> None:
+    """It may be the wrong number; Docker's name server is not what was meant."""
+    there = [("LISTEN", "::", 8080), ("LISTEN", "0.0.0.0", 22), ("ESTABLISHED", "::1", 5000), ("LISTEN", "127.0.0.11", 4000)]
+    listening = [{"state": state, "local": local, "port": port} for state, local, port in there]
+    bound = [{"state": "CLOSE", "local": "127.0.0.11", "port": 53}]
+    monkeypatch.setattr(main, "sockets", lambda what: listening if what == "tcp" else bound)
+    monkeypatch.setattr(main, "is_bound", lambda *_: False)
+    assert ask("wait_bound", port=80, protocol=protocol, timeout_s=0)["error"] == said
