@@ -88,11 +88,20 @@ class PrivateDaemon:
         asked = subprocess.run(["docker", "version"], env=os.environ | self.environment, capture_output=True, check=False)
         return asked.returncode == 0
 
+    def _end_shims(self) -> None:
+        """End what stood between containerd and containers that a killed daemon has half removed: nobody asks for it again."""
+        socket = f"{self.folder}/exec/containerd/containerd.sock".encode()
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                if socket in path.read_bytes().split(b"\0"):
+                    os.kill(int(path.parts[2]), signal.SIGKILL)
+
     def __exit__(self, *_: object) -> None:
         if self.process is not None and self.process.poll() is None:
             everything = "docker ps --all --quiet | xargs --no-run-if-empty docker rm --force"
             subprocess.run(["sh", "-c", everything], env=os.environ | self.environment, capture_output=True, check=False)
             self.end(signal.SIGTERM)
+        self._end_shims()
         if self.holder is not None:
             self.holder.kill()
             self.holder.wait()
