@@ -86,7 +86,7 @@ def _bring_up_again(api: APIClient, compose: Path | None, name: str) -> tuple[st
 
 def heal(engine: DockerEngine, lab: Lab, hosts: Sequence[str]) -> tuple[str, ...]:
     """Have these hosts of a lab that stands run, with their nurseries and routes; those that did not. Raises LabError."""
-    with machine_lock(f"heal-{engine.project}"):  # two that do this at once would each start a nursery
+    with machine_lock("heal"):  # two that do this at once would each start a nursery
         healed = [host for host, was_ill in zip(hosts, everywhere(engine.heal, hosts), strict=True) if was_ill]
         with ExitStack() as agents:
             agents.callback(engine.down)
