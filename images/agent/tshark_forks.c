@@ -23,22 +23,29 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { STREAMS = 3, MOST_WORDS = 4096, MOST_BYTES = 128 * 1024, NICE = 5, PATIENCE_S = 1 };
+enum { STREAMS = 3, MOST_BYTES = 128 * 1024, NICE = 5, PATIENCE_S = 1 };
 
 struct ws_option;
 
 static char line[MOST_BYTES];
-static char *words[MOST_WORDS + 1];
+static char *words[MOST_BYTES + 1];
 static int count;
+
+static void close_all(const int streams[], size_t many)
+{
+    for (size_t i = 0; i < many; i++)
+        close(streams[i]);
+}
 
 /* The message of a caller: its length, or 0 when it is none. */
 static size_t receive(int caller, int streams[STREAMS])
 {
     union { struct cmsghdr header; char space[CMSG_SPACE(STREAMS * sizeof(int))]; } control;
     struct iovec text = { line, sizeof line };
-    struct msghdr message = { .msg_iov = &text, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
+    struct msghdr message = { .msg_iov = &text, .msg_iovlen = 1, .msg_control = &control };
     struct timeval patience = { PATIENCE_S, 0 };
 
+    message.msg_controllen = CMSG_LEN(STREAMS * sizeof(int)); /* not CMSG_SPACE, which has room for a fourth */
     setsockopt(caller, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     ssize_t size = recvmsg(caller, &message, MSG_CMSG_CLOEXEC);
     struct cmsghdr *rights = size > 0 ? CMSG_FIRSTHDR(&message) : NULL;
@@ -48,8 +55,7 @@ static size_t receive(int caller, int streams[STREAMS])
     memcpy(streams, CMSG_DATA(rights), given * sizeof(int));
     if (given == STREAMS && !(message.msg_flags & MSG_TRUNC) && line[size - 1] == '\0')
         return (size_t)size;
-    for (size_t i = 0; i < given; i++)
-        close(streams[i]);
+    close_all(streams, given);
     return 0;
 }
 
@@ -99,21 +105,18 @@ static void serve(const char *path)
                 close(alive[0]); /* the other end stays open until this process is gone, however it goes */
                 for (int i = 0; i < STREAMS; i++)
                     dup2(streams[i], i);
-                for (int i = 0; i < STREAMS; i++)
-                    close(streams[i]);
+                close_all(streams, STREAMS);
                 if (nice(NICE)) {} /* it reads while the scenario runs, and must not be in its way */
-                for (char *word = line; word < line + size && count < MOST_WORDS; word += strlen(word) + 1)
+                for (char *word = line; word < line + size; word += strlen(word) + 1)
                     words[count++] = word;
                 return;
             }
-            for (int i = 0; i < STREAMS; i++)
-                close(streams[i]);
+            close_all(streams, STREAMS);
             close(alive[1]);
             guard(child, caller, alive[0]);
         }
         if (size)
-            for (int i = 0; i < STREAMS; i++)
-                close(streams[i]);
+            close_all(streams, STREAMS);
         close(caller);
     }
 }

@@ -8,6 +8,7 @@ Where one command has many runs it waits in a container of its own (`python3 -m 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import struct
@@ -19,6 +20,7 @@ from .nursery import DOORS
 SOCKET = f"{DOORS}/tshark"
 PRELOAD = "/usr/local/lib/labctl/tshark_forks.so"
 VARIABLE = "LABCTL_FORKS"
+MOST_BYTES = 128 * 1024  # as tshark_forks.c takes
 _STATUS = struct.Struct("=i")
 
 
@@ -49,6 +51,8 @@ class Forked:
             self.stdin = os.fdopen(writes, "wb")
             self._caller.connect(path)
             words = b"".join(word.encode() + b"\0" for word in argv)
+            if len(words) > MOST_BYTES:
+                raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
             socket.send_fds(self._caller, [words], [reads, stdout.fileno(), stderr.fileno()])
         except OSError:
             self.stdin.close()

@@ -89,7 +89,8 @@ class Offloads:
     def put_back(self, before: Before) -> list[Ran]:
         """Have the device do as before; only the bits that differ are asked for."""
         now = self._requested()
-        changed = [(was ^ is_now, was) for was, is_now in zip(before.features, now, strict=True)] if now else []
+        is_known = bool(before.features and now)
+        changed = [(was ^ is_now, was) for was, is_now in zip(before.features, now, strict=True)] if is_known else []
         if any(valid for valid, _ in changed):
             words = [SFEATURES, len(changed), *(word for pair in changed for word in pair)]
             with contextlib.suppress(OSError):  # the interface is gone, and its features with it

@@ -295,7 +295,7 @@ class DockerEngine:
     def _find_nurseries(self) -> None:
         """Those of this lab that have this driver's code; an agent of another version would not understand it."""
         image = self._image_of_agents()
-        found = self._api.containers(filters={"label": [f"{STANDING}={self._standing}", NURSERY]})
+        found = self._api.containers(filters={"label": [self._label, NURSERY]})
         ours = {c["Labels"][NURSERY]: c["Id"] for c in found if c["Image"] == image}
         hosts = [host for host in ours if host in self._containers]
         with ThreadPoolExecutor(max_workers=max(1, len(hosts))) as pool:
@@ -306,7 +306,7 @@ class DockerEngine:
 
     def _beside_it(self, host: str, label: str) -> tuple[list[str], list[str]]:
         """What of a lab that stays lives beside a host: in its network namespace, and in one of a former life of its."""
-        found = self._api.containers(filters={"label": [f"{STANDING}={self._standing}", f"{label}={host}"]})
+        found = self._api.containers(filters={"label": [self._label, f"{label}={host}"]})
         return self._lives(host, [container["Id"] for container in found])
 
     def _lives(self, host: str, found: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -477,7 +477,7 @@ class DockerEngine:
         if host in self._companions:  # its programs die with their host, as those inside it do
             each(lambda c: self._api.remove_container(c, force=True), [self._companions.pop(host)])
         if self._standing:
-            residents = self._api.containers(filters={"label": [f"{STANDING}={self._standing}", f"{RESIDENT}={host}"]})
+            residents = self._api.containers(filters={"label": [self._label, f"{RESIDENT}={host}"]})
             each(lambda c: self._api.remove_container(c["Id"], force=True), residents)
 
     def dead(self, hosts: Sequence[str], look: bool = False) -> str | None:

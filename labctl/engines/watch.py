@@ -19,7 +19,7 @@ MEANWHILE = "by somebody else while the run went on"
 class Watch:
     """The hosts (name -> container), watched by the daemon's events from now on, and looked at when asked.
 
-    What a run does to its hosts itself it tells beforehand (`expect`), and what it wants to stay so (`wanted`).
+    What a run does to its hosts itself it tells beforehand (`expect`), and when it has taken that back (`restored`).
     """
 
     def __init__(self, api: APIClient, containers: Mapping[str, str]) -> None:
@@ -27,7 +27,7 @@ class Watch:
         self._containers = dict(containers)
         self._found: dict[str, str] = {}
         self._expected: Counter[tuple[str, str]] = Counter()  # asked for, and not heard of yet
-        self._wanted: dict[str, str] = {}  # hosts that are down or frozen now because the run wants it
+        self._wanted: set[str] = set()  # hosts that are down or frozen now because the run wants it
         self._signalled: set[str] = set()
         self._starved: set[str] = set()
         self._is_over = False
@@ -39,11 +39,11 @@ class Watch:
     def expect(self, host: str, what: str) -> None:
         """The run does this to a host now: `kill` or `pause`, which then stays so until `restored`."""
         self._expected[host, "die" if what == "kill" else what] += 1
-        self._wanted[host] = what
+        self._wanted.add(host)
 
     def restored(self, host: str) -> None:
         """The run has taken back what it had done to a host."""
-        self._wanted.pop(host, None)
+        self._wanted.discard(host)
 
     def first(self, hosts: Sequence[str], look: bool = False) -> str | None:
         """What was heard of these hosts first; None when all is as the run wants it.
@@ -89,18 +89,11 @@ class Watch:
         elif what == "die":
             self._found[host] = self._ended(host, about.get("exitCode"))
         elif what == "destroy":
-            self._found[host] = f"the host {host} was removed {MEANWHILE}"
+            self._found[host] = _removed(host)
         elif what == "pause":
             self._found[host] = f"the host {host} was frozen {MEANWHILE}"
         elif what == "disconnect" and host not in self._found and self._is_off(host, about.get("name", "")):
             self._found[host] = f"the host {host} was taken off the network {about.get('name')} {MEANWHILE}"
-
-    def _is_going(self, host: str) -> bool:
-        """Whether a container is being removed, or gone: that begins with its end."""
-        try:
-            return self._api.inspect_container(self._containers[host])["State"].get("Status") in ("removing", "dead")
-        except docker.errors.NotFound:
-            return True
 
     def _is_off(self, host: str, network: str) -> bool:
         """Whether a host runs without that network. One that ends leaves all of them, and that is told by its end."""
@@ -110,14 +103,30 @@ class Watch:
     def _seen(self, host: str) -> str | None:
         if host in self._wanted:
             return None
-        try:
-            state = self._api.inspect_container(self._containers[host])["State"]
-        except docker.errors.NotFound:
-            return f"the host {host} was removed {MEANWHILE}"
+        state = self._state(host)
+        if state is None:
+            return _removed(host)
         return None if state["Running"] else self._ended(host, state["ExitCode"])
 
+    def _state(self, host: str) -> Mapping[str, Any] | None:
+        """A container's state; None when it is gone."""
+        try:
+            state: Mapping[str, Any] = self._api.inspect_container(self._containers[host])["State"]
+        except docker.errors.NotFound:
+            return None
+        return state
+
     def _ended(self, host: str, status: object) -> str:
-        if host in self._signalled and self._is_going(host):
-            return f"the host {host} was removed {MEANWHILE}"
-        how = "ran out of memory and ended with" if host in self._starved else "ended by itself with"
-        return f"the host {host} {f'was ended {MEANWHILE}, with' if host in self._signalled else how} exit status {status}"
+        if host in self._signalled:
+            state = self._state(host)
+            # A removal begins with the end, and is told only when it is over.
+            if state is None or state.get("Status") in ("removing", "dead"):
+                return _removed(host)
+            how = f"was ended {MEANWHILE}, with"
+        else:
+            how = "ran out of memory and ended with" if host in self._starved else "ended by itself with"
+        return f"the host {host} {how} exit status {status}"
+
+
+def _removed(host: str) -> str:
+    return f"the host {host} was removed {MEANWHILE}"

@@ -111,8 +111,9 @@ def test_where_nobody_forks_tshark_is_started(monkeypatch: pytest.MonkeyPatch, t
     assert said[0] == said[1] == {"packets": 2, "exit": 0, "err": "", "text": "head\nfirst\nsecond\n"}
 
 
-def test_a_command_line_that_is_too_long_is_none(path: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [131_073, 10_000_000])
+def test_a_command_line_that_is_too_long_is_none(path: str, tmp_path: Path, size: int) -> None:
     """More words than a message holds: an OSError, and whoever asked starts a tshark of its own."""
     with (tmp_path / "out").open("wb") as out, pytest.raises(OSError, match="too long"):
-        Forked(["echo", "x" * 10_000_000], out, out, path)
+        Forked(["echo", "x" * size], out, out, path)
     assert forks.SOCKET.startswith("/run/")

@@ -75,6 +75,15 @@ def test_one_that_is_killed_takes_nothing_with_it(space: str) -> None:
     assert device.now == ON
 
 
+def test_a_device_that_could_not_be_asked_is_left_as_it_is(space: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before or after: there is nothing to compare, and an agent that ends must not stumble over it."""
+    offloads = Offloads("nowhere", Claims(space))
+    monkeypatch.setattr(offloads, "_requested", lambda: [1, 2])
+    assert offloads.put_back(Before((), 0)) == []
+    monkeypatch.setattr(offloads, "_requested", list)
+    assert offloads.put_back(Before((1, 2), 0)) == []
+
+
 @pytest.mark.parametrize("before", [ON, OFF, Before((), 0), Before((0xFFFFFFFF,) * 4, 0x7FFFFFFF)])
 def test_what_was_there_goes_through_a_name(before: Before) -> None:
     """As text, and within the 107 characters that a name may have."""
