@@ -40,7 +40,6 @@ from .linkport import LinkRefused
 from .offload import Offloads
 from .probes import PROBE_CHAIN, capabilities, has_netem
 from .reset import Reset
-from .rules import Rules
 from .sockets import is_bound, sockets
 from .sweep import sweep
 from .timeline import Schedule, Timeline
@@ -56,7 +55,6 @@ ACTIONS: dict[str, Callable[[dict[str, Any]], Action]] = {
     "dns": Responder.parse,
     "reset": Reset.parse,
     "expire": Expire.parse,
-    "rules": Rules.parse,
 }
 
 

@@ -7,11 +7,13 @@ is made from its request by the table in `__main__`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Protocol
 
-from .command import Ran, run
+from . import batch
+from .command import Argv, Ran, Runner, run
 
 # The only failures of an undo that mean "somebody took it away already": iptables(8) and tc(8), by their own words.
 ALREADY_GONE = (
@@ -77,19 +79,23 @@ class Change:
     undo: tuple[str, ...]
 
 
+Place = tuple[str, str]
+
+
 @dataclass
 class Commands:
     """An action made of commands, each with its undo, and counted by iptables chains ({tool, table, chain}).
 
-    The first `ahead` changes have no effect yet (a chain is filled before it is hooked).
+    Rules of iptables that follow each other in one table are given to one process: they are all there at once or none is, in a
+    third of the time. The first `ahead` changes have no effect yet (a chain is filled before it is hooked).
     """
 
     changes: tuple[Change, ...]
     counters: tuple[dict[str, str], ...] = ()
     quenching: tuple[Change, ...] = ()
     ahead: int = 0
-    runner: Callable[[tuple[str, ...]], Ran] = run
-    _undos: list[tuple[str, ...]] = field(default_factory=list)
+    runner: Runner = run
+    _undos: list[Argv] = field(default_factory=list)
     _done: list[Ran] = field(default_factory=list)
 
     @classmethod
@@ -107,17 +113,42 @@ class Commands:
         done, self._done = self._done, []
         return done
 
-    def _do(self, changes: tuple[Change, ...]) -> None:
-        for change in changes:
-            self._undos.append(
-                change.undo
-            )  # the moment before, so that nothing is ever done without its undo
-            self._done.append(self.runner(change.do))
-            if not self._done[-1].ok:
-                if self._done[-1].exit is not None:  # refused, so there is nothing of it to take back
-                    self._undos.pop()
-                self.undo()
-                raise ActionFailed(self._done)
+    def _do(self, changes: Sequence[Change]) -> None:
+        for place, group in groupby(changes, lambda change: _place(change.do)):
+            together = list(group)
+            if place is None or not self._at_once(place, together):
+                for change in together:  # refused at once, they are tried in turn: which one it is should be told
+                    self._one(change)
+
+    def _at_once(self, place: Place, changes: Sequence[Change]) -> bool:
+        """Whether all of them were done by one process; if not, none of them is. One alone needs no such process."""
+        if len(changes) == 1:
+            return False
+        self._undos += [change.undo for change in changes]  # the moment before, so that nothing is ever done without its undo
+        done = self._feed(place, [change.do for change in changes])
+        if done[0].exit is None:
+            self._refused(done)
+        if not done[0].ok:
+            del self._undos[-len(changes) :]
+            return False
+        self._done += done
+        return True
+
+    def _one(self, change: Change) -> None:
+        self._undos.append(change.undo)
+        done = self.runner(change.do)
+        if not done.ok:
+            if done.exit is not None:  # refused, so there is nothing of it to take back
+                self._undos.pop()
+            self._refused([done])
+        self._done.append(done)
+
+    def _refused(self, ran: list[Ran]) -> None:
+        self.undo()
+        raise ActionFailed([*self._done, *ran])
+
+    def _feed(self, place: Place, commands: Sequence[Argv]) -> list[Ran]:
+        return batch.iptables(*place, [_rule(argv) for argv in commands], self.runner)
 
     def quench(self) -> list[Ran]:
         done = []
@@ -132,10 +163,16 @@ class Commands:
         return done
 
     def undo(self) -> list[Ran]:
-        ran = [self.runner(argv) for argv in reversed(self._undos)]
+        groups = groupby(reversed(self._undos), _place)
+        ran = [done for place, group in groups for done in self._take_back(place, list(group))]
         # What could not be undone is not forgotten: it is tried again when this is asked for again.
         self._undos = [r.argv for r in reversed(failed(ran))]
         return ran
+
+    def _take_back(self, place: Place | None, undos: Sequence[Argv]) -> list[Ran]:
+        if place is not None and len(undos) > 1 and (done := self._feed(place, undos))[0].ok:
+            return done
+        return [self.runner(argv) for argv in undos]  # where somebody took a part of it away, the rest still goes
 
     def count(self) -> int:
         return sum(self._count(counter) for counter in self.counters)
@@ -145,6 +182,17 @@ class Commands:
         if not listing.ok:
             raise ActionFailed([listing])
         return sum(int(m[1]) for m in map(_CHAIN_COUNT.match, listing.out.splitlines()[2:]) if m)
+
+
+def _place(argv: Argv) -> Place | None:
+    """The tool and the table of an iptables command of ours: TOOL -w 5 [-t TABLE] RULE."""
+    if argv[0] not in batch.IPTABLES:
+        return None
+    return argv[0], argv[4] if argv[3] == "-t" else "filter"
+
+
+def _rule(argv: Argv) -> Argv:
+    return argv[5:] if argv[3] == "-t" else argv[3:]
 
 
 def _changes(requests: Sequence[dict[str, Any]]) -> tuple[Change, ...]:

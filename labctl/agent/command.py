@@ -6,9 +6,10 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 TIMEOUT_S = 20.0
+Argv = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,16 @@ class Ran:
         return f"`{' '.join(self.argv)}` ended with {self.exit} and said: {answer}"
 
 
-def run(argv: tuple[str, ...], timeout_s: float = TIMEOUT_S, out: Path | None = None) -> Ran:
+class Runner(Protocol):
+    """What runs the commands of an action: `run`, and made-up ones in the tests."""
+
+    def __call__(self, argv: Argv, *, stdin: str = "") -> Ran: ...
+
+
+def run(argv: Argv, timeout_s: float = TIMEOUT_S, out: Path | None = None, *, stdin: str = "") -> Ran:
     """Run a command to its end, at most timeout_s seconds; never raises for what the command does.
 
-    With `out` its standard output goes to that file and is not in the answer.
+    `stdin` is what it reads; with `out` its standard output goes to that file and is not in the answer.
     """
     start = time.monotonic()
 
@@ -49,9 +56,10 @@ def run(argv: tuple[str, ...], timeout_s: float = TIMEOUT_S, out: Path | None = 
 
     try:
         stdout = out.open("wb") if out else subprocess.PIPE
+        read: dict[str, Any] = {"input": stdin} if stdin else {"stdin": subprocess.DEVNULL}
         # close_fds=False lets CPython use vfork: 1 ms less for each command, and our descriptors are all close-on-exec.
         done = subprocess.run(
-            argv, stdin=subprocess.DEVNULL, stdout=stdout, stderr=subprocess.PIPE, text=True, errors="replace",
+            argv, **read, stdout=stdout, stderr=subprocess.PIPE, text=True, errors="replace",
             timeout=timeout_s, check=False, close_fds=False,
         )  # fmt: skip
     except OSError as error:

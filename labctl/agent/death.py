@@ -8,18 +8,18 @@ go beside them (packet(7)), so what arrives at the dead host is still recorded.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .action import Change, Commands
-from .command import Ran
+from .command import Runner
 
 CHAIN = "LABCTL-DEAD"
 TOOLS = ("iptables", "ip6tables")
 HOOKS = ("PREROUTING", "OUTPUT")
 
 
-def silence(runner: Callable[[tuple[str, ...]], Ran]) -> Commands:
+def silence(runner: Runner) -> Commands:
     """The action that makes a host deaf and mute; it counts the packets that died so."""
     made: list[Change] = []
     hooked: list[Change] = []

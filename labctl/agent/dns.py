@@ -14,12 +14,12 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from .action import ActionFailed, Commands
-from .command import Ran, run
+from .command import Ran, Runner, run
 
 PORT = "{port}"
 DEAD = "dead"
@@ -84,7 +84,7 @@ class Responder:
     late_s: float
     taken: list[str]
     rules: dict[str, Any]
-    runner: Callable[[tuple[str, ...]], Ran] = run
+    runner: Runner = run
     _commands: Commands | None = None
     _socket: socket.socket | None = None
     _turns: dict[int, int] = field(default_factory=dict)

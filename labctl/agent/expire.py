@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from .action import ActionFailed, Commands
-from .command import Ran, run
+from .command import Ran, Runner, run
 
 _DELETED = re.compile(r"(\d+) flow entries have been deleted")
 
@@ -19,7 +18,7 @@ class Expire:
 
     deletes: tuple[tuple[str, ...], ...]
     rules: Commands
-    runner: Callable[[tuple[str, ...]], Ran] = run
+    runner: Runner = run
     _deleted: int = 0
 
     @classmethod

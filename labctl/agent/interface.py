@@ -11,14 +11,13 @@ import contextlib
 import itertools
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .action import ActionFailed, Commands, failed
 from .claims import is_held
-from .command import Ran, run
+from .command import Ran, Runner, run
 
 ROUTE_ATTEMPTS = 3
 CARRIER_TIMEOUT_S = 2.0
@@ -42,7 +41,7 @@ class Interface:
     mtu: int | None
     rules: Commands
     kernel: tuple[str, ...] = ()
-    runner: Callable[[tuple[str, ...]], Ran] = run
+    runner: Runner = run
     _before: dict[str, Any] | None = None
     _counted: dict[str, int] = field(default_factory=dict)
     _is_done: bool = False
@@ -133,9 +132,12 @@ class Interface:
         return [route for route in (self._before or {})["routes"] if route not in now]
 
     def _routes(self) -> list[tuple[str, tuple[str, ...]]]:
-        """(-4 or -6, words of the route) of every route that uses the device, as `ip route add` takes it."""
+        """(-4 or -6, words of the route) of every route that uses the device and may go, as `ip route add` takes it.
+
+        No MTU that can be asked for takes IPv4's away (net/ipv4/devinet.c, inetdev_valid_mtu).
+        """
         found = []
-        for family in ("-4", "-6") if self._has_ipv6() else ("-4",):
+        for family in [*(["-4"] if self.mtu is None else []), *(["-6"] if self._has_ipv6() else [])]:
             listing = self.runner(("ip", "-o", family, "route", "show", "table", "all"))
             if not listing.ok:
                 raise ActionFailed([listing])

@@ -11,7 +11,7 @@ from typing import Any
 
 from . import batch
 from .claims import Claims
-from .command import Ran, run
+from .command import Argv, Ran, run
 from .linkclass import ALL, LinkClass
 from .linkport import Effect, LinkRefused, Where
 from .linkspec import Contradiction, Spec
@@ -35,8 +35,8 @@ class NetemPort:
         self._tree: Tree | None = None
         self._keys: dict[str, int] = {}
         self._next = 1
-        self._undo_ifb: list[batch.Argv] = []
-        self._undo_divert: list[batch.Argv] = []
+        self._undo_ifb: list[Argv] = []
+        self._undo_divert: list[Argv] = []
         self._queue_length: int | None = None
         self._offloads = Offloads(where.device, claims)
         self._past: dict[str, Effect] = {}
@@ -104,7 +104,7 @@ class NetemPort:
 
         ran += self._offloads.off()
 
-    def _tc(self, todo: list[batch.Argv], ran: list[Ran]) -> None:
+    def _tc(self, todo: list[Argv], ran: list[Ran]) -> None:
         done = batch.tc(todo)
         ran += done
         if done and not done[0].ok:

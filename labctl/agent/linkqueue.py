@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from . import batch
-from .command import Ran
+from .command import Argv, Ran
 from .inject import MARK
 from .linkclass import ALL, LinkClass
 from .linkport import Effect, LinkRefused, Where
@@ -199,7 +199,7 @@ class QueuePort:
         self._queues: dict[str, int] = {}
         self._classes: tuple[LinkClass, ...] = ()
         self._installed: dict[int, Rules] = {}
-        self._undo_device: list[batch.Argv] = []
+        self._undo_device: list[Argv] = []
         self._past: dict[str, Effect] = {}
 
     def set(self, classes: tuple[LinkClass, ...]) -> list[Ran]:

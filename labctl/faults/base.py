@@ -135,8 +135,7 @@ class FaultPlan:
 
     `quench` ends the effect at once where the undo itself is slow: nf_tables takes 10 to 25 ms to delete a rule and 3 ms to
     insert one, so a RETURN in front of a chain heals sooner than unhooking it. `ahead` is how many changes have no effect
-    yet and can be made before the fault's time; all but the last when not given. `are_many` has iptables fed with all of them
-    at once: one process, not one for each.
+    yet and can be made before the fault's time; all but the last when not given.
 
     A fault that is more than commands has an `action` instead: a request that the agent's table of actions understands
     ({"type": ..., ...}, JSON all through, `{dev:NETWORK}` allowed in any string); its `changes` then say for people what it
@@ -152,7 +151,6 @@ class FaultPlan:
     counters: tuple[Counter, ...] = ()
     quench: tuple[Change, ...] = ()
     ahead: int | None = None
-    are_many: bool = False
     interface: str | None = None
     action: dict[str, Any] | None = None
     engine: str | None = None
@@ -163,7 +161,7 @@ class FaultPlan:
         if self.engine is not None:
             return {"type": "engine", "what": self.engine, "name": self.name, **(self.action or {})}
         return self.action or {
-            "type": "rules" if self.are_many else "commands",
+            "type": "commands",
             "changes": [{"do": list(c.do), "undo": list(c.undo)} for c in self.changes],
             "counters": [asdict(counter) for counter in self.counters],
             "quench": [{"do": list(c.do), "undo": list(c.undo)} for c in self.quench],

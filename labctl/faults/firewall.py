@@ -50,9 +50,8 @@ class Firewall(Selection):
             raise self.nobody(site)
         made = chains(name, wanted)
         return FaultPlan(
-            name, self.kind, site.host, "iptables", made.changes, made.counters, made.quench, made.ahead,
-            are_many=self.probability is not None,
-        )  # fmt: skip
+            name, self.kind, site.host, "iptables", made.changes, made.counters, made.quench, made.ahead
+        )
 
     def _rules(self, chain: str, family: Family, seed: str) -> tuple[Match, ...]:
         """The chain's rules; those that have no jump of their own get the fault's."""

@@ -144,6 +144,32 @@ def test_what_is_held_is_not_lost_when_another_agent_takes_its_last_rule_away(ho
     assert len(found) == 200
 
 
+OFFLOADS = """
+import sys
+sys.path.insert(0, "/opt/labctl")
+from agent.claims import Claims
+from agent.offload import Offloads
+print(Offloads(sys.argv[1], Claims()).before())
+"""
+
+
+def test_offloads_stay_off_until_the_last_agent_that_wants_them_off_has_ended(hosts: Bed) -> None:
+    """In whichever order two agents come and go, the interface has none between and afterwards what it had (ethtool(8), -k)."""
+    client, _ = hosts
+    before = client.run(OFFLOADS, DEVICE)
+    for ends_first in (0, 1):
+        agents = [BedAgent(client.name, client.address) for _ in range(2)]
+        assert agents[0].ask("offloads", devices=[DEVICE]), "the first of them has commands to run"
+        off = client.run(OFFLOADS, DEVICE)
+        assert off.startswith("1:"), "more than one segment at once may still be sent"
+        assert off != before
+        assert agents[1].ask("offloads", devices=[DEVICE]) == [], "there is nothing left to do for the second"
+        agents.pop(ends_first).close()
+        assert client.run(OFFLOADS, DEVICE) == off
+        agents.pop().close()
+        assert client.run(OFFLOADS, DEVICE) == before
+
+
 def test_a_target_is_all_that_is_touched(hosts: Bed) -> None:
     client, server = hosts
     with fault(client, "udp", loss=100.0, target=[{"family": 4, "protocol": "udp", "dport": "7"}]):

@@ -16,10 +16,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import restored
 import yaml
 
 from labctl.agent import __main__ as agent_main
@@ -100,8 +102,15 @@ class World:
     lab: Lab | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def run(self, host: str, argv: tuple[str, ...]) -> Ran:
+    def run(self, host: str, argv: tuple[str, ...], *, stdin: str = "") -> Ran:
         """Do as the named command would; `refused` says which fail, and with which words."""
+        if together := restored.commands(argv, stdin):
+            words = next((said for each in together if (said := self.refused(host, each)) is not None), None)
+            if words is not None:
+                return Ran(argv, 1, "", words, 0.1, time.time())
+            for each in together:
+                self.run(host, each)
+            return Ran(argv, 0, "", "", 0.1, time.time())
         with self._lock:
             self.log.append((host, argv))
         if (words := self.refused(host, argv)) is not None:
@@ -264,7 +273,7 @@ class _HostAgent(agent_main.Agent):
             label = f"{name}-end" if arguments.get("interval_s") == 0 else name
             world.fuse.point(f"agent.{host}.{label}")
             if "action" in arguments:
-                arguments["action"] |= {"runner": lambda argv: world.run(host, argv)}
+                arguments["action"] |= {"runner": partial(world.run, host)}
             return op(**arguments)
 
         return fused
@@ -440,9 +449,9 @@ def interrupt_driver() -> None:
 def in_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The agent package with made-up commands, captures and sockets."""
 
-    def run(argv: tuple[str, ...]) -> Ran:
+    def run(argv: tuple[str, ...], *, stdin: str = "") -> Ran:
         world: World = _here.world
-        return world.run(_here.host, argv)
+        return world.run(_here.host, argv, stdin=stdin)
 
     def commands(request: dict[str, Any]) -> Commands:
         action = Commands.parse(request)

@@ -350,8 +350,8 @@ def test_a_command_that_is_refused_takes_back_those_before_it(run: Runner, verb:
 
 
 def test_an_undo_that_fails_is_an_error_and_is_tried_again(run: Runner) -> None:
-    """A fault that cannot be taken back makes the run an error, and its agent tries again when it ends."""
-    busy = ["Another app is currently holding the xtables lock"]
+    """A fault that cannot be taken back, at once or in turn, makes the run an error, and its agent tries again when it ends."""
+    busy = ["Another app is currently holding the xtables lock"] * 2
 
     def prepare(engine: FakeEngine) -> None:
         engine.world.refused = lambda host, argv: (

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+import restored
 
 from labctl.agent import interface as interface_module
 from labctl.agent.action import ActionFailed, Commands
@@ -36,8 +37,8 @@ class Kernel:
         self.answers, self.refuses = answers or {}, refuses
         self.log: list[tuple[str, ...]] = []
 
-    def __call__(self, argv: tuple[str, ...]) -> Ran:
-        self.log.append(argv)
+    def __call__(self, argv: tuple[str, ...], *, stdin: str = "") -> Ran:
+        self.log += restored.commands(argv, stdin) or [argv]
         if self.refuses in argv:
             return Ran(argv, 1, "", "refused", 0.1)
         for words, answer in self.answers.items():
@@ -123,6 +124,7 @@ def test_an_mtu_is_put_back_to_what_it_was() -> None:
     action.do()
     assert action.count() >= 0
     assert [" ".join(r.argv) for r in action.undo()] == ["ip link set dev lo mtu 65536 alias "]
+    assert ("ip", "-o", "-4", "route", "show", "table", "all") not in kernel.log, "it takes no route of IPv4 away"
 
 
 def test_an_alias_that_somebody_gave_stays(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,13 +223,14 @@ def test_each_look_up_gets_the_next_answer_and_the_last_stays() -> None:
 
 def test_late_is_late_and_its_port_stands_in_the_rule() -> None:
     kernel = Kernel()
-    change = {"do": ["iptables", "--to-ports", "{port}"], "undo": ["iptables", "-D", "{port}"]}
+    words = ["iptables", "-w", "5"]
+    change = {"do": [*words, "--to-ports", "{port}"], "undo": [*words, "-D", "{port}"]}
     responder = Responder("a", [["10.0.0.1"]], 0.2, [], {"changes": [change]}, runner=kernel)
     responder.do()
     assert responder._commands is not None
     assert responder._socket is not None
     port = str(responder._socket.getsockname()[1])
-    assert responder._commands.changes[0].do == ("iptables", "--to-ports", port)
+    assert responder._commands.changes[0].do == (*words, "--to-ports", port)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.settimeout(2)
         start = time.monotonic()
@@ -280,7 +283,11 @@ def test_the_checksum_is_right() -> None:
 @pytest.mark.parametrize(("said", "status", "count"), [("2 flow entries have been deleted.", 0, 2), ("0 flow entries have been deleted.", 1, 0)])
 def test_expire_counts_entries_and_finding_none_is_no_failure(said: str, status: int, count: int) -> None:
     delete = ("conntrack", "-D", "-p", "tcp")
-    action = Expire((delete,), Commands(()), lambda argv: Ran(argv, status, "", f"conntrack v1.4.8 (conntrack-tools): {said}\n", 1.0))
+
+    def runner(argv: tuple[str, ...], *, stdin: str = "") -> Ran:  # noqa: ARG001
+        return Ran(argv, status, "", f"conntrack v1.4.8 (conntrack-tools): {said}\n", 1.0)
+
+    action = Expire((delete,), Commands(()), runner)
     action.do()
     assert action.count() == count
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
+import restored
 
 from labctl.agent.action import ALREADY_GONE, ActionFailed, Change, Commands, failed
 from labctl.agent.command import Ran, run
@@ -19,7 +20,8 @@ def commands(
 ) -> Commands:
     """An action of named changes, whose commands are written to a log instead of being run."""
 
-    def runner(argv: tuple[str, ...]) -> Ran:
+    def runner(argv: tuple[str, ...], *, stdin: str = "") -> Ran:
+        assert not stdin
         log.append(argv)
         return refuse(argv) or Ran(argv, 0, "", "", 0.1)
 
@@ -42,7 +44,11 @@ def test_the_undo_is_registered_before_the_do() -> None:
     """While a command runs its undo is in the list already, so that a death in the middle leaves nothing unregistered."""
     seen: list[int] = []
     action = commands([], "1")
-    action.runner = lambda argv: seen.append(len(action._undos)) or Ran(argv, 0, "", "", 0.1)  # type: ignore[func-returns-value]
+    def runner(argv: tuple[str, ...], *, stdin: str = "") -> Ran:  # noqa: ARG001
+        seen.append(len(action._undos))
+        return Ran(argv, 0, "", "", 0.1)
+
+    action.runner = runner
     action.do()
     assert seen == [1]
 
@@ -182,8 +188,8 @@ def test_of_two_families_neither_fault_is_in_force_again_while_it_is_being_undon
         for t in ("iptables", "ip6tables")
     ]
 
-    def runner(argv: tuple[str, ...]) -> Ran:
-        log.append(argv)
+    def runner(argv: tuple[str, ...], *, stdin: str = "") -> Ran:
+        log.extend(restored.commands(argv, stdin) or [argv])
         return Ran(argv, 0, "", "", 0.1)
 
     action = Commands(tuple(changes), (), tuple(quench), ahead=5, runner=runner)
@@ -213,7 +219,7 @@ def test_the_packets_of_a_chain_are_those_its_rules_touched() -> None:
     counter = {"tool": "iptables", "table": "filter", "chain": "LABCTL-x"}
     asked: Log = []
 
-    def runner(argv: tuple[str, ...]) -> Ran:
+    def runner(argv: tuple[str, ...], *, stdin: str = "") -> Ran:  # noqa: ARG001
         asked.append(argv)
         return Ran(argv, 0, LISTING, "", 0.1)
 
@@ -246,3 +252,5 @@ def test_a_command_that_runs_answers_with_all_it_did() -> None:
     )
     slow = run(("sleep", "10"), timeout_s=0.05)
     assert (slow.exit, slow.err) == (None, "sleep: not ended after 0.05s")
+    assert run(("cat",), stdin="what it reads\n").out == "what it reads\n"
+    assert run(("cat",)).out == ""

@@ -14,7 +14,7 @@ import pytest
 
 from labctl.agent import batch, nftables, sweep
 from labctl.agent.claims import Claims, is_held
-from labctl.agent.command import Ran
+from labctl.agent.command import Argv, Ran
 
 ROOT = Path(__file__).resolve().parents[3]
 HOLD = """
@@ -97,14 +97,14 @@ class Kernel:
         monkeypatch.setattr(nftables, "chains", lambda: self.chains)
         monkeypatch.setattr(nftables, "tables", lambda: self.tables)
         monkeypatch.setattr(nftables, "remove_new", lambda before: self.emptied.update(self.tables - before))
-        monkeypatch.setattr(batch, "_feed", self._feed)
+        monkeypatch.setattr(batch, "batch", self._feed)
 
     def _run(self, argv: tuple[str, ...]) -> Ran:
         return Ran(argv, 0, FILTER if "-save" in argv[0] else "redirect dev lci7", "", 0.0)
 
-    def _feed(self, tool: tuple[str, ...], lines: list[str]) -> tuple[int, str, str]:
+    def _feed(self, tool: Argv, lines: list[str], commands: list[Argv], runner: object = None) -> list[Ran]:  # noqa: ARG002
         self.fed.append((tool[0], lines))
-        return 0, "", ""
+        return [Ran(argv, 0, "", "", 0.0) for argv in (tool, *commands)]
 
 
 def test_chains_that_nobody_holds_go_with_the_rules_that_lead_there(monkeypatch: pytest.MonkeyPatch) -> None:

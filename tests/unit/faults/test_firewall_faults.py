@@ -89,7 +89,6 @@ def test_a_probability_falls_by_its_own_seed_or_by_the_runs() -> None:
     def rules(name: str, run_seed: int, **spec: Any) -> list[str]:
         place = replace(site("server"), seed=run_seed)
         plan = FAULTS["drop"].model_validate({"probability": "30%", **spec}).plan(place, name)
-        assert plan.request()["type"] == "rules"
         return [c for c in commands(plan) if "--every" in c]
 
     assert rules("x", 1, seed=9) == rules("x", 2, seed=9)
