@@ -317,7 +317,7 @@ def test_unit_tests_ask_for_no_docker(machine: Machine) -> None:
     (machine.clone / "tests/unit/test_x.py").touch()
     machine.stub("find", "echo found")
     done = machine.run("test", "unit", "--", "-k", "x")
-    ran = "ran -m pytest --types -n 3 --dist loadfile --no-loadscope-reorder tests/unit -k x\n"
+    ran = "ran -m pytest --types -n 3 --dist loadfile tests/unit -k x\n"
     assert (done.returncode, done.stdout) == (0, ran)
     assert machine.calls("^docker") == []
 
