@@ -56,7 +56,6 @@ from labctl.runs import run_scenario as run_with
 from labctl.scenario.files import find_scenarios
 from labctl.scenario.loader import from_source
 from labctl.scenario.yamltext import Source
-from labctl.verdict.judge import result
 
 if TYPE_CHECKING:
     from labctl.engines.base import Engine
@@ -141,6 +140,8 @@ def run(
 
 def judge(path: PathLike) -> Run:
     """A run judged again, from its directory alone. Raises EvidenceError when it cannot be believed."""
+    from labctl.verdict.judge import result
+
     return Run(Path(path), result(judge_run(Path(path))))
 
 

@@ -35,10 +35,10 @@ from labctl.scenario.loader import Loaded, load, merged
 from labctl.scenario.model import Scenario
 from labctl.scenario.recognise import SUFFIXES, is_of_a_run, is_scenario
 from labctl.scenario.words import did_you_mean, listing
-from labctl.verdict.judge import RunVerdict, judge, result
 
 if TYPE_CHECKING:
     from labctl.engines.base import Engine
+    from labctl.verdict.judge import RunVerdict
 
 OWN_LAB = Path(__file__).resolve().parent.parent / "docker-compose.yml"
 
@@ -236,7 +236,8 @@ def _reading_ahead(observe: Observer) -> Observer:
 
 
 def _read_ahead() -> None:
-    import labctl.report.junit  # noqa: F401
+    import labctl.report.junit
+    import labctl.verdict.judge  # noqa: F401
     from labctl.report.html import make_ready
 
     make_ready()
@@ -262,6 +263,8 @@ def _shared_tshark() -> contextlib.AbstractContextManager[Path | None]:
 
 def conclude(record: RunDirectory) -> dict[str, Any]:
     """Judge what a run directory holds and write result.json, report.html and junit.xml into it."""
+    from labctl.verdict.judge import result
+
     verdict = judge_run(record.path)
     value = result(verdict)
     record.write_json("result.json", value)
@@ -271,6 +274,8 @@ def conclude(record: RunDirectory) -> dict[str, Any]:
 
 def judge_run(path: Path) -> RunVerdict:
     """The verdict on a run, from its directory alone. Raises EvidenceError when it cannot be believed."""
+    from labctl.verdict.judge import judge
+
     evidence = load_evidence(path)
     loaded = _scenario_of(path, evidence)
     titles = {index: step.name or default_title(step) for index, step in enumerate(loaded.scenario.steps, 1)}

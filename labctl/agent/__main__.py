@@ -21,9 +21,9 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from . import PROTOCOL, death, nftables
+from . import PROTOCOL, batch, death, nftables
 from .action import Action, ActionFailed, Commands, failed
 from .addresses import settle
 from .capture import Capture, CaptureFailed
@@ -89,7 +89,7 @@ class Agent:
         self.quiet: dict[str, Offloads] = {}
         self.tables = nftables.tables()
         self.ops: dict[str, Callable[..., Any]] = {
-            "hello": self.hello, "arrived": self.arrived, "run": self.run, "apply": self.apply, "schedule": self.schedule,
+            "hello": self.hello, "arrived": self.arrived, "apply": self.apply, "schedule": self.schedule,
             "clash": self.clash, "faults": self.faults, "undo": self.undo, "die": self.die,
             "wait_bound": self.wait_bound, "sockets": self.sockets,
             "sample": self.sample, "capture_start": self.capture_start,
@@ -143,34 +143,30 @@ class Agent:
             "others": [held.as_json() for held in self.claims.others()],
         }
 
-    def run(self, commands: list[list[str]]) -> list[dict[str, Any]]:
-        """Run commands that have no undo (routes); stops at the first that fails and says so."""
-        done = []
-        for argv in commands:
-            ran = run(tuple(argv))
-            done.append(ran.as_json())
-            if not ran.ok:
-                raise Refused(str(ran), {"ran": done})
-        return done
-
     def routes(self, routes: list[list[str]], gateways: list[str]) -> list[dict[str, Any]]:
         """Make the routes [to, via] the only way out of the host's own networks.
 
         Docker's default route through the bridge goes, and the bridges themselves (`gateways`) cannot be spoken to:
         nothing leaves the lab. All of it may be there already, on a lab that stands.
         """
-        defaults = {":" in via for to, via in routes if to == "default"}
-        commands = [_ip(":" in via, "replace", to, "via", via) for to, via in routes]
-        commands += [_ip(":" in gateway, "replace", "unreachable", gateway) for gateway in gateways]
-        done = self.run(commands)
-        for six in {":" in gateway for gateway in gateways} - defaults:
-            ran = run(tuple(_ip(six, "delete", "default")))
-            if not ran.ok and NO_SUCH_ROUTE not in ran.err:
-                raise Refused(str(ran), {"ran": done})
-            done.append(ran.as_json())
+        done: list[Ran] = []
+
+        def refuse(why: object) -> NoReturn:
+            raise Refused(str(why), {"ran": [ran.as_json() for ran in done]})
+
+        for six in (False, True):
+            ways = [("replace", to, "via", via) for to, via in routes if (":" in via) == six]
+            walls = [("replace", "unreachable", gateway) for gateway in gateways if (":" in gateway) == six]
+            done += (ran := batch.ip([_ip(six, *words) for words in (*ways, *walls)], run))
+            if not all(one.ok for one in ran):
+                refuse(ran[0])
+            if walls and not any(to == "default" for _, to, *_ in ways):
+                done.append(gone := run(_ip(six, "delete", "default")))
+                if not gone.ok and NO_SUCH_ROUTE not in gone.err:
+                    refuse(gone)
         if any(":" in gateway for gateway in gateways) and (left := settle()):
-            raise Refused(f"the IPv6 addresses of {', '.join(left)} are still being checked", {"ran": done})
-        return done
+            refuse(f"the IPv6 addresses of {', '.join(left)} are still being checked")
+        return [ran.as_json() for ran in done]
 
     def clash(self, name: str, action: dict[str, Any]) -> str | None:
         """Why a fault could not be put here now, as another agent has what it needs; None when it could."""
@@ -434,8 +430,8 @@ def about(action: Action) -> dict[str, Any]:
     return known()
 
 
-def _ip(six: bool, *words: str) -> list[str]:
-    return ["ip", *(["-6"] if six else []), "route", *words]
+def _ip(six: bool, *words: str) -> tuple[str, ...]:
+    return ("ip", *(("-6",) if six else ()), "route", *words)
 
 
 def _rss_kib() -> int:

@@ -21,9 +21,13 @@ def tc(commands: list[Argv]) -> list[Ran]:
     return batch(("tc", "-batch", "-"), [" ".join(c[1:]) for c in commands], commands) if commands else []
 
 
-def ip(commands: list[Argv]) -> list[Ran]:
-    """ip(8) commands in order, each with its leading `ip`; stops at the first that fails."""
-    return batch(("ip", "-batch", "-"), [" ".join(c[1:]) for c in commands], commands) if commands else []
+def ip(commands: list[Argv], runner: Runner = run) -> list[Ran]:
+    """ip(8) commands in order, each with its leading `ip`, or all of them with `ip -6`; stops at the first that fails."""
+    if not commands:
+        return []
+    options = commands[0][1:2] if commands[0][1].startswith("-") else ()
+    lines = [" ".join(c[1 + len(options) :]) for c in commands]
+    return batch(("ip", *options, "-batch", "-"), lines, commands, runner)
 
 
 def iptables(tool: str, table: str, rules: Sequence[Argv], runner: Runner = run) -> list[Ran]:

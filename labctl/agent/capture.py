@@ -64,6 +64,7 @@ class Capture:
     max_bytes: int
     filter: str | None = None
     bracketed_bytes: int = 0
+    _is_interrupted: bool = False
     _process: subprocess.Popen[bytes] | None = None
     _errors: Any = field(default_factory=tempfile.TemporaryFile)
 
@@ -127,7 +128,8 @@ class Capture:
     def finish(self) -> list[str]:
         """Send the end sentinels and wait until they are in the file; what is missing, of both ends, by interface.
 
-        `bracketed_bytes` is then the size of the file up to and with the block of the last sentinel that is there.
+        Nothing that comes later is wanted, so dumpcap is told to end; `stop` waits for that. `bracketed_bytes` is then the size
+        of the file up to and with the block of the last sentinel that is there.
         """
         missing = {
             (which, name): self._payload(which, name)
@@ -155,6 +157,7 @@ class Capture:
             if not any(which == "end" for which, _ in missing):
                 break  # what came before the end and is not there now will never come
         self.bracketed_bytes = whole_blocks(self.path)
+        self._interrupt()
         return [f"{which} sentinel of {name}" for which, name in missing]
 
     def stop(self, missing: list[str]) -> dict[str, Any]:
@@ -202,15 +205,20 @@ class Capture:
         It closes the file, then counts, then gives its rings back, which takes the kernel some 100 ms for each interface
         and is nothing to wait for.
         """
+        self._interrupt()
         if self._process is None or self._process.poll() is not None:
             return
-        self._process.send_signal(signal.SIGINT)
         deadline = time.monotonic() + END_TIMEOUT_S
         while self._process.poll() is None and len(_COUNTS.findall(self._said())) < len(self.interfaces):
             if time.monotonic() > deadline:
                 self._process.kill()
                 self._process.wait()
             time.sleep(POLL_S)
+
+    def _interrupt(self) -> None:
+        if self._process is not None and not self._is_interrupted:
+            self._is_interrupted = True
+            self._process.send_signal(signal.SIGINT)
 
     def _said(self) -> str:
         self._errors.seek(0)

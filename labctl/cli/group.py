@@ -14,7 +14,7 @@ import click
 from labctl.cli.output import ready_streams, silence
 from labctl.errors import LabctlError, LabError, ScenarioError
 
-GC_THRESHOLD = 50_000
+GC_THRESHOLD = 200_000
 
 
 class Commands(click.Group):

@@ -27,16 +27,14 @@ if TYPE_CHECKING:
 PIPED_COLUMNS = 110
 
 
-def console_for(quiet: bool) -> Console:
-    """Where progress goes: the terminal, a pipe (with lines of a fixed width), or nowhere when only JSON is wanted."""
+def console_for() -> Console:
+    """Where progress goes: the terminal, or a pipe (with lines of a fixed width)."""
     from rich.console import Console
 
     class Printing(Console):
         def on_broken_pipe(self) -> None:  # rich's own ends the process, in the middle of a run
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
-    if quiet:
-        return Printing(quiet=True)
     asked = os.environ.get("COLUMNS", "")
     width = int(asked) if asked.isdecimal() and int(asked) else PIPED_COLUMNS
     return Printing(highlight=False, width=None if sys.stdout.isatty() else width)
@@ -119,10 +117,21 @@ def silence() -> None:
     os.close(nowhere)
 
 
+class Quiet:
+    """Progress where only the result is wanted: none. What shows it otherwise need not even be imported."""
+
+    def __enter__(self) -> Quiet:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def observe(self, scenario: str, event: Mapping[str, Any]) -> None: ...
+
+
 class Telling:
     """Progress that is told while somebody reads it; a run does not hang on that."""
 
-    def __init__(self, progress: Rich | Plain) -> None:
+    def __init__(self, progress: Rich | Plain | Quiet) -> None:
         self._progress = progress
         self._read = True
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from labctl.cli.options import BACKENDS, CASES, PATHS, SEEDS, SET, TAGS, WORDS, offers, overrides
-from labctl.cli.output import Telling, console_for, echo_json, ended_at_once, read_or_not, write_file
+from labctl.cli.output import Quiet, Telling, console_for, echo_json, ended_at_once, read_or_not, write_file
 from labctl.errors import LabctlError
 from labctl.interrupts import interruptible
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from labctl.api import Options, Run
+    from labctl.report.terminal import Plain, Rich
     from labctl.scenario.loader import Loaded
 
 
@@ -66,8 +67,8 @@ def run(
 
         options = api.Options(out, overrides(sets), lab, keep, seed, link_backend)
         checked = api.load_all(api.find(paths, words, tags), options.overrides, words, cases)
-    console = console_for(as_json)
-    done = run_all([one.loaded for one in checked], options, jobs, console, as_json)
+    console = None if as_json else console_for()
+    done = run_all([one.loaded for one in checked], options, jobs, console)
     results = [
         api.not_run(one.loaded, item) if isinstance(item, LabctlError) else item.result
         for one, item in zip(checked, done, strict=True)
@@ -77,7 +78,7 @@ def run(
     write_summaries(results, runs, junit, markdown)
     index = write_index(out, [run.result for run in runs]) if len(runs) > 1 else None
     with read_or_not():
-        if as_json:
+        if console is None:
             echo_json(results[0] if len(checked) == 1 else results)
         elif len(checked) > 1:
             from labctl.report import terminal
@@ -91,15 +92,15 @@ def run(
     sys.exit(next((code for code in (130, 4, 3, 2, 1) if code in codes), 0))
 
 
-def run_all(
-    checked: Sequence[Loaded], options: Options, jobs: int, console: Console, quiet: bool
-) -> list[Run | LabctlError]:
-    """Run the scenarios, one after the other here or several at once in processes of their own."""
+def run_all(checked: Sequence[Loaded], options: Options, jobs: int, console: Console | None) -> list[Run | LabctlError]:
+    """Run the scenarios, one after the other here or several at once in processes of their own.
+
+    Progress and summaries go to the console, where there is one.
+    """
     from labctl import api
     from labctl.jobs import not_begun, run_many
-    from labctl.report import terminal
 
-    progress = Telling(terminal.Rich(console) if console.is_terminal and not quiet else terminal.Plain(console))
+    progress = Telling(progress_on(console))
     done: list[Run | LabctlError] = []
     interruptible()
     with progress:
@@ -115,11 +116,23 @@ def run_all(
                     if run.result["interrupted"]:
                         break
             done += [not_begun(loaded.path, loaded.case) for loaded in checked[len(done) :]]
-    with read_or_not():
-        for item in () if quiet else done:
-            if not isinstance(item, LabctlError) and (len(checked) == 1 or item.verdict != "pass"):
-                terminal.summary(console, item.result, item.path)
+    if console is not None:
+        from labctl.report.terminal import summary
+
+        with read_or_not():
+            for item in done:
+                if not isinstance(item, LabctlError) and (len(checked) == 1 or item.verdict != "pass"):
+                    summary(console, item.result, item.path)
     return done
+
+
+def progress_on(console: Console | None) -> Rich | Plain | Quiet:
+    """What shows progress there: a moving picture on a terminal, lines in a pipe, nothing where there is no console."""
+    if console is None:
+        return Quiet()
+    from labctl.report import terminal
+
+    return terminal.Rich(console) if console.is_terminal else terminal.Plain(console)
 
 
 def write_summaries(

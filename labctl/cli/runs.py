@@ -23,7 +23,7 @@ def judge(run: Path, as_json: bool) -> None:
     if as_json:
         echo_json(value)
     else:
-        terminal.summary(console_for(False), value, run)
+        terminal.summary(console_for(), value, run)
     sys.exit(api.exit_code([value]))
 
 

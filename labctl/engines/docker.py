@@ -149,8 +149,11 @@ class DockerEngine:
         with ThreadPoolExecutor() as pool:
             unfinished = pool.submit(notes.why_unfinished, self._api, str(self._standing))
             nets = pool.submit(self._api.networks, filters={"label": self._label})
-            left = pool.submit(orphans, self._api, list(self._containers.values()))
-            nurseries = pool.submit(self._find_nurseries)
+            pool.submit(self._api.version)  # for `environment`, which need not wait for it then
+            seen = dict(zip(self._containers, pool.map(self._look, self._containers.values()), strict=True))
+            going_on = {self._containers[host]: look.get("ExecIDs") or () for host, look in seen.items()}
+            left = pool.submit(orphans, self._api, going_on)
+            nurseries = pool.submit(self._find_nurseries, {host: _began(look.get("State", {})) for host, look in seen.items()})
         if (why := unfinished.result()) is not None:
             raise LabError(why)
         nurseries.result()
@@ -292,14 +295,24 @@ class DockerEngine:
         except docker.errors.APIError as error:
             raise self._no_agent(host, error) from None
 
-    def _find_nurseries(self) -> None:
-        """Those of this lab that have this driver's code; an agent of another version would not understand it."""
+    def _look(self, container: str) -> Mapping[str, Any]:
+        """What Docker says of a container; nothing when it is gone."""
+        with contextlib.suppress(docker.errors.NotFound):
+            found: Mapping[str, Any] = self._api.inspect_container(container)
+            return found
+        return {}
+
+    def _find_nurseries(self, began: Mapping[str, datetime | None]) -> None:
+        """Those of this lab that have this driver's code; an agent of another version would not understand it.
+
+        `began` is when each host began to live as it does.
+        """
         image = self._image_of_agents()
         found = self._api.containers(filters={"label": [self._label, NURSERY]})
         ours = {c["Labels"][NURSERY]: c["Id"] for c in found if c["Image"] == image}
         hosts = [host for host in ours if host in self._containers]
         with ThreadPoolExecutor(max_workers=max(1, len(hosts))) as pool:
-            here = pool.map(lambda host: self._lives(host, [ours[host]])[0], hosts)
+            here = pool.map(lambda host: self._lives(began[host], [ours[host]])[0], hosts)
         self._nurseries = {host: ours[host] for host, living in zip(hosts, here, strict=True) if ours[host] in living}
         doors = {c["Labels"][NURSERY]: m["Source"] for c in found for m in c["Mounts"] if m["Destination"] == DOORS}
         self._doors = {host: Path(doors[host]) / door.name(host) for host in self._nurseries if host in doors}
@@ -307,19 +320,17 @@ class DockerEngine:
     def _beside_it(self, host: str, label: str) -> tuple[list[str], list[str]]:
         """What of a lab that stays lives beside a host: in its network namespace, and in one of a former life of its."""
         found = self._api.containers(filters={"label": [self._label, f"{label}={host}"]})
-        return self._lives(host, [container["Id"] for container in found])
+        began = _began(self._state(host)) if found else None
+        return self._lives(began, [container["Id"] for container in found])
 
-    def _lives(self, host: str, found: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Which of these containers live beside a host as it lives now, and which beside a former life of its."""
+    def _lives(self, began: datetime | None, found: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Which of these containers live beside a host as it lives since it `began`, and which beside a former life of its."""
         here: list[str] = []
         former: list[str] = []
-        began = _began(self._state(host)) if found else None
         for container in found:
-            try:
-                state = self._api.inspect_container(container)["State"]
-            except docker.errors.NotFound:
-                continue
-            (here if began is not None and (_began(state) or began) >= began else former).append(container)
+            if (look := self._look(container)):
+                born = _began(look["State"])
+                (here if began is not None and (born or began) >= began else former).append(container)
         return here, former
 
     def resident_agent(self, host: str) -> DockerChannel:
@@ -575,4 +586,4 @@ def addresses_of(endpoint: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _began(state: Mapping[str, Any]) -> datetime | None:
     """When the life of a container began that goes on now; None when it is not up."""
-    return datetime.fromisoformat(state["StartedAt"]) if state["Running"] else None
+    return datetime.fromisoformat(state["StartedAt"]) if state.get("Running") else None

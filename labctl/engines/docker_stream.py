@@ -13,7 +13,7 @@ import docker.errors
 from docker import APIClient
 from docker.utils.socket import frames_iter
 
-from labctl.engines import leftovers
+from labctl.engines import leftovers, nearby
 from labctl.engines.written import LAUNCHER, Errors, Written
 from labctl.errors import LabError
 
@@ -129,6 +129,7 @@ class DockerProcess:
             launcher = [*LAUNCHER, leftovers.program_mark(run)]
             created = api.exec_create(container, [*launcher, *argv], environment=env | {leftovers.RUN_VARIABLE: run})
             self._id: str = created["Id"]
+            self._mark = f"{leftovers.RUN_VARIABLE}={run}"
             self._stream = api.exec_start(self._id, socket=True)
         except docker.errors.APIError as error:
             raise LabError(
@@ -166,6 +167,9 @@ class DockerProcess:
             raise LabError(
                 f"{self.argv[0]} on {self._host} has not said its process number, so it cannot be signalled"
             )
+        number = self._api.exec_inspect(self._id)["Pid"]
+        if number and nearby.send(number, self._err.pid, self._mark, name):
+            return
         created = self._api.exec_create(
             self._container, ["sh", "-c", 'kill -s "$1" "$2"', "sh", name, str(self._err.pid)]
         )

@@ -108,21 +108,17 @@ def program_mark(run: str) -> str:
     return f"labctl {Owner.me()} {run}"
 
 
-def orphans(api: APIClient, containers: Sequence[str]) -> dict[str, set[str]]:
-    """The runs of which programs go on in these containers though their drivers are gone, by container.
+def orphans(api: APIClient, going_on: Mapping[str, Sequence[str]]) -> dict[str, set[str]]:
+    """The runs of which programs go on in containers though their drivers are gone, by container.
 
-    Docker does not end what was started by exec when the one who asked for it goes away.
+    Docker does not end what was started by exec when the one who asked for it goes away; `going_on` are these (container ->
+    ExecIDs).
     """
-
-    def of(container: str) -> set[str]:
+    found: dict[str, set[str]] = {}
+    for container, execs in going_on.items():
         with contextlib.suppress(docker.errors.NotFound):
-            going_on = api.inspect_container(container).get("ExecIDs") or []
-            marks = filter(None, (_mark(api.exec_inspect(one)) for one in going_on))
-            return {run for owner, run in marks if not is_alive(owner)}
-        return set()
-
-    with ThreadPoolExecutor(max_workers=max(1, len(containers))) as pool:
-        found = dict(zip(containers, pool.map(of, containers), strict=True))
+            marks = filter(None, (_mark(api.exec_inspect(one)) for one in execs))
+            found[container] = {run for owner, run in marks if not is_alive(owner)}
     return {container: runs for container, runs in found.items() if runs}
 
 

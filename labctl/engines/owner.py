@@ -54,7 +54,7 @@ class Owner:
 
     def _is(self, pid: str) -> bool:
         """Whether the process of this number here is that one, which has another number in its own namespace."""
-        return _namespace(pid) == self.namespace and _number_inside(pid) == self.pid and _started(int(pid)) == self.started
+        return _namespace(pid) == self.namespace and number_inside(pid) == self.pid and _started(int(pid)) == self.started
 
 
 def _processes() -> list[str]:
@@ -68,7 +68,7 @@ def _namespace(pid: str) -> int:
         return 0
 
 
-def _number_inside(pid: str) -> int | None:
+def number_inside(pid: str) -> int | None:
     """The number of a process in the innermost of its PID namespaces (proc_pid_status(5), NSpid)."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace").splitlines()

@@ -107,12 +107,13 @@ class Captures:
         comment = f"labctl run {self.run}, scenario {self.plan.scenario.scenario}, host {host}"
         agent, path, filters = self.agents[host], self._remote(host), self.plan.filters[host]
         try:
-            # First, as starting tshark takes longest of all; then it is there when the shortest scenario ends.
-            agent.call("dissect_start", argv=dissect_argv(filters), capture=path)
+            # tshark first, as starting it takes longest of all; then it is there when the shortest scenario ends.
+            dissecting = agent.ask("dissect_start", argv=dissect_argv(filters), capture=path)
             answer = agent.call(
                 "capture_start", path=path, token=secrets.token_hex(4), comment=comment,
                 snaplen=capture.snaplen, max_bytes=capture.max, only=capture.filter,
             )  # fmt: skip
+            agent.result(dissecting, "dissect_start")
         except AgentRefused as error:
             raise LabError(f"the capture of {host} did not start: {error}") from None
         self.parts.append(Part(host, agent, 1 + sum(p.host == host for p in self.parts), tuple(filters)))

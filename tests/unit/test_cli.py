@@ -480,4 +480,4 @@ def test_lines_in_a_pipe_are_as_wide_as_columns_says(monkeypatch: pytest.MonkeyP
     """Where it says a number of columns."""
     monkeypatch.setenv("COLUMNS", columns)
     monkeypatch.setattr(sys, "stdout", io.StringIO())
-    assert console_for(False).width == width
+    assert console_for().width == width

@@ -10,10 +10,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import restored
 
 import labctl.agent
 from labctl.agent import PROTOCOL
@@ -31,7 +33,12 @@ def ask(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., dict[str, Any
     agent = main.Agent(said.append)
     log: list[tuple[str, ...]] = []
 
-    def run(argv: tuple[str, ...], **_: object) -> Ran:
+    def run(argv: tuple[str, ...], *, stdin: str = "", **_: object) -> Ran:
+        for each in (together := restored.commands(argv, stdin)):
+            if not (ran := run(each)).ok:
+                return replace(ran, argv=argv)
+        if together:
+            return Ran(argv, 0, "", "", 0.1)
         log.append(argv)
         for words, (exit_, err) in ask_it.fails.items():  # type: ignore[attr-defined]
             if words in " ".join(argv):

@@ -1,0 +1,51 @@
+"""Signals without Docker: to the very process that is meant, and to no other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from labctl.engines import nearby
+
+MARK = "LABCTL_RUN=20261126T000000Z-x-0000"
+
+
+@pytest.fixture
+def program() -> Iterator[subprocess.Popen[bytes]]:
+    """A program with the mark in its environment, which has begun."""
+    name, _, value = MARK.partition("=")
+    argv, environment = ["sh", "-c", "echo; exec sleep 60"], {**os.environ, name: value}
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, env=environment) as begun:
+        assert begun.stdout is not None
+        begun.stdout.readline()
+        yield begun
+        begun.kill()
+
+
+def test_the_one_that_is_meant_gets_it(program: subprocess.Popen[bytes]) -> None:
+    assert nearby.send(program.pid, program.pid, MARK, "TERM")
+    assert program.wait(10) == -signal.SIGTERM
+    assert not nearby.send(program.pid, program.pid, MARK, "TERM"), "it is gone"
+
+
+@pytest.mark.parametrize(("inside", "mark"), [(1, MARK), (0, f"{MARK}1"), (0, MARK[:-1])])
+def test_another_of_that_number_does_not(program: subprocess.Popen[bytes], inside: int, mark: str) -> None:
+    """It has another number in its own namespace, or is of another run: this number means one on another machine."""
+    assert not nearby.send(program.pid, inside or program.pid, mark, "KILL")
+    assert program.poll() is None
+
+
+def test_where_the_system_says_no_nothing_is_sent(monkeypatch: pytest.MonkeyPatch, program: subprocess.Popen[bytes]) -> None:
+    """Another user's process is for Docker to signal, as any is where there is no pidfd_open(2)."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(signal, "pidfd_send_signal", refuse)
+    assert not nearby.send(program.pid, program.pid, MARK, "KILL")
+    monkeypatch.delattr(os, "pidfd_open")
+    assert not nearby.send(program.pid, program.pid, MARK, "KILL")
