@@ -45,6 +45,10 @@ class ScenarioError(LabctlError):
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = problems
 
+    def __reduce__(self) -> tuple[type[ScenarioError], tuple[list[Problem]]]:
+        """It travels between processes with its problems."""
+        return ScenarioError, (self.problems,)
+
 
 class MissingError(LabctlError):
     """Something the scenario needs is missing on this machine: Docker, an image, a kernel feature (exit 3)."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labctl.errors import Interrupted, LabctlError
+from labctl.errors import Interrupted, LabctlError, ScenarioError
 from labctl.finished import Run
 from labctl.interrupts import interrupt_main, interruptible, listen, noticed, withheld
 from labctl.runs import Options, run_scenario, sharing
@@ -129,7 +129,9 @@ def _follow(stop: multiprocessing.connection.Connection) -> None:
 
 
 def _portable(error: LabctlError) -> LabctlError:
-    # Errors with arguments of their own do not travel between processes; their message and exit code do.
+    if isinstance(error, ScenarioError):
+        return error
+    # Others with arguments of their own do not travel between processes; their message and exit code do.
     plain = LabctlError(str(error))
     plain.exit_code = error.exit_code
     return plain

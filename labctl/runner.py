@@ -53,6 +53,8 @@ class Request:
 def execute(request: Request, engine: Engine, record: RunDirectory, run: str) -> None:
     """Run a scenario and leave its record in `record`. Never raises for what happens to the run; it is in the record.
 
+    Raises ScenarioError where the lab is found to be none, or not to be one for this scenario, before anything was made.
+
      1. save the scenario, and the plan before anything is touched
      2. bring the lab up
      3. open an agent on every host, set the routes
@@ -69,6 +71,8 @@ def execute(request: Request, engine: Engine, record: RunDirectory, run: str) ->
         with session_of(request, engine, record, run, lab_stack) as session:
             for step in session.plan.steps:
                 session.take(step)
+    except ScenarioError:
+        raise  # a file to be mended, and no run that broke
     except (KeyboardInterrupt, Exception) as error:
         note(record, error)
         lab_stack.close()  # does nothing, unless an interrupt came right before it was to be done

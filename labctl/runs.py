@@ -190,6 +190,9 @@ def run_scenario(
         execute(request, engine, record, run)
         with uninterrupted():
             return Run(record.path, conclude(record))
+    except ScenarioError:
+        record.remove()
+        raise
     except (EvidenceError, UsageError):
         if record.lost is None:
             raise

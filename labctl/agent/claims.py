@@ -14,7 +14,7 @@ them with the process, however it ends. What a name is held for is a name too, a
 from __future__ import annotations
 
 import contextlib
-import secrets
+import os
 import socket
 import threading
 import time
@@ -100,7 +100,7 @@ class Claims:
     """The names that this process holds. Thread-safe."""
 
     space: str = SPACE
-    agent: str = field(default_factory=lambda: secrets.token_hex(4))
+    agent: str = field(default_factory=lambda: os.urandom(4).hex())
     _held: dict[str, socket.socket] = field(default_factory=dict)
     _faults: dict[str, dict[str, socket.socket]] = field(default_factory=dict)
     _works_for: socket.socket | None = None
@@ -157,7 +157,7 @@ class Claims:
 
     def tell(self, name: str, value: str) -> socket.socket | None:
         """Have every agent here know a value under a name (short, the name without a slash), until what it gives is closed."""
-        return _bound(f"{self.space}*{secrets.token_hex(4)}/{name}/{value}")
+        return _bound(f"{self.space}*{os.urandom(4).hex()}/{name}/{value}")
 
     def told(self, name: str) -> list[str]:
         """What agents here, this one as well, tell under a name."""

@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 
 import click
 
-from labctl.cli.output import ready_streams, silence
-from labctl.errors import LabctlError, LabError, ScenarioError
+from labctl.cli.output import ready_streams, silence, told
+from labctl.errors import LabctlError, LabError
 
 GC_THRESHOLD = 200_000
 
@@ -50,8 +50,5 @@ class Commands(click.Group):
 
 def fail(error: LabctlError) -> NoReturn:
     """Say what went wrong and exit with its code."""
-    from labctl.report.plain import printable
-
-    prefix = "" if isinstance(error, ScenarioError) else "labctl: "
-    click.echo(prefix + "\n".join(printable(line) for line in str(error).splitlines()), err=True)
+    click.echo(told(error), err=True)
     sys.exit(error.exit_code)

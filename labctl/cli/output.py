@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from labctl.errors import LabctlError
+from labctl.errors import LabctlError, ScenarioError
 from labctl.interrupts import handled, heard, interrupt_main
 
 if TYPE_CHECKING:
@@ -58,6 +58,14 @@ def write_file(path: Path, text: str) -> Path:
     except OSError as error:
         raise LabctlError(f"{path} cannot be written: {error.strerror}") from None
     return path
+
+
+def told(error: LabctlError) -> str:
+    """What is said of an error: whose it is, or the places in the file that is to be mended."""
+    from labctl.report.plain import printable
+
+    prefix = "" if isinstance(error, ScenarioError) else "labctl: "
+    return prefix + "\n".join(printable(line) for line in str(error).splitlines())
 
 
 def say(line: str) -> None:

@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from labctl.cli.options import BACKENDS, CASES, PATHS, SEEDS, SET, TAGS, WORDS, offers, overrides
-from labctl.cli.output import Quiet, Telling, console_for, echo_json, ended_at_once, read_or_not, write_file
+from labctl.cli.output import (
+    Quiet,
+    Telling,
+    console_for,
+    echo_json,
+    ended_at_once,
+    read_or_not,
+    say,
+    told,
+    write_file,
+)
 from labctl.errors import LabctlError
 from labctl.interrupts import interruptible
 
@@ -86,8 +96,8 @@ def run(
             terminal.table(console, results)
             if index is not None:
                 console.print(f"  index  {index}", soft_wrap=True)
-        for said in dict.fromkeys(str(error) for error in errors):
-            click.echo(f"labctl: {said}", err=True)
+        for said in dict.fromkeys(map(told, errors)):
+            say(said)
     codes = [api.exit_code([run.result for run in runs])] * bool(runs) + [error.exit_code for error in errors]
     sys.exit(next((code for code in (130, 4, 3, 2, 1) if code in codes), 0))
 

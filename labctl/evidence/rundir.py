@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -102,6 +103,11 @@ class RunDirectory:
                 with contextlib.suppress(OSError):
                     file.close()
             self._files.clear()
+
+    def remove(self) -> None:
+        """Take the directory away: there was no run."""
+        self.close()
+        shutil.rmtree(self.path, ignore_errors=True)
 
     def _append(self, name: str, line: dict[str, Any]) -> None:
         with self._lock, self.writing(self.path / name):

@@ -125,7 +125,7 @@ def test_there_are_modules_to_look_at() -> None:
     assert "labctl.session.hosts" in imports("labctl.runner")
     assert "labctl.engines.agents" in imports("labctl.session.hosts")
     assert "labctl.agent.journal" in imports("labctl.agent.__main__")
-    assert any(what == "click.echo" for _, what, _ in calls("labctl.cli.running"))
+    assert any(what == "click.echo" for _, what, _ in calls("labctl.cli.output"))
     assert len(SCENARIOS) >= 4
 
 

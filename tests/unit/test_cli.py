@@ -26,7 +26,7 @@ from labctl import __version__
 from labctl.calibrate import Row
 from labctl.cli import main
 from labctl.cli.output import console_for, ready_streams
-from labctl.errors import LabError, MissingError
+from labctl.errors import LabError, MissingError, Problem, ScenarioError
 
 ROOT = Path(__file__).resolve().parents[2]
 RUNS = ROOT / "tests/data/runs"
@@ -251,6 +251,21 @@ def test_what_stops_a_run_before_it_begins_is_its_exit_code(
     assert "ATTACHMENT" not in junit.read_text()
     assert not (tmp_path / "runs").exists()
     assert engines == []
+
+
+def test_a_compose_file_that_only_compose_finds_wrong_is_a_usage_error_and_leaves_no_run(
+    scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engines: Engines
+) -> None:
+    """It is found out when the run has begun, and is a mistake like any other: exit 2, told once, and no directory."""
+
+    def refuse(*_: object) -> None:
+        raise ScenarioError([Problem("compose.yml", 1, 1, "docker compose cannot use this file")])
+
+    monkeypatch.setattr(FakeEngine, "prepare", refuse)
+    result = call("run", scenario, "--out", tmp_path / "runs")
+    assert (result.exit_code, result.stderr) == (2, "compose.yml:1:1: docker compose cannot use this file\n")
+    assert len(engines) == 1
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_a_mistake_in_one_of_several_starts_none(scenario: Path, tmp_path: Path, engines: Engines) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -16,6 +17,9 @@ from pathlib import Path
 import pytest
 
 from labctl import interrupts
+from labctl.engines.base import AddressesTaken
+from labctl.errors import Problem, ScenarioError
+from labctl.jobs import _portable
 
 SCENARIO = """\
 scenario: s
@@ -175,3 +179,12 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert done.stdout == "7\n"
+
+
+def test_what_is_to_be_mended_travels_between_processes_with_its_places() -> None:
+    """A run in a process of its own may find out what is wrong with a file; other errors go with their words and code."""
+    problems = [Problem("compose.yml", 3, 7, "no such thing"), Problem("s.yaml", 1, 1, "nor this")]
+    for error in (ScenarioError(problems), AddressesTaken("all in use")):
+        sent = pickle.loads(pickle.dumps(_portable(error)))
+        assert (str(sent), sent.exit_code) == (str(error), error.exit_code)
+    assert pickle.loads(pickle.dumps(_portable(ScenarioError(problems)))).problems == problems

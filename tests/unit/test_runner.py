@@ -27,7 +27,7 @@ from fake_engine import (
 
 from labctl.agent.__main__ import Refused
 from labctl.engines.base import Disturbed
-from labctl.errors import LabError, MissingError
+from labctl.errors import LabError, MissingError, ScenarioError
 from labctl.evidence.rundir import RunDirectory
 from labctl.lab import addressed, read_lab
 from labctl.plan import plan
@@ -658,7 +658,7 @@ def test_a_standing_lab_with_a_host_that_is_down_is_a_clear_error(run: Runner, t
 def test_a_standing_lab_without_the_hosts_of_the_scenario_is_a_clear_error(
     run: Runner, tmp_path: Path
 ) -> None:
-    """A scenario that needs a host which the standing lab has not is an error that names the host, and no bug."""
+    """A scenario that needs a host which the standing lab has not is one to be mended, and no run that broke."""
 
     def stand(engine: FakeEngine) -> None:
         (tmp_path / "other.yml").write_text(
@@ -666,9 +666,8 @@ def test_a_standing_lab_without_the_hosts_of_the_scenario_is_a_clear_error(
         )
         engine.standing = addressed(read_lab(tmp_path / "other.yml"), 9)
 
-    ran = run(prepare=stand, standing=True)
-    assert ran.value["verdict"] == "error"
-    assert "the lab has no host 'client'" in ran.value["reason"]
+    with pytest.raises(ScenarioError, match="the lab has no host 'client'"):
+        run(prepare=stand, standing=True)
 
 
 def test_a_capture_that_is_switched_off_is_not_made(run: Runner) -> None:
