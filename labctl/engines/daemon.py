@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import Any
 
 import docker.errors
@@ -34,13 +35,17 @@ class DaemonRefuses(MissingError):
 class Daemon(APIClient):
     """docker-py's client; a call that finds nobody at the other end raises DaemonGone."""
 
-    _told: dict[str, Any] | None = None
+    def __init__(self, **options: Any) -> None:
+        self._asking = threading.Lock()
+        self._told: dict[str, Any] | None = None
+        super().__init__(**options)
 
     def version(self, api_version: bool = True) -> dict[str, Any]:
-        """What the daemon is, asked once."""
-        if self._told is None:
-            self._told = super().version(api_version)
-        return self._told
+        """What the daemon is, asked once, also by several at once."""
+        with self._asking:
+            if self._told is None:
+                self._told = super().version(api_version)
+            return self._told
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         """As requests.Session sends it, which every call does in the end."""

@@ -149,7 +149,6 @@ class DockerEngine:
         with ThreadPoolExecutor() as pool:
             unfinished = pool.submit(notes.why_unfinished, self._api, str(self._standing))
             nets = pool.submit(self._api.networks, filters={"label": self._label})
-            pool.submit(self._api.version)  # for `environment`, which need not wait for it then
             seen = dict(zip(self._containers, pool.map(self._look, self._containers.values()), strict=True))
             going_on = {self._containers[host]: look.get("ExecIDs") or () for host, look in seen.items()}
             left = pool.submit(orphans, self._api, going_on)
@@ -158,10 +157,16 @@ class DockerEngine:
             raise LabError(why)
         nurseries.result()
         end_programs(self._api, left.result())
+        threading.Thread(target=self._learn_version, daemon=True).start()
         networks = {self._own_name(n): _subnet(n) for n in nets.result()}
         hosts = [self._host(container) for container in found]
         path = Path(found[0]["Labels"][COMPOSE])
         return Lab(path, {host.name: host for host in sorted(hosts, key=lambda h: h.name)}, networks)
+
+    def _learn_version(self) -> None:
+        """Ask for what `environment` tells, while all else waits for agents: the daemon runs three programs to answer."""
+        with contextlib.suppress(Exception):  # it is asked again then
+            self._api.version()
 
     def rendered(self) -> str | None:
         return notes.read_rendered(self._api, str(self._standing))

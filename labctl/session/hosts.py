@@ -40,18 +40,19 @@ class Hosts:
     before: list[Before] = field(default_factory=list)
 
     def open(self, stack: ExitStack) -> None:
-        """An agent on every host, all at once; closed (and with it everything it did undone) by `stack`."""
+        """An agent and routes on every host, all at once; closed (and with it everything it did undone) by `stack`."""
 
-        def open_one(host: str) -> None:
+        def open_one(host: str) -> dict[str, Any]:
             self.agents[host] = AgentClient(host, self.engine.open_agent(host), self.hear)
+            hello = self._greet(host)
+            self._set_routes(host)
+            return hello
 
         stack.callback(lambda: everywhere(lambda agent: agent.close(), [*self.agents.values(), *self.former]))
-        everywhere(open_one, self.plan.hosts)
-        hellos = everywhere(self._greet, self.plan.hosts)
+        hellos = everywhere(open_one, self.plan.hosts)
         self.before += _found(zip(self.plan.hosts, hellos, strict=True))
         if self.before:
             self.record.event("faults-before", faults=[asdict(fault) for fault in self.before])
-        everywhere(self._set_routes, self.plan.hosts)
         self.prepare_links()
         self.environment["agent_rss_kib"] = max(hello["rss_kib"] for hello in hellos)
         self.record.event(
