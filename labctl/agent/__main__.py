@@ -89,7 +89,7 @@ class Agent:
         self.quiet: dict[str, Offloads] = {}
         self.tables = nftables.tables()
         self.ops: dict[str, Callable[..., Any]] = {
-            "hello": self.hello, "arrived": self.arrived, "apply": self.apply, "schedule": self.schedule,
+            "hello": self.hello, "arrived": self.arrived, "run": self.run, "apply": self.apply, "schedule": self.schedule,
             "clash": self.clash, "faults": self.faults, "undo": self.undo, "die": self.die,
             "wait_bound": self.wait_bound, "sockets": self.sockets,
             "sample": self.sample, "capture_start": self.capture_start,
@@ -142,6 +142,16 @@ class Agent:
             "swept": [ran.as_json() for ran in self.swept],
             "others": [held.as_json() for held in self.claims.others()],
         }
+
+    def run(self, commands: list[list[str]]) -> list[dict[str, Any]]:
+        """Run commands that change nothing, for what they say; stops at the first that fails and says so."""
+        done = []
+        for argv in commands:
+            ran = run(tuple(argv))
+            done.append(ran.as_json())
+            if not ran.ok:
+                raise Refused(str(ran), {"ran": done})
+        return done
 
     def routes(self, routes: list[list[str]], gateways: list[str]) -> list[dict[str, Any]]:
         """Make the routes [to, via] the only way out of the host's own networks.

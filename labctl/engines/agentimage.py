@@ -12,13 +12,16 @@ import hashlib
 import io
 import json
 import tarfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import docker.errors
 from docker import APIClient
+from docker.types import LogConfig, Mount
 
 import labctl.agent
+from labctl.agent.nursery import DOORS
 from labctl.engines import images
 from labctl.engines.base import Say
 from labctl.engines.owner import Owner
@@ -48,6 +51,28 @@ def ensure(api: APIClient, say: Say) -> str:
             if not images.is_here(api, name):
                 _make(api, name)
     return name
+
+
+def create(
+    api: APIClient, image: str, argv: Sequence[str], labels: Mapping[str, str], network: str,
+    may: Sequence[str] = (), doors: Path | None = None, detach: bool = False,
+) -> str:  # fmt: skip
+    """Make a container of an agent, or of what agents need, and do not start it; its id.
+
+    Arguments: `image` as `ensure` names it; `network` as Docker takes it (`container:ID`, `none`); `may` are the capabilities
+    that it gets; `doors` is mounted as the folder that agents and drivers share; with `detach` its standard input does not end
+    with whoever attaches to it. Raises docker.errors.APIError.
+    """
+    config = api.create_host_config(
+        network_mode=network, cap_drop=["ALL"], cap_add=list(may), security_opt=["no-new-privileges:true"],
+        log_config=LogConfig(type="none"),
+        auto_remove=True,  # it ends by itself, and nobody has to wait until Docker has tidied up behind it
+        mounts=[Mount(DOORS, str(doors), type="bind")] if doors else None,
+    )  # fmt: skip
+    made = api.create_container(
+        image, list(argv), stdin_open=True, detach=detach, working_dir=DIRECTORY, labels=dict(labels), host_config=config
+    )
+    return str(made["Id"])
 
 
 def kernel_features(api: APIClient) -> dict[str, str | None]:

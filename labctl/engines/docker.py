@@ -18,7 +18,7 @@ from typing import Any
 import docker.errors
 import requests.exceptions
 from docker import APIClient
-from docker.types import LogConfig, Mount
+from docker.types import LogConfig
 
 from labctl.agent.nursery import DOORS
 from labctl.engines import agentimage, compose, door, images, notes
@@ -377,32 +377,21 @@ class DockerEngine:
         self, host: str, labels: dict[str, str], python: list[str], detach: bool, doors: Path | None = None
     ) -> str:
         """A container, made but not started, that shares the host's network namespace and may change it. Raises LabError."""
-        config = self._api.create_host_config(
-            network_mode=f"container:{self._containers[host]}",
-            cap_drop=["ALL"],
-            cap_add=["NET_ADMIN", "NET_RAW"],
-            security_opt=["no-new-privileges:true"],
-            log_config=LogConfig(type="none"),
-            auto_remove=True,  # it ends by itself, and nobody has to wait until Docker has tidied up behind it
-            mounts=[Mount(DOORS, str(doors), type="bind")] if doors else None,
-        )
-        for last in (False, True):
+
+        def make() -> str:
+            return agentimage.create(
+                self._api, self._image_of_agents(), ["python3", "-u", *python], labels,
+                f"container:{self._containers[host]}", ("NET_ADMIN", "NET_RAW"), doors, detach,
+            )  # fmt: skip
+
+        try:
             try:
-                made = self._api.create_container(
-                    self._image_of_agents(),
-                    ["python3", "-u", *python],
-                    stdin_open=True,
-                    detach=detach,
-                    working_dir=agentimage.DIRECTORY,
-                    labels=labels,
-                    host_config=config,
-                )
-                break
-            except docker.errors.APIError as error:
-                if last or not isinstance(error, docker.errors.ImageNotFound):
-                    raise self._no_agent(host, error) from None
-                self._agent_image = None  # the gc of another version took it for stale in between: it is made again
-        return str(made["Id"])
+                return make()
+            except docker.errors.ImageNotFound:  # the gc of another version took it for stale in between: it is made again
+                self._agent_image = None
+                return make()
+        except docker.errors.APIError as error:
+            raise self._no_agent(host, error) from None
 
     def _image_of_agents(self) -> str:
         if self._agent_image is None:

@@ -16,6 +16,8 @@ import threading
 from pathlib import Path
 from zlib import crc32
 
+from labctl.engines.owner import Owner
+
 CONNECT_TIMEOUT_S = 2.0
 CLOSE_TIMEOUT_S = 10.0
 PIECE_BYTES = 65536
@@ -46,9 +48,10 @@ def remove(project: str) -> None:
 
 
 def remove_dead(kind: str) -> None:
-    """Remove the folders `<kind>-<process>-...` of this user's whose processes are gone."""
+    """Remove the folders `<kind>-<owner>-...` of this user's whose owners (`Owner`) are gone."""
     for each in _above().glob(f"{kind}-*-*"):
-        if not Path(f"/proc/{each.name.split('-')[1]}").exists():
+        owner = Owner.parse(each.name.removeprefix(f"{kind}-").rpartition("-")[0])
+        if owner is not None and not owner.is_alive():
             remove(each.name)
 
 

@@ -6,7 +6,6 @@ See `labctl.agent.forks`. The container ends with this process, as its standard 
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import threading
 from collections.abc import Iterator
@@ -14,9 +13,7 @@ from pathlib import Path
 
 import docker.errors
 import requests.exceptions
-from docker.types import LogConfig, Mount
 
-from labctl.agent.nursery import DOORS
 from labctl.engines import agentimage, door, images
 from labctl.engines.daemon import connect
 from labctl.engines.docker_stream import AttachedChannel
@@ -36,7 +33,7 @@ def shared() -> Iterator[Path | None]:
     Nobody waits for it: until it is there, and where it cannot be (no daemon, one that does not see our folders, no image yet),
     agents start their own.
     """
-    name = f"{KIND}-{os.getpid()}-{secrets.token_hex(2)}"
+    name = f"{KIND}-{Owner.me()}-{secrets.token_hex(2)}"
     folder = door.folder(name)
     if folder is None:
         yield None
@@ -71,15 +68,10 @@ class _Waiting:
             self._is_reached.set()
             if self._is_over.is_set() or not images.is_here(api, agentimage.REPOSITORY):
                 return
-            config = api.create_host_config(
-                network_mode="none", cap_drop=["ALL"], security_opt=["no-new-privileges:true"], auto_remove=True,
-                log_config=LogConfig(type="none"), mounts=[Mount(DOORS, str(self._folder), type="bind")],
-            )  # fmt: skip
+            labels = {RUN: self._name, OWNER: str(Owner.me())}
             try:
-                made = api.create_container(
-                    agentimage.ensure(api, lambda _: None), ["python3", "-m", "agent.forks"], stdin_open=True, detach=False,
-                    working_dir=agentimage.DIRECTORY, labels={RUN: self._name, OWNER: str(Owner.me())}, host_config=config,
-                )["Id"]  # fmt: skip
+                image = agentimage.ensure(api, lambda _: None)
+                made = agentimage.create(api, image, ["python3", "-m", "agent.forks"], labels, "none", doors=self._folder)
                 channel = AttachedChannel(api, made)
                 api.start(made)
                 self._is_over.wait()

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,16 @@ def docker(*arguments: str) -> str:
 def containers(*labels: str) -> list[str]:
     """The ids of all containers, running or not, that have every one of the labels."""
     return docker("ps", "--all", "--no-trunc", "--quiet", *_filters(labels)).split()
+
+
+@contextlib.contextmanager
+def standing(compose: Path, name: str) -> Iterator[None]:
+    """A lab of this compose file and name that stands while the block runs; nothing of it is left afterwards."""
+    done = labctl("up", compose, "--name", name)
+    assert done.code == 0, done.out + done.err
+    yield
+    assert labctl("down", name).code == 0
+    assert containers(f"labctl.lab={name}") == []
 
 
 def left_of(run: str) -> list[str]:

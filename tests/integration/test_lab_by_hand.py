@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from labs import SCENARIOS, Start, containers, labctl, rules_in
+from labs import SCENARIOS, Start, containers, labctl, rules_in, standing
 
 NAME = f"hand-{os.getpid()}"
 PAIR = SCENARIOS / "pair.yml"
@@ -29,10 +29,8 @@ steps:
 @pytest.fixture(scope="module")
 def lab() -> Iterator[str]:
     """A standing lab of two hosts."""
-    done = labctl("up", PAIR, "--name", NAME)
-    assert done.code == 0, done.out + done.err
-    yield NAME
-    assert labctl("down", NAME).code == 0
+    with standing(PAIR, NAME):
+        yield NAME
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from labs import SCENARIOS, Start, containers, docker, labctl, left_of, rules_in
+from labs import SCENARIOS, Start, containers, docker, labctl, left_of, rules_in, standing
 
 NAME = f"deaths-{os.getpid()}"
 PAIR = SCENARIOS / "pair.yml"
@@ -39,11 +39,8 @@ steps:
 @pytest.fixture(scope="module")
 def lab() -> Iterator[str]:
     """A standing lab of two hosts."""
-    done = labctl("up", PAIR, "--name", NAME)
-    assert done.code == 0, done.out + done.err
-    yield NAME
-    assert labctl("down", NAME).code == 0
-    assert containers(f"labctl.lab={NAME}") == []
+    with standing(PAIR, NAME):
+        yield NAME
 
 
 def again(tmp_path: Path) -> Path:

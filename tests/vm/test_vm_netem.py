@@ -6,26 +6,24 @@ Everything below is done in one boot of one virtual machine; each test then asks
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from vm_fault_table import TABLE, Row, missing, plain
+from vm_jobs import ROOT
 from vm_machine import Report
 
+from labctl.catalogue import catalogue
+
 guest = pytest.mark.guest
-# A lab of its own: that Docker 26 lets the router forward. On a standing lab: what netem does. A scenario takes up to a minute
-# under emulation, and one that limits how long a program may take (`within`) fails there, so these are chosen; each kind of
-# fault is in the fault table, and in the calibration what can be measured.
+# A lab of its own: that Docker 26 lets the router forward. On a standing lab: every scenario about bad lines; elsewhere the
+# same files pass by the emulator.
 FRESH = ("scenarios/baseline.yaml",)
-STANDING = (
-    "scenarios/link-delay.yaml",
-    "scenarios/link-loss-at-the-receiver.yaml",
-    "scenarios/link-loss-at-the-sender.yaml",
-    "scenarios/link-burst-loss.yaml",
-    "scenarios/link-duplicate.yaml",
-    "scenarios/link-seed.yaml",
-    "scenarios/link-four-states.yaml",
-    "scenarios/link-cells.yaml",
+STANDING = tuple(
+    Path(entry.path).relative_to(ROOT).as_posix()
+    for entry in catalogue(sorted((ROOT / "scenarios").glob("link-*.yaml")))
+    if "link" in entry.faults
 )
 
 

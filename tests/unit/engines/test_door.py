@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from labctl.engines import door
 from labctl.engines.agents import AgentClient, AgentGone
 from labctl.engines.door import DoorChannel
+from labctl.engines.owner import Owner
 
 SERVE = "import sys; from labctl.agent import nursery; nursery.serve(sys.argv[1], sys.argv[2])"
 OPEN_AND_HANG = (
@@ -108,11 +110,11 @@ def test_a_folder_for_doors_is_for_nobody_else(tmp_path: Path, monkeypatch: pyte
 
 
 def test_folders_of_processes_that_are_gone_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the number in their name; those of a living process and of labs that stand stay."""
+    """By the owner in their name; those of a living process and of labs that stand stay, and one that names nobody."""
     monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
-    gone = subprocess.Popen(["true"])
-    gone.wait()
-    names = [f"tshark-{gone.pid}-ab", f"tshark-{os.getpid()}-cd", "labctl-lab-tshark"]
+    me = Owner.me()
+    before_me = replace(me, started=me.started - 1)  # it had this process's number
+    names = [f"tshark-{before_me}-ab", f"tshark-{me}-cd", "labctl-lab-tshark", "tshark-1-x"]
     for name in names:
         assert door.folder(name) is not None
     door.remove_dead("tshark")
