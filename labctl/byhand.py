@@ -105,6 +105,16 @@ def add(lab_name: str | None, host: str, name: str | None, fault: Fault) -> tupl
     return chosen, answer
 
 
+def swept(lab_name: str | None) -> list[str]:
+    """Take back what agents that were killed have left on a standing lab; the hosts where there was something.
+
+    Nobody holds it, so it would not be in a listing and nothing could remove it. Raises UsageError, LabError.
+    """
+    from labctl.standing import only_lab, sweep_standing
+
+    return [place.rpartition("/")[2] for place in sweep_standing(lab_name or only_lab(connect()))]
+
+
 def listing(lab_name: str | None) -> list[dict[str, Any]]:
     """What is broken by hand on a standing lab: host, name, what was asked, packets touched so far."""
     engine, lab = _lab(lab_name)

@@ -269,14 +269,14 @@ def heal_standing() -> list[str]:
     return healed
 
 
-def sweep_standing() -> dict[str, list[list[str]]]:
-    """Take back what killed agents left on the hosts of standing labs: by `LAB/HOST`, the commands that did it.
+def sweep_standing(only: str | None = None) -> dict[str, list[list[str]]]:
+    """Take back what killed agents left on the hosts of standing labs, or of one: by `LAB/HOST`, the commands that did it.
 
     An agent that starts sweeps (`labctl.agent.sweep`); here one starts at every host, and that is all it does. Raises LabError.
     """
     api = connect()
     swept: dict[str, list[list[str]]] = {}
-    for name in sorted(_standing_labs(api)):
+    for name in [only] if only else sorted(_standing_labs(api)):
         engine = DockerEngine(api, new_run_name("gc"), name)
 
         lab = engine.attach()

@@ -8,7 +8,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from labctl.cli.options import HOST, LAB, offers
-from labctl.cli.output import echo_json
+from labctl.cli.output import echo_json, say
 
 
 @click.group()
@@ -54,6 +54,7 @@ def fault_list(lab: str | None, as_json: bool) -> None:
     """What is broken by hand, and how many packets each fault has touched."""
     from labctl.byhand import listing
 
+    tell_swept(lab)
     found = listing(lab)
     if as_json:
         echo_json(found)
@@ -74,6 +75,7 @@ def fault_remove(lab: str | None, as_json: bool, name: str) -> None:
     """Take a fault away by name; `all` takes every one."""
     from labctl.byhand import remove
 
+    tell_swept(lab)
     removed = remove(lab, name)
     if as_json:
         echo_json(removed)
@@ -82,3 +84,11 @@ def fault_remove(lab: str | None, as_json: bool, name: str) -> None:
         click.echo(f"{item['name']} at {item['host']} is gone; it touched {item['packets']} packets")
     if not removed:
         click.echo("nothing was broken by hand")
+
+
+def tell_swept(lab: str | None) -> None:
+    """Take back what killed agents have left there, and say where that was."""
+    from labctl.byhand import swept
+
+    for host in swept(lab):
+        say(f"{host}: the faults of an agent that is gone are taken back")

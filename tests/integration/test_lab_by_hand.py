@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from labs import SCENARIOS, Start, containers, labctl, rules_in, standing
+from labs import SCENARIOS, Start, containers, docker, labctl, rules_in, standing
 
 NAME = f"hand-{os.getpid()}"
 PAIR = SCENARIOS / "pair.yml"
@@ -153,3 +153,17 @@ def test_a_host_with_faults_by_hand_is_not_killed(lab: str, tmp_path: Path) -> N
         4, "the fault cut cannot be put at server: it would take with it the drop fault old on server, put by hand",
     )  # fmt: skip
     assert rules(lab, "server") != []
+
+
+def test_what_an_agent_that_was_killed_had_broken_is_not_forgotten(lab: str) -> None:
+    """Its rules are in nobody's list; whoever looks has them taken away and is told, and what others hold stays."""
+    for host, name in (("server", "dead"), ("client", "alive")):
+        assert labctl("fault", "add", "--lab", lab, "--name", name, host, "drop", "--protocol", "udp").code == 0
+    docker("kill", *containers(f"labctl.lab={lab}", "labctl.resident=server"))
+    assert rules(lab, "server")
+    listed = labctl("fault", "list", "--lab", lab, "--json")
+    assert [fault["name"] for fault in listed.json] == ["alive"]
+    assert listed.err == "server: the faults of an agent that is gone are taken back\n"
+    assert rules(lab, "server") == []
+    assert rules(lab, "client")
+    assert labctl("fault", "list", "--lab", lab).err == ""

@@ -394,7 +394,7 @@ def test_output_that_cannot_be_written_is_an_error_and_the_run_is_saved(tmp_path
 def shared_by(process: subprocess.Popen[str]) -> list[str]:
     """The containers in which a tshark waits for the runs of a command."""
     lines = docker("ps", "--all", "--no-trunc", "--format", '{{.ID}} {{.Label "labctl.run"}}').splitlines()
-    return [line.split()[0] for line in lines if f" tshark-{process.pid}-" in line]
+    return [line.split()[0] for line in lines if " tshark-" in line and f":{process.pid}:" in line]
 
 
 def test_runs_side_by_side_have_one_tshark_in_common(start: Start, tmp_path: Path) -> None:

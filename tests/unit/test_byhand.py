@@ -33,6 +33,7 @@ def lab(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     monkeypatch.setattr(labctl.byhand, "_lab", lambda _: (SimpleNamespace(), SimpleNamespace()))
     monkeypatch.setattr(labctl.byhand, "_all_held", lambda *_: list(held))
     monkeypatch.setattr(labctl.byhand, "_take", take)
+    monkeypatch.setattr(labctl.byhand, "swept", lambda _: [])
     return held
 
 
@@ -49,3 +50,13 @@ def test_all_faults_are_removed_however_many_there_are(lab: list[dict[str, Any]]
     lab += [{"host": "a", "name": "wall", "packets": 3}, {"host": "b", "name": "slow", "packets": 2}]
     assert call("remove", "all") == (0, "slow at b is gone; it touched 2 packets\nwall at a is gone; it touched 3 packets\n")
     assert lab == []
+
+
+@pytest.mark.usefixtures("lab")
+@pytest.mark.parametrize("words", [("list", "--json"), ("remove", "all", "--json")])
+def test_what_a_killed_agent_left_is_told_beside_the_list(monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
+    """Nobody holds it, so it is taken back; and what is printed for programs stays JSON."""
+    monkeypatch.setattr(labctl.byhand, "swept", lambda _: ["server"])
+    done = CliRunner().invoke(main, ["fault", *words])
+    assert (done.exit_code, done.stdout) == (0, "[]\n")
+    assert done.stderr == "server: the faults of an agent that is gone are taken back\n"
