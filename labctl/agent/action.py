@@ -86,8 +86,8 @@ Place = tuple[str, str]
 class Commands:
     """An action made of commands, each with its undo, and counted by iptables chains ({tool, table, chain}).
 
-    Rules of iptables that follow each other in one table are given to one process: they are all there at once or none is, in a
-    third of the time. The first `ahead` changes have no effect yet (a chain is filled before it is hooked).
+    Rules of iptables that follow each other in one table are given to one process: they are all there at once or none is, and
+    sooner made and gone. The first `ahead` changes have no effect yet (a chain is filled before it is hooked).
     """
 
     changes: tuple[Change, ...]

@@ -83,7 +83,7 @@ def connect() -> APIClient:
 def _spoken(api: APIClient) -> str:
     """The version of its interface that a daemon speaks, by the head of /_ping (Docker Engine API, SystemPing).
 
-    docker-py looks into /version for it ("auto"), which takes ten times as long: the daemon runs runc and others to ask them.
+    docker-py looks into /version for it ("auto"), which takes ten times as long: the daemon asks others for theirs.
     """
     answer = api.get(f"{api.base_url}/_ping", timeout=api.timeout)
     answer.raise_for_status()

@@ -164,7 +164,7 @@ class DockerEngine:
         return Lab(path, {host.name: host for host in sorted(hosts, key=lambda h: h.name)}, networks)
 
     def _learn_version(self) -> None:
-        """Ask for what `environment` tells, while all else waits for agents: the daemon runs three programs to answer."""
+        """Ask for what `environment` tells, while all else waits for agents: the daemon has to ask others for it."""
         with contextlib.suppress(Exception):  # it is asked again then
             self._api.version()
 
