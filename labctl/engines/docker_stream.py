@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -11,48 +13,95 @@ from typing import Any
 
 import docker.errors
 from docker import APIClient
-from docker.utils.socket import frames_iter
 
 from labctl.engines import leftovers, nearby
 from labctl.engines.written import LAUNCHER, Errors, Written
 from labctl.errors import LabError
 
 STDOUT, STDERR = 1, 2
+_FRAME = struct.Struct(">BxxxL")
 # What a shell, and so Docker, reports for a command that it found no way to run (POSIX, Shell Command Language, 2.8.2).
 NOT_RUN = (126, 127)
 CLOSE_TIMEOUT_S = 10.0
 ASK_NURSERY = ["python3", "-S", "-E", "/opt/labctl/agent/nursery.py", "ask"]
 
 
-def raw_socket(stream: Any) -> socket.socket:
-    """The socket under what docker-py hands out, which differs between transports."""
-    found: socket.socket = getattr(stream, "_sock", stream)
-    return found
+class Upgraded:
+    """A connection that Docker turned into a multiplexed stream (Docker Engine API, ContainerAttach), from its first byte on.
 
+    `stream` is what docker-py hands out for `socket=True`: the socket under the answer. It leaves behind what http.client read
+    of the stream together with the answer's head: a driver that comes late to that head finds a program's first words there.
+    """
 
-def close(stream: Any) -> None:
-    """Close what docker-py handed out, and the socket under it, which it keeps open by itself."""
-    under = raw_socket(stream)
-    with contextlib.suppress(OSError, ValueError):
-        stream._response.close()  # the answer to the request that became this stream; it holds the socket as well
-        under.close()
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._socket: socket.socket = getattr(stream, "_sock", stream)
+        self._socket.setblocking(False)
+        self._ahead = bytearray(self._read_ahead())
+        self._socket.settimeout(None)
+
+    def frames(self) -> Iterator[tuple[int, bytes]]:
+        """Which stream of the program, and what it wrote: in parts as they come, to the end. Raises OSError."""
+        while len(header := self._exactly(_FRAME.size)) == _FRAME.size:
+            kind, left = _FRAME.unpack(header)
+            while left:
+                data = self._some(left)
+                if not data:
+                    return
+                left -= len(data)
+                yield kind, data
+
+    def send(self, data: bytes) -> None:
+        """Write to its standard input. Raises OSError."""
+        self._socket.sendall(data)
+
+    def finish(self) -> None:
+        """End its standard input; what it still writes can be read."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        """Close what docker-py handed out, and the socket under it, which it keeps open by itself."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream._response.close()  # the answer to the request that became this stream; it holds the socket as well
+            self._socket.close()
+
+    def _read_ahead(self) -> bytes:
+        """What is in http.client's buffer; with TLS or SSH it is another's, and empty."""
+        read_by = getattr(self._stream._response.raw._fp, "fp", None)
+        with contextlib.suppress(OSError):
+            return read_by.peek() if isinstance(read_by, io.BufferedReader) else b""
+        return b""
+
+    def _some(self, number: int) -> bytes:
+        """At least one byte and at most `number`; none at the end."""
+        if self._ahead:
+            data = bytes(self._ahead[:number])
+            del self._ahead[:number]
+            return data
+        return self._socket.recv(number)
+
+    def _exactly(self, number: int) -> bytes:
+        """So many bytes, or fewer at the end."""
+        data = b""
+        while len(data) < number and (more := self._some(number - len(data))):
+            data += more
+        return data
 
 
 class DockerChannel:
     """An agent's standard streams as Docker multiplexes them."""
 
     def __init__(self, stream: Any) -> None:
-        self._socket = raw_socket(stream)
-        self._socket.settimeout(None)
-        self._stream = stream
-        self._frames: Iterator[tuple[int, bytes]] = frames_iter(stream, tty=False)  # type: ignore[no-untyped-call]
+        self._stream = Upgraded(stream)
+        self._frames = self._stream.frames()
         self._errors = bytearray()
         self._sending = threading.Lock()
         self._ended = threading.Event()
 
     def send(self, data: bytes) -> None:
         with self._sending:
-            self._socket.sendall(data)
+            self._stream.send(data)
 
     def receive(self) -> bytes:
         try:
@@ -71,8 +120,7 @@ class DockerChannel:
 
     def finish(self) -> None:
         """End its standard input; what it still says can be received."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_WR)
+        self._stream.finish()
 
     def drop(self) -> None:
         """Go away without waiting for what it still says."""
@@ -83,7 +131,7 @@ class DockerChannel:
         # Whoever reads hears the end of the agent's output when it has undone everything and exited.
         self.finish()
         self._ended.wait(CLOSE_TIMEOUT_S)
-        close(self._stream)
+        self._stream.close()
 
 
 class AttachedChannel(DockerChannel):
@@ -130,12 +178,11 @@ class DockerProcess:
             created = api.exec_create(container, [*launcher, *argv], environment=env | {leftovers.RUN_VARIABLE: run})
             self._id: str = created["Id"]
             self._mark = f"{leftovers.RUN_VARIABLE}={run}"
-            self._stream = api.exec_start(self._id, socket=True)
+            self._stream = Upgraded(api.exec_start(self._id, socket=True))
         except docker.errors.APIError as error:
             raise LabError(
                 f"{argv[0]} could not be started on {host}: {error.explanation or error}"
             ) from None
-        raw_socket(self._stream).settimeout(None)
         threading.Thread(target=self._pump, name=f"exec-{host}", daemon=True).start()
 
     def wait(self, timeout_s: float) -> bool:
@@ -181,7 +228,7 @@ class DockerProcess:
 
     def _pump(self) -> None:
         try:
-            for kind, data in frames_iter(self._stream, tty=False):  # type: ignore[no-untyped-call]
+            for kind, data in self._stream.frames():
                 (self._err if kind == STDERR else self._out).add(data)
         except (OSError, ValueError):
             pass
@@ -190,4 +237,4 @@ class DockerProcess:
             self._exit = self._api.exec_inspect(self._id)["ExitCode"]
         self._ended_at = ended_at
         self._ended.set()
-        close(self._stream)
+        self._stream.close()
