@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import secrets
 import shutil
@@ -123,6 +124,5 @@ def written(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise LabError(
-            f"{path} cannot be written: {error.strerror}; free some space or choose another --out"
-        ) from None
+        space = "free some space or " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        raise LabError(f"{path} cannot be written: {error.strerror}; {space}choose another --out") from None

@@ -85,7 +85,7 @@ def test_a_file_is_there_whole_or_not_at_all(record: RunDirectory, monkeypatch: 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     """An --out that is a file, or already has this run, is an error that names the folder."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(LabError, match=r"file/r cannot be written: Not a directory"):
+    with pytest.raises(LabError, match=r"file/r cannot be written: Not a directory; choose another --out"):
         RunDirectory.create(tmp_path / "file", "r", lambda _: None)
     RunDirectory.create(tmp_path, "r", lambda _: None).close()
     with pytest.raises(LabError, match=r"/r cannot be written: File exists"):

@@ -86,12 +86,21 @@ class Program:
         raise AssertionError(f"{self.argv} never said {pattern!r}: {self.lines}")
 
     def wait_until_it_waits(self) -> None:
-        """Return when it sleeps in the kernel (proc(5), /proc/pid/stat): it has entered the call that it said it would."""
-        stat = Path(f"/proc/{self.pid}/stat")
+        """Return when it sleeps in the kernel and goes on sleeping: it has entered the call that it said it would.
+
+        One look is not enough: it may wait for a moment on its way there as well. What was not put to sleep again meanwhile
+        (proc(5), /proc/pid/status: ctxt_switches) has slept all the time.
+        """
+        status = Path(f"/proc/{self.pid}/status")
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while stat.read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "S":
+        before = None
+        while True:
+            now = re.findall(r"^(?:State:\s+S|\w*ctxt_switches:\s+\d+)", status.read_text(encoding="utf-8"), re.MULTILINE)
+            if len(now) == 3 and now == before:
+                return
             assert time.monotonic() < deadline, f"{self.argv} never waits"
-            time.sleep(0.001)
+            before = now
+            time.sleep(0.03)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> Result:
         """Send a signal, and wait for the end."""
