@@ -28,13 +28,14 @@ _DEVICE = re.compile(r"\{dev:([^}]+)\}")
 
 @dataclass
 class Faults:
-    """What is broken now, by name and host."""
+    """What is broken now, by name and host: `applied`. What is heard of a fault late, when it is healed, is about one of `known`."""
 
     hosts: Hosts
     captures: Captures
     programs: Programs
     seed: int = 0
     applied: dict[tuple[str, str], FaultPlan] = field(default_factory=dict)
+    known: dict[tuple[str, str], FaultPlan] = field(default_factory=dict)
     by_driver: dict[str, HostFaults] = field(default_factory=dict)
     steps: dict[tuple[str, str], PlannedStep] = field(default_factory=dict)
     since: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -44,10 +45,10 @@ class Faults:
         self.agents, self.record = self.hosts.agents, self.hosts.record
         self.lives = Lives(self.hosts, self.captures, self.programs, self._counted, self._restore)
         self.hosts.heard["fault-applied"] = lambda host, message: self._applied(
-            self.applied[message["name"], host], message
+            self.known[message["name"], host], message
         )
         self.hosts.heard["fault-removed"] = lambda host, message: self._removed(
-            self.applied[message["name"], host], message
+            self.known[message["name"], host], message
         )
         self.hosts.heard["fault-error"] = self._failed
 
@@ -100,7 +101,7 @@ class Faults:
         if fault.engine is None and fault.host in self.hosts.killed:
             raise StepFailed(f"{fault.host} was killed by the fault {self.hosts.killed[fault.host]} and is not up again")
         self.steps[key], self.since[key] = step, time.monotonic()
-        self.applied[key] = fault  # the moment before, so that whatever happens it is undone
+        self.applied[key] = self.known[key] = fault  # the moment before, so that whatever happens it is undone
         self.begun[key] = threading.Event()
         try:
             self._put(fault, step)
@@ -138,7 +139,7 @@ class Faults:
     def _counted(self, host: str, answers: list[dict[str, Any]]) -> None:
         """A host died, and with it the faults that were in place there."""
         for answer in answers:
-            self._removed(self.applied[answer["name"], host], answer)
+            self._removed(self.known[answer["name"], host], answer)
 
     def _restore(self, host: str) -> None:
         """A host is up again, and so are the faults that nobody has healed meanwhile. Raises AgentRefused."""

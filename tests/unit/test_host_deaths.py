@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,24 @@ def test_a_host_can_be_away_for_a_while(run: Runner) -> None:
     (span,) = ran.value["faults"][1]["spans"]
     assert span["removed"] - span["applied"] >= 0.015
     assert len(ran.value["faults"][0]["spans"]) == 2
+
+
+def test_a_host_that_is_healed_while_it_comes_back_by_itself_is_counted(run: Runner) -> None:
+    """A heal step in the middle of that waits for it, and what the fault touched is known."""
+
+    def slow(engine: FakeEngine) -> None:
+        disturb = engine.disturb
+
+        def late(host: str, what: str, on: bool) -> None:
+            time.sleep(0 if on else 0.2)
+            disturb(host, what, on)
+
+        engine.disturb = late  # type: ignore[method-assign]
+
+    ran = run(text=KILLED.replace("kill: {}}", "kill: {}, for: 20ms}").replace(HEAL, "  - {wait: 60ms}\n" + HEAL), prepare=slow)
+    assert ran.value["verdict"] == "pass", ran.value["reason"]
+    cut = ran.value["faults"][1]
+    assert (cut["packets"], cut["fired"], len(cut["spans"])) == (6, True, 1)
 
 
 def test_a_fault_on_a_timeline_goes_on_where_it_was(run: Runner) -> None:
