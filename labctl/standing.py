@@ -24,6 +24,7 @@ from labctl.engines.leftovers import RUN_VARIABLE, dead_runs, each, end_exec, re
 from labctl.engines.owner import Owner, is_alive
 from labctl.errors import LabError, UsageError
 from labctl.evidence.rundir import new_run_name
+from labctl.interrupts import handled, heard
 from labctl.lab import PROGRAMS, Lab, from_compose
 from labctl.session.together import everywhere
 
@@ -218,16 +219,19 @@ def capture(
     engine = DockerEngine(api, new_run_name("capture"), name)
     engine.attach()
     channel = engine.capture_live(host, [interface, *([filter_] if filter_ else [])])
-    interrupted = False
+    interrupted: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        """Tell it to end; what it still says is read. Again: nobody reads what is written."""
+        if interrupted:
+            raise KeyboardInterrupt
+        interrupted.append(number)
+        channel.finish()
+
     try:
-        while True:
-            try:
-                if not (data := channel.receive()):
-                    break
+        with handled(end, heard()):  # an exception would end whoever reads the stream in the middle of it
+            while data := channel.receive():
                 write(data)
-            except KeyboardInterrupt:
-                interrupted = True
-                channel.finish()
     finally:
         channel.drop()
     said = channel.errors().strip()

@@ -30,9 +30,9 @@ START_TIMEOUT_S = 10.0
 # up to 450 ms to stop; preloaded, our library makes that 50 and 60 ms. Without it everything works as well, and takes longer.
 PRELOAD = "/usr/local/lib/labctl/dumpcap_timeouts.so"
 UPDATE_MS = 1
-SENTINEL_TIMEOUT_S = 5.0
+SENTINEL_TIMEOUT_S = 20.0
 RESEND_S = 0.5
-END_TIMEOUT_S = 5.0
+END_TIMEOUT_S = 20.0
 POLL_S = 0.002
 BUFFER_MIB = 16
 LOOPBACK_MIB = 2
@@ -138,14 +138,14 @@ class Capture:
         }
         deadline = time.monotonic() + SENTINEL_TIMEOUT_S
         offset, tail, next_send = 0, b"", 0.0
-        while missing and time.monotonic() < deadline:
+        is_last = False  # look; where there is no more to wait for, once more
+        while missing and not is_last:
+            is_last = time.monotonic() > deadline or self._process is None or self._process.poll() is not None
             if time.monotonic() >= next_send:
                 for (which, name), payload in missing.items():
                     if which == "end":
                         _send(name, payload)
                 next_send = time.monotonic() + RESEND_S
-            if self._process is None or self._process.poll() is not None:
-                deadline = 0.0  # one last look at what it wrote
             time.sleep(POLL_S)
             fresh = b""
             with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
@@ -175,6 +175,8 @@ class Capture:
             reason = f"it reached its limit of {self.max_bytes} bytes"
         elif missing:
             reason = f"there is no {', no '.join(missing)} in the file"
+        elif (silent := len(self.interfaces) - len(counts)) > 0:  # by number: it calls lo "Loopback: lo"
+            reason = f"dumpcap has not said what was lost on {silent} of {len(self.interfaces)} interfaces"
         elif dropped:
             reason = f"{dropped} packets were lost on the way into the file (by the kernel {kernel}, by dumpcap {queue})"
         return {

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 from .capture import BUFFER_MIB, environment
@@ -17,6 +18,8 @@ from .capture import BUFFER_MIB, environment
 NO_INTERFACE = "there is no interface"
 NO_FILTER = "dumpcap: Invalid capture filter"
 EVERY = "any"
+# By then libpcap has handed over what it has: CAP_READ_TIMEOUT in dumpcap.c. What is in its ring when dumpcap ends is lost.
+HANDOVER_S = 0.3
 STOP_TIMEOUT_S = 3.0
 INTERFACES = Path("/sys/class/net")
 
@@ -41,6 +44,7 @@ def main(interface: str, filter_: str | None = None) -> int:
 def _stop_at_end(dumpcap: subprocess.Popen[bytes]) -> None:
     while os.read(0, 65536):
         pass
+    time.sleep(HANDOVER_S)
     dumpcap.terminate()
     try:
         dumpcap.wait(STOP_TIMEOUT_S)

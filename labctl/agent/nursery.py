@@ -21,7 +21,7 @@ from pathlib import Path
 SOCKET = "/run/labctl-nursery"
 DOORS = "/run/labctl-doors"
 STREAMS = 3
-READY_TIMEOUT_S = 5.0
+READY_TIMEOUT_S = 25.0
 POLL_S = 0.02
 
 

@@ -93,9 +93,9 @@ class Schedule:
                     self._begin(offset_s, action)
                 else:
                     self._end(offset_s)
-            except (ActionFailed, ValueError) as error:
+            except Exception as error:  # whatever it is: nobody else hears of what goes wrong in this thread
                 self._tell(
-                    {"event": "fault-error", "name": self._name, "error": str(error), "time": time.time()}
+                    {"event": "fault-error", "name": self._name, "error": _words(error), "time": time.time()}
                 )
                 return
 
@@ -139,3 +139,8 @@ class Schedule:
 
     def _wait_until(self, offset_s: float) -> bool:
         return self._cancelled.wait(max(0.0, self._start + offset_s - time.monotonic()))
+
+
+def _words(error: Exception) -> str:
+    """What went wrong, with its kind where it is none of those that an action raises."""
+    return str(error) if isinstance(error, ActionFailed | ValueError) else f"{type(error).__name__}: {error}"

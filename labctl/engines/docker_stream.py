@@ -23,6 +23,7 @@ _FRAME = struct.Struct(">BxxxL")
 # What a shell, and so Docker, reports for a command that it found no way to run (POSIX, Shell Command Language, 2.8.2).
 NOT_RUN = (126, 127)
 CLOSE_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 20.0
 ASK_NURSERY = ["python3", "-S", "-E", "/opt/labctl/agent/nursery.py", "ask"]
 
 
@@ -61,13 +62,16 @@ class Upgraded:
             self._socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Close what docker-py handed out, and the socket under it, which it keeps open by itself."""
+        """Close what docker-py handed out, and the socket under it, which it keeps open by itself; who reads hears the end."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # close(2) wakes nobody who waits in recv(2)
         with contextlib.suppress(OSError, ValueError):
             self._stream._response.close()  # the answer to the request that became this stream; it holds the socket as well
+        with contextlib.suppress(OSError):
             self._socket.close()
 
     def _read_ahead(self) -> bytes:
-        """What is in http.client's buffer; with TLS or SSH it is another's, and empty."""
+        """What is in http.client's buffer. (With SSH it is paramiko's, and stays there.)"""
         read_by = getattr(self._stream._response.raw._fp, "fp", None)
         with contextlib.suppress(OSError):
             return read_by.peek() if isinstance(read_by, io.BufferedReader) else b""
@@ -173,6 +177,7 @@ class DockerProcess:
         self._exit: int | None = None
         self._ended_at: float | None = None
         self._ended = threading.Event()
+        self._has_said_who = threading.Event()
         try:
             launcher = [*LAUNCHER, leftovers.program_mark(run)]
             created = api.exec_create(container, [*launcher, *argv], environment=env | {leftovers.RUN_VARIABLE: run})
@@ -208,6 +213,8 @@ class DockerProcess:
         return next((line.strip() for line in reversed(said) if line.strip()), f"status {self._exit}, and nothing was said")
 
     def signal(self, name: str) -> None:
+        # Docker answers before it has started anything.
+        self._has_said_who.wait(START_TIMEOUT_S)
         if self._ended.is_set():
             return
         if self._err.pid is None:
@@ -230,6 +237,8 @@ class DockerProcess:
         try:
             for kind, data in self._stream.frames():
                 (self._err if kind == STDERR else self._out).add(data)
+                if self._err.pid is not None:
+                    self._has_said_who.set()
         except (OSError, ValueError):
             pass
         ended_at = time.time()
@@ -237,4 +246,5 @@ class DockerProcess:
             self._exit = self._api.exec_inspect(self._id)["ExitCode"]
         self._ended_at = ended_at
         self._ended.set()
+        self._has_said_who.set()
         self._stream.close()

@@ -97,8 +97,8 @@ class Watch:
 
     def _is_off(self, host: str, network: str) -> bool:
         """Whether a host runs without that network. One that ends leaves all of them, and that is told by its end."""
-        found = self._api.inspect_container(self._containers[host])
-        return bool(found["State"]["Running"]) and network not in found["NetworkSettings"]["Networks"]
+        found = self._inspected(host)
+        return found is not None and bool(found["State"]["Running"]) and network not in found["NetworkSettings"]["Networks"]
 
     def _seen(self, host: str) -> str | None:
         if host in self._wanted:
@@ -110,11 +110,16 @@ class Watch:
 
     def _state(self, host: str) -> Mapping[str, Any] | None:
         """A container's state; None when it is gone."""
+        found = self._inspected(host)
+        return None if found is None else found["State"]
+
+    def _inspected(self, host: str) -> Mapping[str, Any] | None:
+        """What Docker knows of a host's container; None when it is gone."""
         try:
-            state: Mapping[str, Any] = self._api.inspect_container(self._containers[host])["State"]
+            found: Mapping[str, Any] = self._api.inspect_container(self._containers[host])
         except docker.errors.NotFound:
             return None
-        return state
+        return found
 
     def _ended(self, host: str, status: object) -> str:
         if host in self._signalled:

@@ -28,7 +28,7 @@ _DEVICE = re.compile(r"\{dev:([^}]+)\}")
 
 @dataclass
 class Faults:
-    """What is broken now, by name and host: `applied`. What is heard of a fault late, when it is healed, is about one of `known`."""
+    """What is broken now, by name and host: `applied`. What is heard late, of a fault that is healed, is of one of `known`."""
 
     hosts: Hosts
     captures: Captures

@@ -97,9 +97,11 @@ class Programs:
                         f"{running.handle} is not ready: {error}{self._said(running)}", running.id
                     ) from None
                 return
-            if ready.output and re.search(ready.output, self._text(running), re.MULTILINE):
+            if ready.output and self._has_written(running, ready.output):
                 return
             if running.process.wait(WATCH_S / 10):
+                if ready.output and self._has_written(running, ready.output):
+                    return  # the last that it did
                 self._ended(running)
                 raise StepFailed(
                     f"{running.handle} ended before it was ready{self._said(running)}", running.id
@@ -110,6 +112,9 @@ class Programs:
                     running.id,
                 )
             self.hosts.check()
+
+    def _has_written(self, running: Running, pattern: str) -> bool:
+        return re.search(pattern, self._text(running), re.MULTILINE) is not None
 
     def bound(self, host: str, ready: Ready) -> Future[Any]:
         """Have a host's agent wait for a socket; refused when there is none in time."""

@@ -19,6 +19,7 @@ from fake_engine import (
     FakeCapture,
     FakeChannel,
     FakeEngine,
+    FakeProcess,
     Fuse,
     World,
     in_memory,
@@ -425,6 +426,16 @@ def test_a_program_that_ends_before_it_is_ready_is_an_error(run: Runner) -> None
         "serve ended before it was ready; it said:\nasked"
         in ran.value["reason"]
     )
+
+
+def test_a_program_whose_last_word_was_that_it_is_ready_was_ready(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when it wrote that and ended between two looks at it."""
+    outputs = iter([(b"", b"")])
+    whole = FakeProcess.output
+    monkeypatch.setattr(FakeProcess, "output", lambda self: next(outputs, whole(self)))
+    text = SCENARIO.replace("start: [serve], on: server", "start: [flop], on: server, as: serve")
+    ran = run(text=text.replace("ready: {listen: 80}", "ready: {output: asked}"))
+    assert ran.value["verdict"] == "pass", ran.value["reason"]
 
 
 def test_a_server_that_never_listens_is_an_error(run: Runner) -> None:

@@ -121,13 +121,35 @@ def test_a_long_frame_is_whole(tmp_path: Path) -> None:
         assert process.output()[0] == said
 
 
-def test_a_program_whose_number_came_with_the_head_can_be_signalled(tmp_path: Path) -> None:
-    """It is the number that kill(1) is given."""
+@pytest.mark.parametrize("pieces", [[UPGRADED + PID, HELLO], [UPGRADED, *[b""] * 20, PID + HELLO]], ids=["at once", "late"])
+def test_a_program_can_be_signalled_whenever_its_number_comes(tmp_path: Path, pieces: list[bytes]) -> None:
+    """Docker answers before it has started the program, so whoever signals it at once waits for what kill(1) is given."""
     asked: list[bytes] = []
-    with daemon(tmp_path / "docker.sock", [UPGRADED + PID, HELLO], asked, ends=False) as api:
+    with daemon(tmp_path / "docker.sock", pieces, asked, ends=False) as api:
         process = DockerProcess(api, "client", "0123", ("sleep", "60"), {}, "run")
-        while process.output()[0] != b"hello\n":
-            assert not process.wait(0.01)
         process.signal("TERM")
         assert b'"sh", "TERM", "7"]' in b"".join(asked)
         assert process.wait(10)
+        assert process.output()[0] == b"hello\n"
+
+
+def test_a_program_that_ends_without_a_number_needs_no_signal(tmp_path: Path) -> None:
+    """A shell that was not there to say it."""
+    with daemon(tmp_path / "docker.sock", [UPGRADED, b"", HELLO], asked := []) as api:
+        process = DockerProcess(api, "client", "0123", ("sleep", "60"), {}, "run")
+        process.signal("TERM")
+        assert b"TERM" not in b"".join(asked)
+        assert process.wait(10)
+
+
+def test_who_reads_a_stream_hears_that_it_was_closed(tmp_path: Path) -> None:
+    """close(2) alone would leave a thread in recv(2) for ever."""
+    with daemon(tmp_path / "docker.sock", [UPGRADED + HELLO], [], ends=False) as api:
+        channel = AttachedChannel(api, "0123")
+        assert channel.receive() == b"hello\n"
+        heard: list[bytes] = []
+        reader = threading.Thread(target=lambda: heard.append(channel.receive()))
+        reader.start()
+        channel.drop()
+        reader.join(10)
+        assert heard == [b""]

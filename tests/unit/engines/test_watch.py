@@ -94,6 +94,15 @@ def test_what_happens_to_a_host_is_told(api: Api, happened: list[tuple[str, str,
     assert watched.first(["client"]) is None
 
 
+def test_a_host_that_is_gone_when_it_is_looked_at_was_removed(api: Api) -> None:
+    """A removal takes it off its networks first; a watch that hears of that late finds no container, and goes on listening."""
+    watched = watch(api)
+    del api.states["id-server"]
+    api.tell(("server", "disconnect", {"name": "lab_net"}), KILLED, DIES, ("server", "destroy", {}))
+    assert watched.first(HOSTS) == "the host server was removed by somebody else while the run went on"
+    assert not watched.is_cut_off
+
+
 def test_what_the_run_does_itself_is_not_told(api: Api) -> None:
     """A host that it kills, starts again and freezes; what somebody else does afterwards is told."""
     watched = watch(api)
