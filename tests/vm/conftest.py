@@ -15,8 +15,8 @@ from vm_plan import jobs_for
 
 from labctl.standing import build_images
 
-# For everything in the guest, whatever the jobs together may take: three times what it takes on two quiet processors. How long it
-# took is in LAST; a busy machine is no failure.
+# For everything in the guest, whatever the jobs together may take: three times what it takes on two quiet processors, as a busy
+# machine is no failure. How long it took is in LAST.
 LIMIT_S = 1800.0
 LAST = ROOT / ".cache" / "vm-last.json"
 JOBS = pytest.StashKey[list[Job]]()
