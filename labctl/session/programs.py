@@ -72,11 +72,13 @@ class Programs:
             raise StepFailed(f"{step.host} was killed by the fault {self.hosts.killed[step.host]} and is not up again")
         handle = step.handles[0] if step.handles else step.step.run[0] if isinstance(step.step, RunStep) else step.argv[0]
         running_id = f"{step.index}"
+        asked = self.record.now()  # not when it is known: what takes two seconds must never seem to have taken less
         process = self.engine.start(step.host, step.argv, dict(step.env), step.beside)
         running = Running(running_id, handle, step.host, step.index, process, f"{step.index:02d}-{step.host}")
         self.programs[running_id] = running
         self.record.event(
             "program-start",
+            t=asked,
             id=running_id,
             handle=handle,
             host=step.host,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -227,6 +228,26 @@ def test_the_record_says_who_ended_a_program_and_when(run: Runner) -> None:
     assert [ended[who]["refused"] for who in ("probe", "early", "serve")] == [None, None, None]
     wait = next(e for e in events if e["event"] == "step-start" and e["kind"] == "wait" and e["index"] == 8)
     assert ended["early"]["t"] < wait["t"] + 0.3 <= ended["serve"]["t"]
+
+
+def test_a_program_never_seems_to_have_taken_less_than_it_did(run: Runner) -> None:
+    """Its time begins before the engine is asked to start it, also where the driver hears of the start after its end."""
+
+    def late(engine: FakeEngine) -> None:
+        start = engine.start
+
+        def started(*words: Any) -> Any:
+            process = start(*words)
+            time.sleep(0.05)
+            return process
+
+        engine.start = started  # type: ignore[method-assign]
+
+    events = run(prepare=late).events
+    begun, ended = (
+        next(e["t"] for e in events if e["event"] == f"program-{what}" and e["handle"] == "probe") for what in ("start", "end")
+    )
+    assert begun < ended
 
 
 @pytest.mark.parametrize("point", AGENT_POINTS)
