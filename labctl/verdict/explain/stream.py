@@ -184,7 +184,7 @@ def unanswered(case: Case, flow: Flow, end: str) -> str | None:
     if (probes := _probes(case, flow)) is not None:
         return f"{probes}: {end}{_after(blame(case, flow, SILENT), '; ')}."
     sent = [p for p in case.talk if flow.sent(p) and p.payload and not p.has(SYN)]
-    heard = [p.t for p in case.talk if flow.heard(p)]
+    heard = [p.t for p in case.talk if flow.heard(p) and not p.has(SYN)]  # a SYN that is repeated acknowledges no data
     last = max(heard, default=0.0)
     again = [p for p in sent if p.t > last and p.retransmission]
     first = [p for p in sent if not p.retransmission]
