@@ -207,14 +207,10 @@ PROBES = (
     ),
     probe(
         "a server that resets, seen by who listens",
-        "send",
-        HELLO,
-        "--wait",
-        "50ms",
-        "--receive",
-        "eof",
+        "recv",
         server=("probe", "abort", "HOST", "0", "--listen"),
         exit_code=1,
+        op="recv",
         errno="ECONNRESET",
     ),
     probe(
