@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +96,14 @@ class Live:
 
     process: subprocess.Popen[str]
     out: Path
-    _seen: list[dict[str, Any]] = field(default_factory=list)
+    _path: Path | None = None
 
     @property
     def path(self) -> Path | None:
-        """Its run directory, once there is one."""
-        return next(iter(self.out.glob("*-*")), None) if self.out.exists() else None
+        """Its run directory, once there is one; of several runs always the same, the first that was found."""
+        if self._path is None and self.out.exists():
+            self._path = next(iter(self.out.glob("*-*")), None)
+        return self._path
 
     @property
     def run(self) -> str:
@@ -130,6 +132,11 @@ class Live:
             assert not ended, f"it ended before {event} {fields}: {self.process.communicate()}"
             assert time.monotonic() < deadline, f"no {event} {fields} within {timeout_s} s"
             time.sleep(0.005)
+
+    def was_past(self, event: str, moment: float) -> bool:
+        """Whether it had recorded an event by a moment of time.time(): what it ends with is asked once it has ended."""
+        epoch = next(line["epoch"] for line in self.events() if line["event"] == "run-start")
+        return any(line["event"] == event and epoch + line["t"] <= moment for line in self.events())
 
     def signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError):

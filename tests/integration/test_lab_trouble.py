@@ -406,7 +406,11 @@ def test_runs_side_by_side_have_one_tshark_in_common(start: Start, tmp_path: Pat
     live.wait_for("step-start", kind="wait")
     (shared,) = shared_by(live.process)
     (mount,) = json.loads(docker("inspect", shared, "--format", "{{json .Mounts}}"))
-    assert [path.name for path in Path(mount["Source"]).iterdir()] == ["tshark"]
+    deadline = time.monotonic() + 20
+    while not (there := [path.name for path in Path(mount["Source"]).iterdir()]):  # the runs do not wait for it
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert there == ["tshark"]
     for agent in containers(f"labctl.run={live.run}", "labctl.agent"):
         assert mount in json.loads(docker("inspect", agent, "--format", "{{json .Mounts}}"))
     live.signal(signal.SIGINT)
