@@ -277,27 +277,28 @@ def test_an_mtu_that_would_end_ipv6_for_good_is_refused(container: str) -> None:
 
 RESETS = """\
 scenario: resets
+capture: {snaplen: 96B, max: 1GiB}
 steps:
-  - {start: [probe, send, "", 65432, tick, --listen, --count=100, --interval=50ms], on: server, as: far, ready: {listen: 65432}}
+  - {start: [probe, send, "", 65432, tick, --listen, --count=999, --interval=50ms], on: server, as: far, ready: {listen: 65432}}
   - {start: [probe, recv, server, 65432], on: client, as: near, ready: {output: connected}}
-  - {fault: middle, at: router, after: 200ms, reset: {port: 65432}}
+  - {fault: middle, at: router, after: 2s, reset: {port: 65432}}
   - {finish: near, expect: {errno: ECONNRESET, packets: [{at: client, filter: "tcp.flags.reset == 1"}]}}
   - {finish: far, expect: {errno: [ECONNRESET, EPIPE]}}
   - heal: middle
   - {start: [probe, recv, "", 65433, --listen], on: server, as: far, ready: {listen: 65433}}
-  - {start: [probe, send, server, 65433, --size=512MiB], on: client, as: near, ready: {output: connected}}
+  - {start: [probe, send, server, 65433, --size=64MiB, --count=99], on: client, as: near, ready: {output: connected}}
   - {fault: busy, at: router, after: 200ms, reset: {port: 65433}}
   - {finish: near, expect: {errno: [ECONNRESET, EPIPE]}}
   - {finish: far, expect: {errno: ECONNRESET}}
   - heal: busy
   - {fault: nat, at: router, masquerade: {network: server-net}}
   - {start: [echo-server, "", 65434, --connections=0], on: server, ready: {listen: 65434}}
-  - {start: [probe, send, server, 65434, late, --wait=3s, --receive=4], on: client, as: sender, ready: {output: connected}}
+  - {start: [probe, send, server, 65434, late, --wait=6s, --receive=4], on: client, as: sender, ready: {output: connected}}
   - {fault: strict, at: router, expire: {protocol: tcp, dport: 65434, then: reset}}
   - {finish: sender, expect: {errno: ECONNRESET}}
   - heal: strict
   - {start: [echo-server, "", 65435, --connections=0], on: server, as: other, ready: {listen: 65435}}
-  - {start: [probe, send, server, 65435, late, --wait=3s, --receive=4], on: client, as: sender, ready: {output: connected}}
+  - {start: [probe, send, server, 65435, late, --wait=6s, --receive=4], on: client, as: sender, ready: {output: connected}}
   - {fault: kind, at: router, expire: {protocol: tcp, dport: 65435}}
   - {name: Linux adopts what comes from within, finish: sender, expect: {errno: null, received: 4}}
 """
