@@ -264,7 +264,27 @@ def test_the_index_leads_to_the_runs(chromium: Browser, tmp_path: Path) -> None:
     assert chromium.js("document.querySelector('.runs a').href").endswith("firewall-62dc/report.html")
 
 
+TWICE = (
+    "(() => { const t = performance.now();"
+    " for (const id of ['filter-problems', 'filter-problems']) document.getElementById(id).click();"
+    " return performance.now() - t; })()"
+)
+
+
+def quickest(chromium: Browser, address: str) -> tuple[float, float]:
+    """How long a page takes to open and to filter twice, in seconds: the shortest of some times, for others are at work."""
+    opened, filtered = [], []
+    for _ in range(3):
+        start = time.monotonic()
+        chromium.open(address)
+        chromium.wait("document.documentElement.dataset.ready === '1'")
+        opened.append(time.monotonic() - start)
+        filtered += [chromium.js(TWICE) / 1000 for _ in range(3)]
+    return min(opened), min(filtered)
+
+
 def test_fifty_thousand_packets_stay_quick(chromium: Browser, page: Page, tmp_path: Path) -> None:
+    """Ten times the packets do not take twenty times as long: a page shows little at once, and nothing in it is quadratic."""
     spec = importlib.util.spec_from_file_location("bench_evidence", ROOT / "bench" / "evidence.py")
     assert spec is not None
     assert spec.loader is not None
@@ -273,19 +293,11 @@ def test_fifty_thousand_packets_stay_quick(chromium: Browser, page: Page, tmp_pa
 
     sys.modules["bench_evidence"] = bench
     spec.loader.exec_module(bench)
-    address = page(judged(bench.make(tmp_path / "run", 50_000)))
+    few = quickest(chromium, page(judged(bench.make(tmp_path / "few", 5_000))))
+    many = quickest(chromium, page(judged(bench.make(tmp_path / "run", 50_000))))
     assert (tmp_path / "report.html").stat().st_size < 5_000_000
-    start = time.monotonic()
-    chromium.open(address)
-    chromium.wait("document.documentElement.dataset.ready === '1'")
-    assert time.monotonic() - start < 5
+    assert [later < 20 * before for before, later in zip(few, many, strict=True)] == [True, True], (few, many)
     assert count(chromium, "*") < 5_000
     assert text(chromium, "#counts").startswith("12,5")
-    took = chromium.js(
-        "(() => { const t = performance.now(), v = document.getElementById('ladder-view');"
-        " for (const id of ['filter-problems', 'filter-problems']) document.getElementById(id).click();"
-        " return performance.now() - t; })()"
-    )
-    assert took < 1_000
     chromium.js("document.getElementById('ladder-view').scrollTop = 5000")
     chromium.wait("[...document.querySelectorAll('#ladder .row .hit')].some(e => +e.getAttribute('y') > 5000)")
