@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import signal
 import subprocess
 import tempfile
@@ -16,6 +18,16 @@ from labs import LABCTL, ROOT, Live, Start
 def hangups_are_heard() -> None:
     """As in a terminal: what nohup(1) or a supervisor has these tests ignore, labctl would ignore as well."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture
+def collecting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """`labctl gc` is for the whole machine: tests that run it, or need what a dead run left, wait for each other."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    with (base / "gc.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from labs import SCENARIOS, Start, containers, docker, labctl, rules_in, standing
 
+pytestmark = pytest.mark.usefixtures("collecting")
+
 NAME = f"hand-{os.getpid()}"
 PAIR = SCENARIOS / "pair.yml"
 LINK = """\

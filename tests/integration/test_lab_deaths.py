@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from labs import SCENARIOS, Start, containers, docker, labctl, left_of, rules_in, standing
 
+pytestmark = pytest.mark.usefixtures("collecting")
+
 NAME = f"deaths-{os.getpid()}"
 PAIR = SCENARIOS / "pair.yml"
 AGAIN = f"""\

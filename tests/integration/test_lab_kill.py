@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from labs import SCENARIOS, Live, Start, containers, docker, labctl, left_of, rules_in
 
+pytestmark = pytest.mark.usefixtures("collecting")
+
 KILLS = 50
 AT_ONCE = 4
 SEED = 20261123

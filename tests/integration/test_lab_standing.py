@@ -163,6 +163,7 @@ def test_runs_on_a_standing_lab_pass_and_leave_it_byte_for_byte(
     assert containers(f"labctl.lab={lab}", "labctl.host") == hosts
 
 
+@pytest.mark.usefixtures("collecting")
 def test_a_driver_killed_on_a_standing_lab_leaves_it_byte_for_byte(
     lab: str, start: Start, short: Path
 ) -> None:
@@ -361,6 +362,7 @@ def test_a_run_of_one_host_leaves_the_ways_of_a_standing_lab(lab: str, tmp_path:
     assert "ECONNREFUSED" in labctl(*reach).out
 
 
+@pytest.mark.usefixtures("collecting")
 def test_a_lab_that_a_run_kept_is_one_that_stands(tmp_path: Path) -> None:
     """`run --keep` leaves its lab under a name: gc passes it by, exec and run --lab use it, down takes it away."""
     out = tmp_path / "runs"
@@ -441,6 +443,7 @@ def test_a_lab_whose_bringing_up_is_ended_leaves_nothing(tmp_path: Path, number:
     assert docker("network", "ls", "--quiet", "--filter", f"label=labctl.lab={name}") == ""
 
 
+@pytest.mark.usefixtures("collecting")
 def test_a_lab_that_was_never_finished_is_none_that_stands(tmp_path: Path) -> None:
     """SIGKILL of `labctl up` leaves half a lab: everybody says so, `up` brings it up anew, and gc removes it."""
     name = f"{NAME}-half"
