@@ -41,6 +41,7 @@ LOOPBACK_MIB = 2
 QUEUE_BYTES = 64 * 2**20
 QUEUE_PACKETS = 200_000
 STATISTICS = 5
+SAID_BYTES = 2**20
 
 _COUNTS = re.compile(
     r"Packets received/dropped on interface '(?P<name>[^']+)': (?P<received>\d+)/(?P<dropped>\d+)"
@@ -223,9 +224,8 @@ class Capture:
             self._process.send_signal(signal.SIGINT)
 
     def _said(self) -> str:
-        self._errors.seek(0)
-        text: str = self._errors.read().decode(errors="replace").strip()
-        return text
+        """What it has written so far. It writes at the file's offset, which it has in common with us: so that is not moved."""
+        return os.pread(self._errors.fileno(), SAID_BYTES, 0).decode(errors="replace").strip()
 
 
 def environment() -> dict[str, str]:

@@ -127,8 +127,7 @@ class EmulatorProcess:
         return answer
 
     def _last_words(self) -> str:
-        self._errors.seek(0)
-        said = self._errors.read().decode(errors="replace").strip().splitlines()
+        said = os.pread(self._errors.fileno(), 2**20, 0).decode(errors="replace").strip().splitlines()
         return f" ({said[-1]})" if said else ""
 
     def kill(self) -> None:

@@ -203,11 +203,22 @@ def test_a_capture_without_its_sentinels_is_not_complete(
     (tmp_path / "h").write_bytes(b"x" * 2_000_000)
     assert capture.stop(["end sentinel of lo"])["reason"] == "it reached its limit of 2000000 bytes"
     assert capture.stop([])["reason"] == "dumpcap has not said what was lost on 1 of 1 interfaces"
-    capture._errors.write(b"Packets received/dropped on interface 'lo': 9/4 (pcap:0/dumpcap:0/flushed:4)\n")
+    os.write(capture._errors.fileno(), b"Packets received/dropped on interface 'lo': 9/4 (pcap:0/dumpcap:0/flushed:4)\n")
     assert capture.stop([])["complete"] is True, "what came after the end sentinel is no loss"
-    capture._errors.write(b"Packets received/dropped on interface 'lo': 5/3 (pcap:1/dumpcap:2/flushed:0)")
+    os.write(capture._errors.fileno(), b"Packets received/dropped on interface 'lo': 5/3 (pcap:1/dumpcap:2/flushed:0)")
     lost = "3 packets were lost on the way into the file (by the kernel 1, by dumpcap 2)"
     assert capture.stop([])["reason"] == lost
+
+
+def test_what_dumpcap_says_is_whole_however_often_it_is_looked_at(capturing: Callable[..., Capture]) -> None:
+    """It writes at the offset of a file that it has in common with who reads it."""
+    capture = capturing("lo")
+    lines = [f"line {number}" for number in range(200)]
+    talking = subprocess.Popen(["sh", "-c", 'for each; do echo "$each" >&2; done', "sh", *lines], stderr=capture._errors)
+    while talking.poll() is None:
+        said = capture._said().splitlines()
+        assert said == lines[: len(said)]
+    assert capture._said().splitlines() == lines
 
 
 def test_a_capture_filter_lets_the_sentinels_through(capturing: Callable[..., Capture]) -> None:
