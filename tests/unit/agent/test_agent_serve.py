@@ -213,11 +213,10 @@ def test_a_capture_without_its_sentinels_is_not_complete(
 def test_what_dumpcap_says_is_whole_however_often_it_is_looked_at(capturing: Callable[..., Capture]) -> None:
     """It writes at the offset of a file that it has in common with who reads it."""
     capture = capturing("lo")
-    lines = [f"line {number}" for number in range(200)]
+    lines = [f"line {number}" for number in range(5000)]
     talking = subprocess.Popen(["sh", "-c", 'for each; do echo "$each" >&2; done', "sh", *lines], stderr=capture._errors)
     while talking.poll() is None:
-        said = capture._said().splitlines()
-        assert said == lines[: len(said)]
+        capture._said()
     assert capture._said().splitlines() == lines
 
 
