@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from .command import said_so_far
+
 ETHERTYPE = 0x88B5
 LINK_LOCAL_GROUP = bytes.fromhex("0180c200000e")
 START_TIMEOUT_S = 10.0
@@ -41,7 +43,6 @@ LOOPBACK_MIB = 2
 QUEUE_BYTES = 64 * 2**20
 QUEUE_PACKETS = 200_000
 STATISTICS = 5
-SAID_BYTES = 2**20
 
 _COUNTS = re.compile(
     r"Packets received/dropped on interface '(?P<name>[^']+)': (?P<received>\d+)/(?P<dropped>\d+)"
@@ -224,8 +225,7 @@ class Capture:
             self._process.send_signal(signal.SIGINT)
 
     def _said(self) -> str:
-        """What it has written so far. It writes at the file's offset, which it has in common with us: so that is not moved."""
-        return os.pread(self._errors.fileno(), SAID_BYTES, 0).decode(errors="replace").strip()
+        return said_so_far(self._errors)
 
 
 def environment() -> dict[str, str]:

@@ -1,14 +1,16 @@
-"""Running one command and keeping what it said."""
+"""Running one command and keeping what it said; and reading what one that goes on has said."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 TIMEOUT_S = 20.0
+SAID_BYTES = 2**20
 Argv = tuple[str, ...]
 
 
@@ -67,3 +69,11 @@ def run(argv: Argv, timeout_s: float = TIMEOUT_S, out: Path | None = None, *, st
     except subprocess.TimeoutExpired:
         return ran(None, "", f"{argv[0]}: not ended after {timeout_s:g}s")
     return ran(done.returncode, done.stdout, done.stderr)
+
+
+def said_so_far(file: IO[bytes]) -> str:
+    """The first SAID_BYTES of what a process has written to a file that it was given as a stream.
+
+    It writes at the file's offset, which it has in common with us (open(2)), so that is not moved: pread(2).
+    """
+    return os.pread(file.fileno(), SAID_BYTES, 0).decode(errors="replace").strip()

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from . import batch
-from .command import Argv, Ran
+from .command import Argv, Ran, said_so_far
 from .inject import MARK
 from .linkclass import ALL, LinkClass
 from .linkport import Effect, LinkRefused, Where
@@ -127,7 +127,7 @@ class EmulatorProcess:
         return answer
 
     def _last_words(self) -> str:
-        said = os.pread(self._errors.fileno(), 2**20, 0).decode(errors="replace").strip().splitlines()
+        said = said_so_far(self._errors).splitlines()
         return f" ({said[-1]})" if said else ""
 
     def kill(self) -> None:

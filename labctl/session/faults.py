@@ -28,14 +28,13 @@ _DEVICE = re.compile(r"\{dev:([^}]+)\}")
 
 @dataclass
 class Faults:
-    """What is broken now, by name and host: `applied`. What is heard late, of a fault that is healed, is of one of `known`."""
+    """What is broken now, by name and host: `applied`. `steps` knows those that were healed too: word may come late."""
 
     hosts: Hosts
     captures: Captures
     programs: Programs
     seed: int = 0
     applied: dict[tuple[str, str], FaultPlan] = field(default_factory=dict)
-    known: dict[tuple[str, str], FaultPlan] = field(default_factory=dict)
     by_driver: dict[str, HostFaults] = field(default_factory=dict)
     steps: dict[tuple[str, str], PlannedStep] = field(default_factory=dict)
     since: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -44,12 +43,8 @@ class Faults:
     def __post_init__(self) -> None:
         self.agents, self.record = self.hosts.agents, self.hosts.record
         self.lives = Lives(self.hosts, self.captures, self.programs, self._counted, self._restore)
-        self.hosts.heard["fault-applied"] = lambda host, message: self._applied(
-            self.known[message["name"], host], message
-        )
-        self.hosts.heard["fault-removed"] = lambda host, message: self._removed(
-            self.known[message["name"], host], message
-        )
+        self.hosts.heard["fault-applied"] = lambda host, message: self._applied(self._put_there(message["name"], host), message)
+        self.hosts.heard["fault-removed"] = lambda host, message: self._removed(self._put_there(message["name"], host), message)
         self.hosts.heard["fault-error"] = self._failed
 
     def check_free(self) -> None:
@@ -101,7 +96,7 @@ class Faults:
         if fault.engine is None and fault.host in self.hosts.killed:
             raise StepFailed(f"{fault.host} was killed by the fault {self.hosts.killed[fault.host]} and is not up again")
         self.steps[key], self.since[key] = step, time.monotonic()
-        self.applied[key] = self.known[key] = fault  # the moment before, so that whatever happens it is undone
+        self.applied[key] = fault  # the moment before, so that whatever happens it is undone
         self.begun[key] = threading.Event()
         try:
             self._put(fault, step)
@@ -136,10 +131,14 @@ class Faults:
             timeline = {**step.timeline, "since_s": over_s}
             maker.call("schedule", name=fault.name, action=request, timeline=timeline, kind=fault.kind)
 
+    def _put_there(self, name: str, host: str) -> FaultPlan:
+        """What the last step that put a fault of this name at this host put there."""
+        return next(fault for fault in self.steps[name, host].faults if (fault.name, fault.host) == (name, host))
+
     def _counted(self, host: str, answers: list[dict[str, Any]]) -> None:
         """A host died, and with it the faults that were in place there."""
         for answer in answers:
-            self._removed(self.known[answer["name"], host], answer)
+            self._removed(self._put_there(answer["name"], host), answer)
 
     def _restore(self, host: str) -> None:
         """A host is up again, and so are the faults that nobody has healed meanwhile. Raises AgentRefused."""
