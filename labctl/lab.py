@@ -9,7 +9,7 @@ import ipaddress
 import math
 import re
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -216,17 +216,27 @@ def addressed(lab: Lab, block: int) -> Lab:
         {n: s.ipv6 is not None for n, s in lab.networks.items()}, list(lab.hosts.values()), block
     )
     hosts = {}
-    taken = dict.fromkeys(subnets, 1)
+    free = {name: _host_numbers(ipaddress.ip_network(subnet.ipv4)) for name, subnet in subnets.items()}
     # Routers first, so that a router is .2 on every network and a reader of a capture knows it by sight.
     for host in sorted(lab.hosts.values(), key=lambda h: not h.is_router):
         addresses = {}
         for network in host.networks:
-            taken[network] += 1
-            subnet = subnets[network]
+            number, subnet = next(free[network]), subnets[network]
             cut = [s for s in (subnet.ipv4, subnet.ipv6) if s]
-            addresses[network] = tuple(str(ipaddress.ip_network(s)[taken[network]]) for s in cut)
+            addresses[network] = tuple(str(ipaddress.ip_network(s)[number]) for s in cut)
         hosts[host.name] = replace(host, addresses=addresses)
     return replace(lab, hosts={name: hosts[name] for name in lab.hosts}, networks=subnets)
+
+
+def _host_numbers(subnet: ipaddress.IPv4Network | ipaddress.IPv6Network) -> Iterator[int]:
+    """The numbers that hosts may have in a subnet, in order of use: 2, 4, 7, 8, 11, ..., then those between.
+
+    Before version 28 Docker's engine makes a MAC address of the IPv4 address. `link: {corrupt}` flips one bit, and if that
+    made one host's MAC address another's, the bridge would learn that the other is behind the first's port, and send it
+    nothing until it speaks. So hosts differ in two bits at least, as long as half of the numbers suffice.
+    """
+    numbers = range(2, subnet.num_addresses - 1)  # 1 is the gateway's
+    return iter(sorted(numbers, key=lambda number: number.bit_count() % 2 == 0))
 
 
 def from_compose(config: Mapping[str, Any], path: Path) -> Lab:

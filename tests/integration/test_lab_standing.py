@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -243,6 +244,17 @@ def test_hosts_have_no_capability_and_agents_have_two(lab: str, start: Start) ->
     live.wait_for("lab-up")
     agent = containers(f"labctl.run={live.run}", "labctl.agent=client")[0]
     assert docker("exec", agent, "python3", "-c", CAPABILITIES).split() == [f"{1 << 12 | 1 << 13:016x}"] * 3
+
+
+def test_no_flipped_bit_makes_the_mac_address_of_one_host_that_of_another(lab: str) -> None:
+    """A bridge that learns from a damaged source address learns of nobody: MAC addresses differ in two bits at least."""
+    shown = [json.loads(docker("inspect", name))[0] for name in containers(f"com.docker.compose.project=labctl-lab-{lab}")]
+    links = [link for one in shown for link in one["NetworkSettings"]["Networks"].values() if link["MacAddress"]]
+    macs = {(link["NetworkID"], int(link["MacAddress"].replace(":", ""), 16)) for link in links}
+    assert len(macs) == len(links) == 5  # the router is on three networks
+    pairs = [(a, b) for (net, a), (other, b) in combinations(macs, 2) if net == other]
+    assert len(pairs) == 2
+    assert all((a ^ b).bit_count() >= 2 for a, b in pairs)
 
 
 @pytest.mark.parametrize("host", ["client", "server", "router"])

@@ -39,7 +39,7 @@ def test_our_own_lab_is_four_hosts_with_the_router_between() -> None:
     assert [n for n, host in lab.hosts.items() if host.is_router] == ["router"]
     assert lab.hosts["router"].networks == ("server-net", "client-net", "powerpc-net")
     assert lab.hosts["router"].all_addresses == ("198.18.0.2", "198.18.0.66", "198.18.0.130")
-    assert lab.hosts["client"].all_addresses == ("198.18.0.67",)
+    assert lab.hosts["client"].all_addresses == ("198.18.0.68",)
     assert lab.hosts["client"].programs == "/opt/labctl/programs"
 
 
@@ -161,6 +161,29 @@ def test_a_lab_that_does_not_fit_is_told(networks: int, hosts: int) -> None:
     config = {"services": {f"h{i}": {"image": "i", "networks": names} for i in range(hosts)}}
     with pytest.raises(ScenarioError, match="do not fit"):
         from_compose(config, Path("x"))
+
+
+@pytest.mark.parametrize("hosts", [1, 3, 61])
+def test_no_flipped_bit_makes_one_host_another(hosts: int) -> None:
+    """Where half of a network's addresses suffice, no bit makes one host's address, or the bridge's, another host's."""
+    services = {f"h{i}": {"image": "i", "networks": ["a", "b"]} for i in range(hosts)}
+    services["router"] = {"image": "i", "networks": ["a", "b"], "labels": {"labctl.role": "router"}}
+    lab = addressed(from_compose({"services": services}, Path("x")), 5)
+    for network in ("a", "b"):
+        taken = [ipaddress.ip_address(dict(h.addresses or {})[network][0]) for h in lab.hosts.values()]
+        taken.append(ipaddress.ip_address(lab.networks[network].gateway))
+        assert len(taken) == hosts + 2
+        for one, other in itertools.combinations(taken, 2):
+            assert (int(one) ^ int(other)).bit_count() >= 2
+        assert dict(lab.hosts["router"].addresses or {})[network][0].endswith((".2", ".130"))
+
+
+def test_a_network_is_filled_to_its_last_address() -> None:
+    """A network of 125 hosts gives each an address of its own, though flipped bits are then not told apart."""
+    config = {"services": {f"h{i}": {"image": "i", "networks": ["a", "b"]} for i in range(125)}}
+    lab = addressed(from_compose(config, Path("x")), 5)
+    taken = {dict(h.addresses or {})["a"][0] for h in lab.hosts.values()}
+    assert taken == {str(a) for a in list(ipaddress.ip_network(lab.networks["a"].ipv4).hosts())[1:]}
 
 
 def test_needed_are_the_named_their_dependencies_and_the_routers_between() -> None:
