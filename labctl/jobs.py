@@ -16,7 +16,7 @@ from typing import Any
 from labctl.errors import Interrupted, LabctlError, ScenarioError
 from labctl.finished import Run
 from labctl.interrupts import interrupt_main, interruptible, listen, noticed, withheld
-from labctl.runs import Options, run_scenario, sharing
+from labctl.runs import Options, prepare, run_scenario, sharing
 from labctl.scenario.files import cased
 from labctl.scenario.loader import Loaded
 
@@ -106,9 +106,11 @@ def _run(
 
     is_interrupted = interruptible()
     try:
-        listen()
         threading.Thread(target=_follow, args=(stop,), daemon=True).start()
-        events.put((index, "done", run_scenario(path, options, observe, case=case)))
+        # Read while the signals are withheld: pydantic loses exceptions that come while it makes a model's validator.
+        loaded = prepare(path, options.overrides, case=case).loaded
+        listen()
+        events.put((index, "done", run_scenario(loaded, options, observe)))
     except LabctlError as error:
         events.put((index, "done", _portable(error)))
     except BaseException:

@@ -122,6 +122,38 @@ main(["run", "a.yaml"])
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
 
+def test_a_run_among_several_hears_of_an_interrupt_once_its_scenario_is_read(tmp_path: Path) -> None:
+    """An exception that pydantic loses is told to nobody, so none is raised while it works; the run does not begin."""
+    (tmp_path / "compose.yml").write_text(COMPOSE, encoding="utf-8")
+    (tmp_path / "a.yaml").write_text(SCENARIO, encoding="utf-8")
+    code = """
+import os, queue, signal
+from multiprocessing import Pipe
+from pathlib import Path
+from labctl import jobs
+from labctl.interrupts import withheld
+from labctl.runs import Options
+prepare = jobs.prepare
+def losing(*arguments, **named):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except BaseException:
+        print("lost")
+    return prepare(*arguments, **named)
+jobs.prepare = losing
+events, (heard, stop) = queue.Queue(), Pipe(duplex=False)
+with withheld():
+    jobs._run(0, Path("a.yaml"), None, Options(Path("runs")), events, heard)
+print(*map(str, events.get_nowait()))
+"""
+    root = str(Path(__file__).resolve().parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": root, "DOCKER_HOST": f"unix://{tmp_path}/none.sock"},
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("0 done a.yaml: interrupted before it began\n", "")
+
+
 def test_a_signal_that_is_only_noticed_interrupts_nothing() -> None:
     """The block goes on and can ask whether one has come; after that one the rest are ignored."""
     before = {each: signal.getsignal(each) for each in interrupts.SIGNALS}
