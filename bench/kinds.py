@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NAMES = (
     "drop-by-direction", "reject-each-way", "partition", "one-way-partition", "link-down", "flapping-link", "small-mtu",
     "pmtu-black-hole", "ttl-too-small", "rst-injected", "nat-entry-expired", "name-late", "name-unknown", "name-changes",
-    "name-dead-first", "host-paused", "link-delay",
+    "name-dead-first", "host-paused", "link-delay", "host-killed",
 )  # fmt: skip
 AT_MOST_MS = 10.0
 

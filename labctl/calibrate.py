@@ -196,9 +196,9 @@ def calibrate(backend: str = "auto", packets: int = 20_000) -> Iterator[Row]:
                 got = measure_chance(client, server, kind, packets)
             yield Row(kind, "%", percent, got, *binomial(packets, percent))
         with one(delay_s=0.05, reorder=25.0):
-            delays = measure_delays(client, server, 4000, 0.001)
+            delays = measure_delays(client, server, packets, 0.001)
         early = 100 * sum(d < 50 for d in delays) / len(delays)
-        yield Row("reorder", "%", 25, early, *binomial(4000, 25))
+        yield Row("reorder", "%", 25, early, *binomial(len(delays), 25))
         for rate_bps in (1_000_000, 10_000_000, 50_000_000):
             with one(rate_bps=rate_bps, limit=100):
                 got = measure_rate(client, server, 4.0) * 1514 / 1448  # the line counts headers, TCP its payload

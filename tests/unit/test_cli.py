@@ -23,7 +23,7 @@ from fake_engine import COMPOSE, SCENARIO, FakeEngine, Fuse, World, in_memory
 
 import labctl.runs
 from labctl import __version__
-from labctl.calibrate import Row
+from labctl.calibrate import Row, binomial, calibrate
 from labctl.cli import main
 from labctl.cli.output import console_for, ready_streams
 from labctl.errors import LabError, MissingError, Problem, ScenarioError
@@ -460,6 +460,18 @@ def test_doctor_calibrates(monkeypatch: pytest.MonkeyPatch) -> None:
     result = call("doctor", "--calibrate", "--json")
     assert result.exit_code == 1
     assert [(row["got"], row["ok"]) for row in json.loads(result.stdout)] == [(5.1, True), (9.0, False)]
+
+
+def test_what_was_measured_is_bounded_by_what_so_many_packets_can_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chance that few packets were sent to measure has wide bounds: those of the packets that were, not of a fixed number."""
+    host = types.SimpleNamespace(ask=lambda *_, **__: {"netem": True, "reasons": {}}, link=lambda *_, **__: None)
+    monkeypatch.setattr("labctl.calibrate.bed", lambda: contextlib.nullcontext((host, host)))
+    monkeypatch.setattr("labctl.calibrate.measure_delays", lambda *_: [10.0] * 30 + [60.0] * 70)
+    monkeypatch.setattr("labctl.calibrate.measure_chance", lambda *_: 5.0)
+    monkeypatch.setattr("labctl.calibrate.measure_rate", lambda *_: 1e6)
+    rows = {row.what: row for row in calibrate("netem", packets=400)}
+    assert (rows["reorder"].got, rows["reorder"].low, rows["reorder"].high) == (30.0, *binomial(100, 25))
+    assert (rows["loss"].low, rows["loss"].high) == binomial(400, 5)
 
 
 def test_doctor_cannot_calibrate_what_the_kernel_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
