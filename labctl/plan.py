@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from labctl.faults.base import FaultPlan
+from labctl.faults.lines import Lines
 from labctl.lab import Lab, Route, mentioned
 from labctl.scenario.model import (
     PROGRAMS,
@@ -32,7 +33,8 @@ class PlannedStep:
 
     `argv` is what runs (start and run steps), `beside` that it is a bundled program on a host whose image has none: it runs in
     a container of its own in the host's network namespace. `faults` what is put where (fault steps), `handles` the programs or
-    faults it refers to (finish, stop, heal steps), `timeout_s` when waiting for it ends.
+    faults it refers to (finish, stop, heal steps), `others` what healing changes for link faults that stay, `timeout_s` when
+    waiting for it ends.
     """
 
     index: int
@@ -46,6 +48,7 @@ class PlannedStep:
     faults: tuple[FaultPlan, ...] = ()
     timeline: Mapping[str, float | int] | None = None
     handles: tuple[str, ...] = ()
+    others: tuple[FaultPlan, ...] = ()
     timeout_s: float = 30.0
 
 
@@ -86,6 +89,7 @@ class Plan:
                     "handles": list(step.handles),
                     "timeout_s": step.timeout_s,
                     "faults": [asdict(fault) for fault in step.faults],
+                    "others": [asdict(fault) for fault in step.others],
                     "timeline": dict(step.timeline) if step.timeline else None,
                 }
                 for step in self.steps
@@ -105,8 +109,9 @@ def plan(scenario: Scenario, lab: Lab, hosts: Iterable[str] = (), stands: bool =
     up = lab.needed([*_named(scenario, lab), *hosts])
     steps: list[PlannedStep] = []
     active: dict[str, None] = {}
+    lines = Lines(lab.way)
     for index, step in enumerate(scenario.steps, 1):
-        steps.append(_resolve(index, step, scenario, lab, active, seed))
+        steps.append(_resolve(index, step, scenario, lab, active, lines, seed))
     return Plan(
         scenario=scenario,
         lab=lab,
@@ -118,7 +123,7 @@ def plan(scenario: Scenario, lab: Lab, hosts: Iterable[str] = (), stands: bool =
 
 
 def _resolve(
-    index: int, step: AnyStep, scenario: Scenario, lab: Lab, active: dict[str, None], seed: int
+    index: int, step: AnyStep, scenario: Scenario, lab: Lab, active: dict[str, None], lines: Lines, seed: int
 ) -> PlannedStep:
     timeout_s = getattr(step, "timeout", None) or scenario.timeout
     title = step.name or default_title(step)
@@ -139,13 +144,14 @@ def _resolve(
         names = tuple(active) if step.heal == ("all",) else step.heal
         for name in names:
             active.pop(name, None)
-        return PlannedStep(index, step.kind, title, step, handles=names)
+        others = tuple(change for name in names for change in lines.take(name))
+        return PlannedStep(index, step.kind, title, step, handles=names, others=others)
     if isinstance(step, WaitStep):
         return PlannedStep(index, step.kind, title, step)
     if isinstance(step, UntilStep):
         return PlannedStep(index, step.kind, title, step, step.on, timeout_s=step.until.timeout)
     active[step.fault] = None
-    faults = tuple(step.spec.plan(lab.site(host, seed), step.fault) for host in step.at)
+    faults = tuple(lines.put(step.spec.plan(lab.site(host, seed), step.fault)) for host in step.at)
     return PlannedStep(index, step.kind, title, step, step.at[0], faults=faults, timeline=step.timeline)
 
 

@@ -24,6 +24,7 @@ from .command import Argv, Ran, said_so_far
 from .inject import MARK
 from .linkclass import ALL, LinkClass
 from .linkport import Effect, LinkRefused, Where
+from .linkspec import netem_args
 
 ANSWER_TIMEOUT_S = 20.0
 FIRST_QUEUE = 17000
@@ -75,6 +76,26 @@ def explain(where: Where, families: tuple[int, ...], classes: tuple[LinkClass, .
         for family in families
         for rule in (("-N", chain(where)), *rules(where, family, classes, queues, marked), hook(where, "-A"))
     ]
+
+
+def changed(
+    where: Where, families: tuple[int, ...], before: tuple[LinkClass, ...], now: tuple[LinkClass, ...], queues: dict[str, int]
+) -> list[tuple[str, ...]]:
+    """What turns the classes of an interface into others, for people: the rules, where they differ, and the orders. Pure."""
+    table = HOOKS[where.direction][0]
+    marked = where.direction == "ingress" and any(c.spec.duplicate for c in (*before, *now))
+    found: list[tuple[str, ...]] = []
+    for family in families:
+        wanted = rules(where, family, now, queues, marked)
+        if {c.key for c in before if not c.spec.is_neutral} != queues.keys():
+            found += [(TOOLS[family], "-w", "5", "-t", table, *rule) for rule in (("-F", chain(where)), *wanted)]
+    return [*found, *told(now, queues)]
+
+
+def told(classes: tuple[LinkClass, ...], queues: dict[str, int]) -> list[tuple[str, ...]]:
+    """What the emulator is told to do to the packets of each queue, for people, in the words of tc-netem(8). Pure."""
+    asked = [one for one in classes if one.key in queues]
+    return [(f"(the emulator of queue {queues[one.key]} does: {' '.join(netem_args(one.spec))})",) for one in asked]
 
 
 class EmulatorProcess:

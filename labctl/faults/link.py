@@ -278,7 +278,7 @@ class Link(Fault):
         }  # fmt: skip
         if self.ramp:
             action["ramp"] = {"over_s": self.ramp.over, "spec": self.ramp.goal()}
-        shown = [self._shown(part, name, site.families) for part in parts]
+        shown = [alone(part, name, site.families) for part in parts]
         return FaultPlan(
             name, self.kind, site.host, "auto",
             tuple(change for netem, _ in shown for change in netem),
@@ -348,27 +348,28 @@ class Link(Fault):
             raise Impossible(f"protocol {self.protocol} needs IPv6, and this lab has only IPv4")
         return found
 
-    def _shown(
-        self, part: dict[str, Any], name: str, families: tuple[Family, ...]
-    ) -> tuple[list[Change], list[tuple[str, ...]]]:
-        """The commands of both backends, as they are when this is the only fault on the interface. Raises Impossible."""
-        device = part["device"] or f"{{toward:{part['peer']}}}"
-        where = Where(device, part["direction"])
-        try:
-            divided = classes([LinkFault.from_json(name, part)])
-            on = device if where.direction == "egress" else "lci0"
-            todo = tc_commands(None, tree(on, divided, {c.key: len(divided) - 1 - i for i, c in enumerate(divided)}))
-        except Contradiction as error:
-            raise Impossible(str(error)) from None
-        changes = [Change(argv, ()) for argv in todo]
-        changes[0] = Change(todo[0], teardown(on)[0])
-        if where.direction == "ingress":
-            make, divert, undo = ingress(device, on)
-            changes = [
-                Change(make[0], ("ip", "link", "del", on)), Change(make[1], ()), *changes,
-                Change(divert[0], undo[0]), Change(divert[1], ()),
-            ]  # fmt: skip
-        return changes, nfqueue_commands(where, families, divided)
+
+def alone(
+    part: dict[str, Any], name: str, families: tuple[Family, ...]
+) -> tuple[list[Change], list[tuple[str, ...]]]:
+    """The commands of both backends for one part of a plan, when no other fault is on the interface. Raises Impossible."""
+    device = part["device"] or f"{{toward:{part['peer']}}}"
+    where = Where(device, part["direction"])
+    try:
+        divided = classes([LinkFault.from_json(name, part)])
+        on = device if where.direction == "egress" else "lci0"
+        todo = tc_commands(None, tree(on, divided, {c.key: len(divided) - 1 - i for i, c in enumerate(divided)}))
+    except Contradiction as error:
+        raise Impossible(str(error)) from None
+    changes = [Change(argv, ()) for argv in todo]
+    changes[0] = Change(todo[0], teardown(on)[0])
+    if where.direction == "ingress":
+        make, divert, undo = ingress(device, on)
+        changes = [
+            Change(make[0], ("ip", "link", "del", on)), Change(make[1], ()), *changes,
+            Change(divert[0], undo[0]), Change(divert[1], ()),
+        ]  # fmt: skip
+    return changes, nfqueue_commands(where, families, divided)
 
 
 def _addresses(site: Site, names: tuple[str, ...], family: int) -> tuple[str, ...]:

@@ -73,6 +73,8 @@ def _step(step: PlannedStep) -> Iterator[str]:
     yield from _waiting(step)
     if step.kind == "heal":
         yield f"taken back: {listing(step.handles, 'and')}"
+        for change in step.others:
+            yield from _fault(change)
     expect = getattr(step.step, "expect", None)
     if expect is not None:
         yield from (f"expect: {sentence}" for sentence in sentences(expect))
