@@ -17,11 +17,10 @@ from docker import APIClient
 from labctl.engines import leftovers, nearby
 from labctl.engines.written import LAUNCHER, Errors, Written
 from labctl.errors import LabError
+from labctl.evidence.shapes import NOT_RUN
 
 STDOUT, STDERR = 1, 2
 _FRAME = struct.Struct(">BxxxL")
-# What a shell, and so Docker, reports for a command that it found no way to run (POSIX, Shell Command Language, 2.8.2).
-NOT_RUN = (126, 127)
 CLOSE_TIMEOUT_S = 10.0
 START_TIMEOUT_S = 20.0
 ASK_NURSERY = ["python3", "-S", "-E", "/opt/labctl/agent/nursery.py", "ask"]
@@ -207,7 +206,10 @@ class DockerProcess:
         return {name: number for name, number in found.items() if number}
 
     def refusal(self) -> str | None:
-        if self._exit not in NOT_RUN or not (self._err.not_run or self._err.pid is None):
+        if not self._exit:
+            return None
+        # Who has not said its number was not run itself: no shell is there, or the kernel took no such arguments.
+        if self._err.pid is not None and not (self._err.not_run and self._exit in NOT_RUN):
             return None
         said = b"\n".join(self.output()).decode(errors="replace").split("\n")
         return next((line.strip() for line in reversed(said) if line.strip()), f"status {self._exit}, and nothing was said")

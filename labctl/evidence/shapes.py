@@ -11,6 +11,8 @@ _LIMIT = 10**15
 # A file of the record lies in its folder: no separators, no way up.
 _STEM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _CAPTURE = re.compile(rf"pcap/{_STEM.pattern}\.pcapng")
+# What a shell reports for a command that it found no way to run (POSIX, Shell Command Language, 2.8.2).
+NOT_RUN = (126, 127)
 
 Check = Callable[[Any], bool]
 # What is not there passes no check but `or_absent`.

@@ -187,11 +187,13 @@ class Programs:
             status = running.process.exit_status()
             if status is None and running.killed_by is not None:
                 status = 128 + signal.SIGKILL  # the engine forgets what ran on a host that is no more
+            # One that a fault killed before it had begun was not refused.
+            refused = running.process.refusal() if running.killed_by is None else None
             ended_at = running.process.ended_at()
             self.record.event(
                 "program-end", t=self.record.now() if ended_at is None else self.record.at(ended_at), id=running.id,
                 handle=running.handle, host=running.host, step=running.step, exit=status, outcome=outcome, file=running.file,
-                killed=running.killed_by, signalled=running.signalled, refused=running.process.refusal(),
+                killed=running.killed_by, signalled=running.signalled, refused=refused,
                 left_out=dict(running.process.left_out()),
             )  # fmt: skip
             running.finished = True

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from labctl.evidence.record import Evidence, ProgramRecord
+from labctl.evidence.shapes import NOT_RUN
 from labctl.scenario.model import PROGRAMS, Expectation, FinishStep, RunStep, Scenario, StartStep, StopStep
 
 USAGE = 2  # argparse(3) and getopt(1) alike: wrong arguments
@@ -22,9 +23,11 @@ def trouble(program: ProgramRecord, scenario: Scenario | None, expect: Expectati
     """Why nothing can be learnt from how a program ended: it did not do what it is there for. None when it did.
 
     It could not be run at all; or a bundled program, whose every end is an outcome, has none: it was called wrongly, or broke.
-    `expect` is what its step expects: where that is this very exit status, it is no trouble.
+    `expect` is what its step expects: where that is this very exit status, it is no trouble. But of what could not be run only
+    a shell's status can be asked for: any other is that of who tried, and might be the command's own.
     """
-    if expect is not None and expect.exit is not None and expect.exit == program.exit:
+    is_its_own = program.refused is None or program.exit in NOT_RUN
+    if expect is not None and expect.exit is not None and expect.exit == program.exit and is_its_own:
         return None
     word = _word(program, scenario)
     if program.refused is not None:

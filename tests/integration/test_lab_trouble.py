@@ -129,6 +129,7 @@ def test_what_did_not_run_or_was_not_kept_is_no_pass(tmp_path: Path) -> None:
         "  - {name: crashes, start: [sh, -c, exit 3], on: server, as: crasher}\n"
         "  - {name: none, run: [no-such-program], on: client, expect: {stdout: {lacks: x}}}\n"
         "  - {name: none and wanted, run: [no-such-program], on: client, expect: {exit: 127}}\n"
+        f"  - {{name: too long, run: [ls, {'a' * 200_000}], on: client, expect: {{exit: 1}}}}\n"
         "  - {name: says so itself, run: [sh, -c, exit 127], on: client, expect: {stdout: {lacks: x}}}\n"
         "  - {name: much, run: [sh, -c, 'yes | head -c 20000000; echo the end'], on: client, expect: {stdout: {lacks: x}}}\n"
     )
@@ -136,14 +137,16 @@ def test_what_did_not_run_or_was_not_kept_is_no_pass(tmp_path: Path) -> None:
     assert done.code == 4, done.out + done.err
     told = {step["name"]: (step["verdict"], step["exit"]) for step in done.json["steps"]}
     assert told == {
-        "crashes": ("fail", 3), "none": ("error", 127), "none and wanted": ("pass", 127), "says so itself": ("pass", 127),
-        "much": ("error", 0),
+        "crashes": ("fail", 3), "none": ("error", 127), "none and wanted": ("pass", 127), "too long": ("error", 1),
+        "says so itself": ("pass", 127), "much": ("error", 0),
     }  # fmt: skip
     reasons = {step["name"]: step["reason"] for step in done.json["steps"]}
     assert "it ended by itself, with exit status 3" in reasons["crashes"]
     assert "no-such-program could not be run on client: sh: 1: exec: no-such-program: not found" in reasons["none"]
+    assert reasons["too long"].startswith("ls could not be run on client: exec ")
+    assert reasons["too long"].endswith(": argument list too long")
     assert "bytes in its middle were not kept" in reasons["much"]
-    kept = (tmp_path / "runs" / done.json["run"] / "programs/05-client.out").read_text(encoding="utf-8")
+    kept = (tmp_path / "runs" / done.json["run"] / "programs/06-client.out").read_text(encoding="utf-8")
     assert kept.endswith("the end\n")
     assert "bytes left out here]" in kept
 

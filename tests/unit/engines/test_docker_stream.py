@@ -45,8 +45,10 @@ def received(connection: socket.socket) -> bytes:
 
 
 @contextmanager
-def daemon(place: Path, pieces: list[bytes], asked: list[bytes], ends: bool = True) -> Iterator[Daemon]:
-    """A daemon that answers every upgrade with these pieces, and every other question as about an exec that ended well.
+def daemon(
+    place: Path, pieces: list[bytes], asked: list[bytes], ends: bool = True, status: int = 0
+) -> Iterator[Daemon]:
+    """A daemon that answers every upgrade with these pieces, and all else as one asked about an exec that ended with `status`.
 
     `asked` is filled with what was asked; unless it `ends`, a program goes on until one was told TERM.
     """
@@ -60,7 +62,7 @@ def daemon(place: Path, pieces: list[bytes], asked: list[bytes], ends: bool = Tr
             while request := received(connection):
                 asked.append(request)
                 if b"upgrade: tcp" not in request.lower():
-                    connection.sendall(answer({"Id": "one", "ExitCode": 0, "Pid": 0}))
+                    connection.sendall(answer({"Id": "one", "ExitCode": status, "Pid": 0}))
                     continue
                 for piece in pieces:
                     connection.sendall(piece)
@@ -108,6 +110,29 @@ def test_a_program_is_heard_from_its_first_byte(tmp_path: Path, pieces: list[byt
         assert process.wait(10)
         assert process.output() == (b"hello\nbye\n", b"")
         assert process.exit_status() == 0
+
+
+TOO_LONG, NOT_FOUND = "exec /usr/bin/sh: argument list too long", "sh: 1: exec: nosuch: not found"
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "refusal"),
+    [
+        (frame(1, TOO_LONG.encode() + b"\r\n"), 1, TOO_LONG),
+        (frame(1, TOO_LONG.encode() + b"\r\n"), 255, TOO_LONG),
+        (b"", 126, "status 126, and nothing was said"),
+        (PID + frame(2, NOT_FOUND.encode() + b"\nlabctl-not-run\n"), 127, NOT_FOUND),
+        (PID + frame(2, b"mine\n"), 127, None),
+        (PID + HELLO, 1, None),
+        (PID, 0, None),
+    ],
+)
+def test_what_was_not_run_is_told_from_what_ended_so(tmp_path: Path, said: bytes, status: int, refusal: str | None) -> None:
+    """Where the launcher has not said its number nothing was run, whatever the status; else a shell has to say so."""
+    with daemon(tmp_path / "docker.sock", [UPGRADED, said], [], status=status) as api:
+        process = DockerProcess(api, "client", "0123", ("nosuch",), {}, "run")
+        assert process.wait(10)
+        assert (process.exit_status(), process.refusal()) == (status, refusal)
 
 
 @pytest.mark.parametrize("pieces", TOGETHER.values(), ids=TOGETHER)

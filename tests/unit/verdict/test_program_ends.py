@@ -53,6 +53,14 @@ def test_a_program_that_did_not_do_what_it_is_there_for_is_an_error(word: str, p
     assert of_one_run(word, f", exit: {program['exit']}", **program).verdict == "pass"
 
 
+@pytest.mark.parametrize("status", [1, 137, 255])
+def test_the_status_of_who_could_not_run_a_program_is_not_its_own(status: int) -> None:
+    """What the engine ends with when the kernel takes no such arguments looks like a status that a command may well have."""
+    verdict = of_one_run("ls", f", exit: {status}", exit=status, refused="exec /usr/bin/sh: argument list too long")
+    reason = "ls could not be run on client: exec /usr/bin/sh: argument list too long"
+    assert (verdict.verdict, verdict.steps[0].reason) == ("error", reason)
+
+
 @pytest.mark.parametrize(
     ("word", "program"),
     [("sh", {"exit": 127}), ("sh", {"exit": 2, "stderr": USAGE}), ("probe", {"exit": 137}), ("probe", {"exit": 0})],
