@@ -124,6 +124,8 @@ def _command(words: tuple[str, ...], key: str, host: str, now: _Now) -> Iterator
         yield ("on",), f"{host} is dead since line {line}, by the fault {fault}; write heal: {fault} first"
     has_programs = now.lab.hosts[host].programs is not None
     word = words[0]
+    if not word:
+        yield (key, 0), "no program is called ''; write one, like [probe, connect, server, 65432]"
     if word not in PROGRAMS and has_programs and (near := nearest(word, PROGRAMS, cutoff=_MISSPELT)):
         yield (key, 0), f"there is no bundled program {word!r}; did you mean {near}?"
     if word in PROGRAMS and (wrong := misuse(words)) is not None:

@@ -32,6 +32,20 @@ def _argv(value: object) -> object:
     return value
 
 
+def _reaches_a_program(value: str) -> str:
+    """Whatever a program is given ends for it at its first NUL (execve(2)), so nothing that has one can be handed over."""
+    if "\0" in value:
+        raise ValueError(f"{value[:40]!r} has a NUL in it, and no program can be given one; leave it out")
+    return value
+
+
+def _is_a_name_of_a_variable(value: str) -> str:
+    if not value or "=" in value or "\0" in value:
+        rule = "it is at least one character, without = and NUL"
+        raise ValueError(f"{value[:40]!r} is no name of an environment variable; {rule}")
+    return value
+
+
 def _names(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
@@ -53,24 +67,26 @@ def _one_line(value: str) -> str:
     return text
 
 
+_GIVEN = {"type": ["string", "number", "boolean"], "pattern": r"^[^\u0000]*$"}
 Regex = Annotated[str, AfterValidator(_is_a_regular_expression), Field(min_length=1)]
+Word = Annotated[str, AfterValidator(_reaches_a_program)]
 Argv = Annotated[
-    tuple[str, ...],
+    tuple[Word, ...],
     BeforeValidator(_argv),
     WithJsonSchema(
         {
             "type": ["array", "string"],
-            "items": {"type": ["string", "number", "boolean"]},
+            "items": _GIVEN,
             "minItems": 1,
-            "pattern": r"^\S+$",
+            "pattern": r"^[^\s\u0000]+$",
             "examples": [["probe", "connect", "server", 65432]],
         }
     ),
 ]
 Env = Annotated[
-    dict[str, str],
+    dict[Annotated[str, AfterValidator(_is_a_name_of_a_variable)], Word],
     Field(description="Environment variables of the program, each its text as written."),
-    WithJsonSchema({"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}),
+    WithJsonSchema({"type": "object", "additionalProperties": _GIVEN, "propertyNames": {"pattern": r"^[^=\u0000]+$"}}),
 ]
 HostName = Annotated[str, Field(description="A host of the lab: one service of its compose file.")]
 HostNames = Annotated[

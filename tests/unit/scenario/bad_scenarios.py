@@ -571,4 +571,24 @@ NO_SCENARIO: list[tuple[str, tuple[str, ...]]] = [
         ),
         ("f.yaml:5:45: '(' is no regular expression: missing ), unterminated subpattern at position 0",),
     ),
+    (
+        HEAD
+        + (
+            "  - run: [ls, \"a\\0b\"]\n"
+            "    on: client\n"
+            "    env: {\"\": x, A=B: y, \"N\\0\": z, A: \"x\\0y\"}\n"
+            "    expect: {exit: 1}\n"
+        ),
+        (
+            "f.yaml:3:15: 'a\\x00b' has a NUL in it, and no program can be given one; leave it out",
+            "f.yaml:5:15: '' is no name of an environment variable; it is at least one character, without = and NUL",
+            "f.yaml:5:23: 'A=B' is no name of an environment variable; it is at least one character, without = and NUL",
+            "f.yaml:5:33: 'N\\x00' is no name of an environment variable; it is at least one character, without = and NUL",
+            "f.yaml:5:39: 'x\\x00y' has a NUL in it, and no program can be given one; leave it out",
+        ),
+    ),
+    (
+        HEAD + RUN + "  - {start: \"\\0\", on: server}\n",
+        ("f.yaml:6:13: '\\x00' has a NUL in it, and no program can be given one; leave it out",),
+    ),
 ]

@@ -117,6 +117,13 @@ def test_a_good_scenario_has_no_problem() -> None:
                 "7:29: all stands alone: write heal: all, or the names",
             ],
         ),
+        (
+            "  - {start: '', on: server, as: none}\n  - {run: ['', x], on: db, expect: {exit: 0}}\n",
+            [
+                "6:6: no program is called ''; write one, like [probe, connect, server, 65432]",
+                "7:12: no program is called ''; write one, like [probe, connect, server, 65432]",
+            ],
+        ),
         ("  - heal: all\n", ["6:11: no fault is in place here, so there is nothing to heal"]),
         ("  - heal: wall\n", ["6:11: no fault 'wall' is in place at this point; none is"]),
         (
