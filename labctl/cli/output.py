@@ -56,8 +56,34 @@ def write_file(path: Path, text: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise LabctlError(f"{path} cannot be written: {error.strerror}") from None
+        raise _unwritten(path, error) from None
     return path
+
+
+def try_to_write(path: Path) -> None:
+    """Find out whether `write_file` can write there, and leave everything as it is. Raises LabctlError."""
+    made: list[Path] = []  # outermost last
+    try:
+        if os.path.lexists(path):
+            if path.is_file() or path.is_dir():  # a pipe or a device would take what is tried for what is written
+                path.open("ab").close()
+            return
+        missing = [folder for folder in path.parents if not folder.exists()]
+        for folder in reversed(missing):
+            folder.mkdir(exist_ok=True)
+            made.insert(0, folder)
+        path.open("xb").close()
+        made.insert(0, path)
+    except OSError as error:
+        raise _unwritten(path, error) from None
+    finally:
+        with contextlib.suppress(OSError):
+            for each in made:
+                each.unlink() if each == path else each.rmdir()
+
+
+def _unwritten(path: Path, error: OSError) -> LabctlError:
+    return LabctlError(f"{path} cannot be written: {error.strerror}")
 
 
 def told(error: LabctlError) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from labctl.cli.output import (
     read_or_not,
     say,
     told,
+    try_to_write,
     write_file,
 )
 from labctl.errors import LabctlError
@@ -77,6 +79,8 @@ def run(
 
         options = api.Options(out, overrides(sets), lab, keep, seed, link_backend)
         checked = api.load_all(api.find(paths, words, tags), options.overrides, words, cases)
+        for path in filter(None, (junit, markdown)):
+            try_to_write(path)
     console = None if as_json else console_for()
     done = run_all([one.loaded for one in checked], options, jobs, console)
     results = [
@@ -85,17 +89,26 @@ def run(
     ]
     runs = [item for item in done if not isinstance(item, LabctlError)]
     errors = [item for item in done if isinstance(item, LabctlError)]
-    write_summaries(results, runs, junit, markdown)
-    index = write_index(out, [run.result for run in runs]) if len(runs) > 1 else None
-    with read_or_not():
+    with read_or_not():  # before the files: what came of the runs is told whatever becomes of these
         if console is None:
             echo_json(results[0] if len(checked) == 1 else results)
         elif len(checked) > 1:
             from labctl.report import terminal
 
             terminal.table(console, results)
-            if index is not None:
-                console.print(f"  index  {index}", soft_wrap=True)
+    if len(runs) > 1:
+        with collected(errors):
+            index = write_index(out, [run.result for run in runs])
+            with read_or_not():
+                if console is not None:
+                    console.print(f"  index  {index}", soft_wrap=True)
+    if junit is not None:
+        with collected(errors):
+            write_junit(junit, results, runs)
+    if markdown is not None:
+        with collected(errors):
+            write_markdown(markdown, results)
+    with read_or_not():
         for said in dict.fromkeys(map(told, errors)):
             say(said)
     codes = [api.exit_code([run.result for run in runs])] * bool(runs) + [error.exit_code for error in errors]
@@ -145,20 +158,29 @@ def progress_on(console: Console | None) -> Rich | Plain | Quiet:
     return terminal.Rich(console) if console.is_terminal else terminal.Plain(console)
 
 
-def write_summaries(
-    results: Sequence[Mapping[str, Any]], runs: Sequence[Run], junit: Path | None, markdown: Path | None
-) -> None:
-    """The files that were asked for: over all results, of which `runs` have a directory. Raises LabctlError."""
-    if junit is not None:
-        from labctl.report.junit import junit as as_junit
+@contextlib.contextmanager
+def collected(errors: list[LabctlError]) -> Iterator[None]:
+    """An error of ours in the block ends the block alone, and is put to the others."""
+    try:
+        yield
+    except LabctlError as error:
+        errors.append(error)
 
-        # Attachments are found from where the file is read, which is the folder it is in.
-        directories = {run.result["run"]: os.path.relpath(run.path, junit.parent) for run in runs}
-        write_file(junit, as_junit([{**r, "directory": directories.get(r["run"])} for r in results]))
-    if markdown is not None:
-        from labctl.report.markdown import markdown as as_markdown
 
-        write_file(markdown, as_markdown(results))
+def write_junit(path: Path, results: Sequence[Mapping[str, Any]], runs: Sequence[Run]) -> None:
+    """A JUnit file over all results, of which `runs` have a directory. Raises LabctlError."""
+    from labctl.report.junit import junit
+
+    # Attachments are found from where the file is read, which is the folder it is in.
+    directories = {run.result["run"]: os.path.relpath(run.path, path.parent) for run in runs}
+    write_file(path, junit([{**r, "directory": directories.get(r["run"])} for r in results]))
+
+
+def write_markdown(path: Path, results: Sequence[Mapping[str, Any]]) -> None:
+    """A Markdown summary over all results. Raises LabctlError."""
+    from labctl.report.markdown import markdown
+
+    write_file(path, markdown(results))
 
 
 def write_index(out: Path, results: Sequence[Mapping[str, Any]]) -> Path:

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import io
 import json
+import os
 import re
 import shutil
 import signal
@@ -25,7 +26,7 @@ import labctl.runs
 from labctl import __version__
 from labctl.calibrate import Row, binomial, calibrate
 from labctl.cli import main
-from labctl.cli.output import console_for, ready_streams
+from labctl.cli.output import console_for, ready_streams, try_to_write
 from labctl.errors import LabError, MissingError, Problem, ScenarioError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -289,6 +290,56 @@ def test_set_changes_a_parameter_and_is_recorded(scenario: Path, tmp_path: Path,
     assert call("judge", run).exit_code == 0
     result = call("run", scenario, "--set", "prot=81", "--out", out)
     assert (result.exit_code, "prot" in result.stderr) == (2, True)
+
+
+def unwritable(where: str, tmp_path: Path) -> Path:
+    """A path at which no file can be written, by anybody."""
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    (tmp_path / "folder").mkdir()
+    return {"below a file": tmp_path / "file/x.xml", "a folder": tmp_path / "folder", "nowhere": Path("/proc/x/x.xml")}[where]
+
+
+@pytest.mark.parametrize("where", ["below a file", "a folder", "nowhere"])
+@pytest.mark.parametrize("option", ["--junit", "--markdown"])
+def test_a_summary_that_cannot_be_written_is_told_before_anything_is_run(
+    scenario: Path, tmp_path: Path, engines: Engines, option: str, where: str
+) -> None:
+    """Nobody waits for runs whose result was asked for where it cannot be."""
+    path = unwritable(where, tmp_path)
+    result = call("run", scenario, "--out", tmp_path / "runs", option, path)
+    assert (result.exit_code, result.stdout, engines) == (4, "", [])
+    assert result.stderr.startswith(f"labctl: {path} cannot be written: ")
+
+
+def test_trying_whether_a_summary_can_be_written_changes_nothing(tmp_path: Path) -> None:
+    """No empty file and no folder is left, an old file stays as it is, and who reads a pipe hears of nothing."""
+    (tmp_path / "old.xml").write_text("old", encoding="utf-8")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("new.xml")
+    before = sorted(tmp_path.rglob("*"))
+    for name in ("old.xml", "new.xml", "a/b/c.xml", "pipe", "link"):
+        try_to_write(tmp_path / name)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "old.xml").read_text(encoding="utf-8") == "old"
+
+
+@pytest.mark.usefixtures("engines")
+@pytest.mark.parametrize("option", ["--junit", "--markdown"])
+def test_a_summary_that_is_lost_loses_no_result(
+    scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    """What cannot be written when the runs are over is exit 4; their result, their table and their index are there."""
+    monkeypatch.setattr("labctl.cli.running.try_to_write", lambda _: None)
+    out, path = tmp_path / "runs", unwritable("a folder", tmp_path)
+    one = call("run", scenario, "--out", out, "--json", option, path)
+    assert (one.exit_code, json.loads(one.stdout)["verdict"]) == (4, "pass")
+    assert one.stderr == f"labctl: {path} cannot be written: Is a directory\n"
+    shutil.copy(scenario, tmp_path / "t.yaml")
+    two = call("run", scenario, tmp_path / "t.yaml", "--out", out, option, path)
+    assert (two.exit_code, two.stderr) == (4, one.stderr)
+    assert two.stdout.count("pass") >= 2
+    assert f"  index  {out / 'index.html'}" in two.stdout
+    assert (out / "index.html").is_file()
 
 
 CASES = SCENARIO.replace("steps:", "cases:\n  web: {port: 80}\n  other: {port: 81}\nsteps:").replace(
