@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from labctl.api import Options, Run
     from labctl.report.terminal import Plain, Rich
     from labctl.scenario.loader import Loaded
+
+INDEX = "index.html"
 
 
 @click.command()
@@ -100,6 +103,8 @@ def run(
         with collected(errors):
             index = write_index(out, [run.result for run in runs])
             with read_or_not():
+                if index.name != INDEX:
+                    say(f"{out / INDEX} is no page of labctl's, and is left as it is; the index over these runs is {index}")
                 if console is not None:
                     console.print(f"  index  {index}", soft_wrap=True)
     if junit is not None:
@@ -184,7 +189,23 @@ def write_markdown(path: Path, results: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_index(out: Path, results: Sequence[Mapping[str, Any]]) -> Path:
-    """One page over several runs, beside their directories. Raises LabctlError."""
+    """One page over several runs, beside their directories. Raises LabctlError.
+
+    It takes the place of another such page and of nothing else: the folder is the user's, and may have an index of its own.
+    """
     from labctl.report.index import index
 
-    return write_file(out / "index.html", index(results))
+    names = chain([INDEX, "labctl-index.html"], (f"labctl-index-{number}.html" for number in count(2)))
+    path = next(place for place in (out / name for name in names) if not os.path.lexists(place) or is_page(place))
+    return write_file(path, index(results))
+
+
+def is_page(path: Path) -> bool:
+    """Whether that is a page of labctl's, whatever run it is about: each says in its head what made it."""
+    from labctl.report.html import GENERATOR, HEAD_BYTES
+
+    with contextlib.suppress(OSError):
+        if path.is_file():
+            with path.open("rb") as file:
+                return GENERATOR.encode() in file.read(HEAD_BYTES)
+    return False

@@ -25,6 +25,9 @@ from labctl.verdict.judge import RunVerdict, StepVerdict, result
 OUTPUT_LIMIT = 16_000
 OUTPUTS_LIMIT = 800_000
 SCENARIO_LIMIT = 100_000
+# By this in its first HEAD_BYTES a page of ours is known.
+GENERATOR = '<meta name="generator" content="labctl">'
+HEAD_BYTES = 4096
 
 
 def render(run: RunVerdict, plan: Mapping[str, Any], scenario_text: str) -> str:
@@ -63,7 +66,9 @@ def page(template: str, script: str | None = None, **context: Any) -> str:
     code = _asset(script) if script else ""
     policy = f"default-src 'none'; img-src data:; style-src {_hash(style)}; base-uri 'none'; form-action 'none'"
     policy += f"; script-src {_hash(code)}" if code else ""
-    html = _environment().get_template(template).render(css=Markup(style), js=Markup(code), policy=policy, **context)
+    html = _environment().get_template(template).render(
+        css=Markup(style), js=Markup(code), policy=policy, generator=Markup(GENERATOR), **context
+    )
     return html.encode("utf-8", "replace").decode("utf-8")
 
 

@@ -342,6 +342,42 @@ def test_a_summary_that_is_lost_loses_no_result(
     assert (out / "index.html").is_file()
 
 
+@pytest.mark.usefixtures("engines")
+@pytest.mark.parametrize("mine", ["<!doctype html>\n<title>my page</title>\n", None])
+def test_an_index_of_the_users_own_is_left_alone(scenario: Path, tmp_path: Path, mine: str | None) -> None:
+    """Where something else has the name, a file or a folder, the page gets another one, and that is said."""
+    shutil.copy(scenario, tmp_path / "t.yaml")
+    out = tmp_path / "site"
+    out.mkdir()
+    own = out / "index.html"
+    if mine is None:
+        own.mkdir()
+    else:
+        own.write_text(mine, encoding="utf-8")
+    for _ in range(2):
+        result = call("run", scenario, tmp_path / "t.yaml", "--out", out)
+        assert (result.exit_code, f"  index  {out / 'labctl-index.html'}" in result.stdout) == (0, True)
+        assert f"{own} is no page of labctl's, and is left as it is" in result.stderr
+        assert own.is_dir() if mine is None else own.read_text(encoding="utf-8") == mine
+    assert [path.name for path in out.glob("*.html")].count("labctl-index.html") == 1
+    runs = len(list(out.glob("*/result.json")))
+    assert (runs, (out / "labctl-index.html").read_text(encoding="utf-8").count("/report.html")) == (4, 2)
+
+
+@pytest.mark.usefixtures("engines")
+def test_an_index_of_ours_is_written_anew(scenario: Path, tmp_path: Path) -> None:
+    """However long it is; nothing is said of it."""
+    shutil.copy(scenario, tmp_path / "t.yaml")
+    out = tmp_path / "runs"
+    pages = []
+    for _ in range(2):
+        result = call("run", scenario, tmp_path / "t.yaml", "--out", out)
+        assert (result.exit_code, result.stderr) == (0, "")
+        pages.append((out / "index.html").read_text(encoding="utf-8"))
+    assert pages[0] != pages[1]
+    assert [path.name for path in out.glob("*.html")] == ["index.html"]
+
+
 CASES = SCENARIO.replace("steps:", "cases:\n  web: {port: 80}\n  other: {port: 81}\nsteps:").replace(
     "connect, server, 80", 'connect, server, "${port}"'
 )
