@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from labctl.errors import LabError, MissingError, Problem, ScenarioError
+from labctl.errors import LabError, MissingError, Problem, ScenarioError, UsageError
 from labctl.interrupts import uninterrupted
 
 _PR_SET_PDEATHSIG = 1
@@ -24,8 +24,13 @@ _NO_PLUGIN = (
     "'compose' is not a docker command",
     "unknown command: docker compose",
 )
+_NO_ENV_FILE = "couldn't find env file"
 # What it says of each thing that it makes or waits for, on its way to what went wrong.
 _PROGRESS = re.compile(r" ?(?:Container|Network|Volume|Image) \S+ +[A-Z][a-z]+(?: .*)?| ?\S+ Pulling ?")
+# What in a user's environment chooses or shapes a project of his own; ours say all of that themselves. Of his `.env` a command
+# line option beats the name, and what else it may hold of these chooses nothing where a file is named and has no profiles.
+_OF_PROJECTS = ("COMPOSE_PROJECT_NAME", "COMPOSE_FILE", "COMPOSE_PROFILES", "COMPOSE_REMOVE_ORPHANS")
+_ENV_FILES = "COMPOSE_ENV_FILES"
 _libc = ctypes.CDLL(None)
 
 
@@ -34,8 +39,13 @@ def _die_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def _environment() -> dict[str, str]:
+    """What a compose of ours sees of this process's environment: all that a file may name as `${VARIABLE}`."""
+    return {name: value for name, value in os.environ.items() if name not in _OF_PROJECTS}
+
+
 def compose(*arguments: str, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
-    """Run `docker compose ARGUMENTS`; its exit status is the caller's business. Raises MissingError, LabError."""
+    """Run `docker compose ARGUMENTS`; its exit status is the caller's business. Raises MissingError, UsageError, LabError."""
     docker = shutil.which("docker")
     if docker is None:
         raise MissingError("there is no `docker` command on this machine; ./script/bootstrap installs it")
@@ -44,7 +54,7 @@ def compose(*arguments: str, timeout_s: float = 120.0) -> subprocess.CompletedPr
     try:
         with uninterrupted():  # an interrupt in what Python does after a fork would be swallowed (os.register_at_fork)
             child = subprocess.Popen(
-                [docker, "compose", *arguments],
+                [docker, "compose", *arguments], env=_environment(),
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
                 start_new_session=True, preexec_fn=_die_with_parent if os.name == "posix" else None,  # noqa: PLW1509
             )  # fmt: skip
@@ -57,6 +67,8 @@ def compose(*arguments: str, timeout_s: float = 120.0) -> subprocess.CompletedPr
             child.communicate()  # which closes its pipes as well
     if child.returncode and any(said in err for said in _NO_PLUGIN):
         raise MissingError("Docker Compose v2 is missing (`docker compose`); ./script/bootstrap installs it")
+    if child.returncode and (files := os.environ.get(_ENV_FILES)) and _NO_ENV_FILE in err.lower():
+        raise UsageError(f"{_ENV_FILES}={files}: {last_line(err)}; write there what is, or unset it")
     return subprocess.CompletedProcess(child.args, child.returncode, out, err)
 
 
@@ -73,16 +85,19 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def build(services: Mapping[str, Mapping[str, Any]], scratch: Path, timeout_s: float) -> None:
     """Build images: service name -> {"image": NAME, "build": {...}}, from a compose file of their own. Raises LabError."""
-    scratch.write_text(json.dumps({"name": "labctl-build", "services": services}), encoding="utf-8")
-    done = compose("-f", str(scratch), "build", *services, timeout_s=timeout_s)
+    scratch.write_text(json.dumps({"services": services}), encoding="utf-8")
+    done = compose("--project-name", "labctl-build", "-f", str(scratch), "build", *services, timeout_s=timeout_s)
     if done.returncode:
         raise LabError(f"building {', '.join(services)} failed:\n{tail(done.stderr + done.stdout, 25)}")
 
 
-def up(rendered: Path, project_directory: Path, services: Sequence[str]) -> None:
-    """Start services. Raises LabError with Compose's own words."""
+def up(rendered: Path, project: str, project_directory: Path, services: Sequence[str]) -> None:
+    """Start services as a project of this name, whatever the environment or an `.env` in the directory call theirs.
+
+    Raises LabError with Compose's own words.
+    """
     done = compose(
-        "-f", str(rendered), "--project-directory", str(project_directory),
+        "--project-name", project, "-f", str(rendered), "--project-directory", str(project_directory),
         "up", "--detach", "--no-build", "--quiet-pull", *services,
     )  # fmt: skip
     if done.returncode:

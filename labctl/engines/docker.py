@@ -101,7 +101,7 @@ class DockerEngine:
         if self._standing:
             notes.write_begun(self._api, self._standing, self._labels())
         try:
-            compose.up(rendered, lab.path.parent, hosts)
+            compose.up(rendered, self.project, lab.path.parent, hosts)
         except LabError as error:
             if "Pool overlaps" in str(error):
                 self._remove()

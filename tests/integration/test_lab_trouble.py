@@ -52,6 +52,41 @@ def test_a_wrong_expectation_fails_and_says_expected_and_actual(tmp_path: Path) 
     assert left_of(run_name(tmp_path / "runs")) == []
 
 
+def test_a_users_own_project_of_that_name_survives_a_run(tmp_path: Path) -> None:
+    """COMPOSE_PROJECT_NAME, in an `.env` or the environment, names the user's project; a run of his file is none of it.
+
+    Its `.env` still gives the file's variables.
+    """
+    name = f"theirs{os.getpid()}"
+    (tmp_path / ".env").write_text(f"COMPOSE_PROJECT_NAME={name}\nCOMPOSE_PROFILES=x\nWORD=seen\n", encoding="utf-8")
+    compose = tmp_path / "compose.yml"
+    compose.write_text(
+        "services: {web: {image: labctl/host, command: [sleep, infinity], init: true, "
+        'environment: {WORD: "${WORD} ${BESIDE-}"}}}\n',
+        encoding="utf-8",
+    )
+    made = tmp_path / "made.yaml"
+    made.write_text(
+        "# Made for a test.\nscenario: made\nlab: compose.yml\nsteps:\n"
+        '  - {run: [printenv, WORD], on: web, expect: {stdout: {exact: "seen too\\n"}}}\n',
+        encoding="utf-8",
+    )
+
+    def theirs() -> list[str]:
+        return docker("ps", "--no-trunc", "--format", "{{.ID}} {{.Names}}", "--filter", f"name=^{name}").splitlines()
+
+    docker("compose", "--file", str(compose), "up", "--detach", "--quiet-pull")
+    try:
+        before = theirs()
+        assert [line.partition(" ")[2] for line in before] == [f"{name}-web-1"]
+        for environment in ({}, {"COMPOSE_PROJECT_NAME": name}):
+            done = labctl("run", made, "--out", tmp_path / "runs", BESIDE="too", **environment)
+            assert done.code == 0, done.out + done.err
+            assert theirs() == before
+    finally:
+        docker("compose", "--file", str(compose), "down", "--timeout", "0")
+
+
 def test_success_that_was_not_seen_fails(tmp_path: Path) -> None:
     """`errno: null` asks for success: a connect that is refused fails it."""
     path = scenario(

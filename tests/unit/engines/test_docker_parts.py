@@ -17,7 +17,7 @@ from labctl.engines.daemon import no_daemon
 from labctl.engines.docker import DockerEngine
 from labctl.engines.leftovers import dead_runs, remove
 from labctl.engines.owner import Owner
-from labctl.errors import LabError, MissingError, ScenarioError
+from labctl.errors import LabError, MissingError, ScenarioError, UsageError
 from labctl.lab import BLOCKS
 
 
@@ -364,7 +364,40 @@ def test_what_compose_says_of_a_file_is_told_with_its_name(
     ):
         compose.read_config(tmp_path / "x.yml")
     with pytest.raises(LabError, match=r"the lab did not come up: first\nservices.x must be a mapping"):
-        compose.up(tmp_path / "x.yml", tmp_path, ["x"])
+        compose.up(tmp_path / "x.yml", "labctl-x", tmp_path, ["x"])
+
+
+def test_a_project_is_ours_whatever_the_environment_calls_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What creates something is told its project's name; what chooses a user's own is kept from Compose, the rest is not."""
+    fake_docker(tmp_path, monkeypatch, f'echo "$@" >> {tmp_path}/argv; env > {tmp_path}/env; echo {{}}')
+    theirs = ("COMPOSE_PROJECT_NAME", "COMPOSE_FILE", "COMPOSE_PROFILES", "COMPOSE_REMOVE_ORPHANS")
+    for name in (*theirs, "TAG", "COMPOSE_PARALLEL_LIMIT"):
+        monkeypatch.setenv(name, "1")
+    for call in (
+        lambda: compose.read_config(tmp_path / "x.yml"),
+        lambda: compose.build({"web": {}}, tmp_path / "build.json", 10.0),
+        lambda: compose.up(tmp_path / "run.yml", "labctl-x", tmp_path, ["a", "b"]),
+    ):
+        call()
+        seen = dict(line.partition("=")[::2] for line in (tmp_path / "env").read_text(encoding="utf-8").splitlines())
+        assert not seen.keys() & set(theirs)
+        assert (seen["TAG"], seen["COMPOSE_PARALLEL_LIMIT"]) == ("1", "1")
+    assert (tmp_path / "argv").read_text(encoding="utf-8").splitlines() == [
+        f"compose -f {tmp_path}/x.yml config --format json",
+        f"compose --project-name labctl-build -f {tmp_path}/build.json build web",
+        f"compose --project-name labctl-x -f {tmp_path}/run.yml --project-directory {tmp_path} "
+        "up --detach --no-build --quiet-pull a b",
+    ]
+
+
+def test_an_env_file_that_is_not_there_is_not_the_compose_files_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """COMPOSE_ENV_FILES is the user's to mend, and named."""
+    fake_docker(tmp_path, monkeypatch, "echo \"Couldn't find env file: $COMPOSE_ENV_FILES\" >&2; exit 1")
+    monkeypatch.setenv("COMPOSE_ENV_FILES", "/gone")
+    with pytest.raises(UsageError, match=r"COMPOSE_ENV_FILES=/gone: Couldn't find env file: /gone; write there what is, or "):
+        compose.read_config(tmp_path / "x.yml")
 
 
 def test_a_compose_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
