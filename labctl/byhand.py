@@ -64,7 +64,7 @@ def _options(words: Sequence[str]) -> Iterator[tuple[str, Any]]:
         key, equals, value = word[2:].partition("=")
         if not equals:
             value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
-        yield key, int(value) if value.isdecimal() else {"true": True, "false": False}.get(value, value)
+        yield key, int(value) if re.fullmatch("[0-9]{1,18}", value) else {"true": True, "false": False}.get(value, value)
 
 
 def _listed(value: Any) -> list[Any]:

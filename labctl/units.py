@@ -6,6 +6,7 @@ UNITS (bit rates in powers of ten), and IEC 80000-13 for sizes (KiB = 1024 bytes
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated
 
@@ -37,10 +38,12 @@ def _parse(value: object, units: dict[str, float], what: str, example: str) -> f
     if not unit:
         if float(number) == 0:
             return 0.0
-        raise ValueError(f"{what} {number} has no unit; write one of {known}, like {example}")
+        raise ValueError(f"{what} {number[:40]} has no unit; write one of {known}, like {example}")
     if unit not in units:
-        raise ValueError(f"{unit!r} is no unit of {what}; write one of {known}, like {example}")
-    return float(number) * units[unit]
+        raise ValueError(f"{unit[:40]!r} is no unit of {what}; write one of {known}, like {example}")
+    if math.isinf(quantity := float(number) * units[unit]):
+        raise ValueError(f"{what} {number[:40]}… is larger than any; write one like {example}")
+    return quantity
 
 
 def parse_duration_s(value: object) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 
 V4: dict[str, str] = {
     "echo-reply": "0",
@@ -62,11 +63,11 @@ def number(word: str, protocol: str) -> str:
     names, other = (V4, V6) if protocol == "icmp" else (V6, V4)
     if word in names:
         return names[word]
-    parts = word.split("/")
-    if len(parts) <= 2 and all(part.isdecimal() for part in parts):
-        if any(int(part) > 255 for part in parts):
-            raise ValueError(f"an ICMP type and code is at most 255, and {word} is more; write one like 3/4")
-        return "/".join(str(int(part)) for part in parts)
+    if re.fullmatch("[0-9]+(/[0-9]+)?", word):
+        parts = [part.lstrip("0") or "0" for part in word.split("/")]
+        if any(len(part) > 3 or int(part) > 255 for part in parts):
+            raise ValueError(f"an ICMP type and code is at most 255, and {word[:40]} is more; write one like 3/4")
+        return "/".join(parts)
     if word in other:
         twin = TWINS.get(word)
         right = f"icmp_type: {twin}" if twin in names else f"protocol: {'icmpv6' if protocol == 'icmp' else 'icmp'}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -12,6 +13,7 @@ from labctl.faults.chain import Match
 
 TCP_FLAGS = ("fin", "syn", "rst", "psh", "ack", "urg")
 _FAMILY_OF = {"icmp": "ipv4", "icmpv6": "ipv6"}
+_PORTS = re.compile("([0-9]{1,5})(?:-([0-9]{1,5}))?")
 STATES = ("new", "established", "related", "invalid", "untracked")
 
 
@@ -31,13 +33,14 @@ def _words(value: object) -> object:
 def _port(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError("a port is a number from 1 to 65535 or a range like 8000-8010")
-    first, _, last = str(value).partition("-")
-    numbers = [first, last] if last else [first]
-    if not all(number.isdecimal() and 1 <= int(number) <= 65535 for number in numbers):
-        raise ValueError(f"{value!r} is no port; write a number from 1 to 65535 or a range like 8000-8010")
-    if last and int(first) > int(last):
-        raise ValueError(f"the port range {value} runs backwards; write {last}-{first}")
-    return ":".join(numbers)
+    found = _PORTS.fullmatch(str(value))
+    ports = [int(number) for number in found.groups() if number] if found else []
+    if not ports or not all(1 <= port <= 65535 for port in ports):
+        shown = value if isinstance(value, int) else repr(str(value)[:40])
+        raise ValueError(f"{shown} is no port; write a number from 1 to 65535 or a range like 8000-8010")
+    if ports[0] > ports[-1]:
+        raise ValueError(f"the port range {value} runs backwards; write {ports[1]}-{ports[0]}")
+    return ":".join(map(str, ports))  # iptables(8) would read a leading 0 as octal
 
 
 HostNames = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]

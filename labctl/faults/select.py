@@ -45,12 +45,12 @@ class PacketRate:
 def _packet_rate(value: object) -> object:
     if isinstance(value, PacketRate):
         return value
-    found = re.fullmatch(r"\s*([0-9]+)\s*/\s*([smh])\s*", str(value))
+    found = re.fullmatch(r"\s*0*([0-9]+)\s*/\s*([smh])\s*", str(value))
     if found is None:
         raise ValueError(f"{str(value)[:40]!r} is no rate of packets; write a number and a unit, like 100/s, 10/m or 5/h")
-    rate = PacketRate(int(found[1]), found[2])
+    rate = PacketRate(int(found[1][:19]), found[2])  # of more digits these are too many already
     if not rate.count or 1 / rate.period_s > MOST_PER_S:
-        raise ValueError(f"a rate of packets is from 1/h to {MOST_PER_S}/s, and {value} is not; write one like 100/s")
+        raise ValueError(f"a rate of packets is from 1/h to {MOST_PER_S}/s, and {str(value)[:40]} is not; write one like 100/s")
     return rate
 
 

@@ -60,3 +60,11 @@ def test_what_a_killed_agent_left_is_told_beside_the_list(monkeypatch: pytest.Mo
     done = CliRunner().invoke(main, ["fault", *words])
     assert (done.exit_code, done.stdout) == (0, "[]\n")
     assert done.stderr == "server: the faults of an agent that is gone are taken back\n"
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "\u0663"], ids=["long", "arabic"])
+def test_what_is_no_number_of_the_language_is_told_as_text(number: str) -> None:
+    """Python reads other scripts' digits as numbers and refuses thousands of digits; neither is for the user to learn."""
+    with pytest.raises(UsageError, match="--seed: Input should be a valid integer"):
+        parse_fault("drop", ["--probability", "5%", "--seed", number])
+    assert parse_fault("drop", ["--probability", "5%", "--seed", "7"]).model_dump()["seed"] == 7

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from labctl.evidence.packets import ACK, FIN, RST, SYN, Packet
@@ -139,7 +140,7 @@ def _ending(case: Case, flow: Flow) -> str:
 
 def _many(case: Case) -> str | None:
     """Connections side by side, by their SYNs to a port that the program was given."""
-    ports = {int(word) for word in case.program.argv if word.isdecimal()}
+    ports = {int(word) for word in case.program.argv if re.fullmatch("[0-9]{1,5}", word)}
     syns = [p for p in case.packets if p.source in case.own and p.dport in ports and p.has(SYN) and not p.has(ACK)]
     ends = {(p.destination, p.dport) for p in syns}
     if len(ends) != 1:

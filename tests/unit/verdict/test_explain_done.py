@@ -67,6 +67,8 @@ def test_several_connections_are_counted() -> None:
     assert why(beside, [*NEAR, *more], ["multiconn-client", "server", "80", "2"]) == (
         "2 connections to server port 80: sent 9 bytes and received 9 (#1 to #13, 1.0 s)."
     )
+    said = "2 connections to server port 80: sent 9 bytes and received 9 (#1 to #13, 1.0 s)."
+    assert why(beside, [*NEAR, *more], ["multiconn-client", "server", "80", "2", "9" * 5000]) == said
     assert why({**beside, "connections": 3}, [*NEAR, *more], ["multiconn-client", "server", "80", "3"]) is None
     held = {**WELL, "op": "connect", "connections": 2}
     assert why(held, [*NEAR, *more]) == "2 connections to server port 80 (#1 to #13, 1.0 s)."
