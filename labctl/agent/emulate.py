@@ -78,11 +78,12 @@ class Process:
         self.retire(self.classes.keys() - wanted.keys())
         for queue, asked in wanted.items():
             spec = Spec.from_json(asked["spec"])
+            wire = self.wire if asked["shares_rate"] else None
             if queue in self.classes:
-                self.classes[queue].set(spec)
+                self.classes[queue].set(spec, wire)
             else:
                 seed = asked["seed"] if spec.seed is None else str(spec.seed)
-                emulator: Emulator[Packet] = Emulator(spec, seed, self.wire if asked["shares_rate"] else None)
+                emulator: Emulator[Packet] = Emulator(spec, seed, wire)
                 self.queues.bind(queue)
                 self.classes[queue] = emulator
             self._ask_for(queue, spec)

@@ -7,6 +7,7 @@ then slot. Times are integer nanoseconds of whatever clock the caller keeps; pac
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Generic, TypeVar
@@ -62,6 +63,11 @@ class Wire:
         self.tokens_bits = tokens + wait_ns * spec.rate_bps / NS - bits
         return self.free_ns
 
+    def follow(self, other: Wire) -> None:
+        """Packets that went there come here from now on: not before those that were given to the other."""
+        if other.free_ns > self.free_ns:
+            self.free_ns, self.tokens_bits, self.filled_ns = other.free_ns, other.tokens_bits, other.filled_ns
+
 
 def _on_wire(length: int, spec: Spec) -> int:
     """Bytes a packet takes with overhead, in whole cells: packet_time_ns of sch_netem.c."""
@@ -77,6 +83,9 @@ class Emulator(Generic[P]):
 
     `arrive` takes a packet, `due` gives those whose time has come, `next_ns` says when that is. The same seed and the same
     packets give the same fate to each, whatever the timing.
+
+    The rate of a class alone is netem's: the time in the queue counts towards the delay. A wire that classes share comes
+    after their delays, as an htb class comes after the netems below it, and sends whatever is ready first.
     """
 
     def __init__(
@@ -87,7 +96,7 @@ class Emulator(Generic[P]):
         table: Callable[[str], Sequence[int]] = read_table,
     ) -> None:
         self.counts = Counts()
-        self.wire = wire or Wire()
+        self.wire = self._own_wire = Wire()
         self._table = table
         self._loss = Loss(generator(seed, "loss"))
         self._duplicate = Chance(generator(seed, "duplicate"))
@@ -99,12 +108,18 @@ class Emulator(Generic[P]):
         self._since_reorder = 0
         self._order = 0
         self._held: list[tuple[int, int, P, int, int]] = []
-        self.set(spec)
+        self._sending: deque[tuple[int, P, int]] = deque()  # on a wire that is shared
+        self._timed = 0  # of those that are held, so many in order had their time before the wire was shared
+        self.set(spec, wire)
 
-    def set(self, spec: Spec) -> None:
-        """Change what the link does to packets from now on; those on their way keep their times. Raises ValueError."""
+    def set(self, spec: Spec, wire: Wire | None = None) -> None:
+        """Change what the link does to packets from now on; those on their way keep their times. Raises ValueError.
+
+        `wire` is one that other classes send on as well; without it this class has its own.
+        """
         table = self._table(spec.distribution)
         self.spec = spec
+        self._send_on(wire if wire is not None and spec.rate_bps else self._own_wire)
         self._loss.set(spec)
         self._duplicate.set(spec.duplicate, spec.duplicate_correlation)
         self._corrupt.set(spec.corrupt, spec.corrupt_correlation)
@@ -115,8 +130,17 @@ class Emulator(Generic[P]):
         self._gap = (spec.gap or 1) if spec.reorder else 0
         self._is_late = bool(spec.delay_s or spec.jitter_s or spec.rate_bps or spec.slot)
 
+    def _send_on(self, wire: Wire) -> None:
+        if wire is not self.wire:
+            wire.follow(self.wire)
+            self.wire, self._timed = wire, self._order
+
+    @property
+    def _shares(self) -> bool:
+        return self.wire is not self._own_wire
+
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._held) + len(self._sending)
 
     def arrive(self, packet: P, length: int, now_ns: int) -> int:
         """Take a packet of `length` bytes (IP header and all); answers how many of it are on their way: 0, 1 or 2."""
@@ -134,16 +158,20 @@ class Emulator(Generic[P]):
             flip = -1
             if self._corrupt():
                 flip = self._where() << 3 | self._where() & 7
-            if len(self._held) >= self._limit:
+            if len(self) >= self._limit:
                 counts.over_limit += 1
                 continue
             if flip >= 0:
                 counts.corrupted += 1
             self._order += 1
-            heapq.heappush(self._held, (self._release_ns(length, now_ns), self._order, packet, flip, length))
+            ready_ns = self._release_ns(length, now_ns)
+            if self._shares and ready_ns <= now_ns and self.spec.slot is None:
+                self._send(ready_ns or now_ns, packet, flip, length)
+            else:
+                heapq.heappush(self._held, (ready_ns, self._order, packet, flip, length))
             kept += 1
-        counts.most_held = max(counts.most_held, len(self._held))
-        if kept:
+        counts.most_held = max(counts.most_held, len(self))
+        if kept and self._held:
             self._slots.aim(self._held[0][0], now_ns)
         return kept
 
@@ -157,25 +185,41 @@ class Emulator(Generic[P]):
             return now_ns
         self.counts.delayed += 1
         ready_ns = now_ns + self._delay()
-        return self.wire.send(ready_ns, length + ETHERNET_BYTES, self.spec) if self.spec.rate_bps else ready_ns
+        if not self.spec.rate_bps or self._shares:
+            return ready_ns
+        return self.wire.send(ready_ns, length + ETHERNET_BYTES, self.spec)
+
+    def _send(self, ready_ns: int, packet: P, flip: int, length: int) -> None:
+        self._sending.append((self.wire.send(ready_ns, length + ETHERNET_BYTES, self.spec), packet, flip))
 
     def next_ns(self) -> int | None:
-        """When the next packet goes on; None when none is held."""
-        return max(self._held[0][0], self._slots.open_ns) if self._held else None
+        """When `due` has something to do next; None when none is held."""
+        times = [self._sending[0][0]] if self._sending else []
+        if self._held:
+            times.append(max(self._held[0][0], self._slots.open_ns))
+        return min(times, default=None)
 
     def due(self, now_ns: int) -> list[tuple[P, int]]:
         """Packets that go on now, in order, each with the bit to flip in it (any size: take it modulo), or -1."""
         found = []
         held, slots = self._held, self._slots
         while held and held[0][0] <= now_ns and slots.allows(held[0][0], held[0][4] + ETHERNET_BYTES, now_ns):
-            _, _, packet, flip, _ = heapq.heappop(held)
+            ready_ns, order, packet, flip, length = heapq.heappop(held)
+            if self._shares and order > self._timed:
+                self._send(ready_ns or now_ns, packet, flip, length)
+            else:
+                found.append((packet, flip))
+        while self._sending and self._sending[0][0] <= now_ns:
+            _, packet, flip = self._sending.popleft()
             found.append((packet, flip))
         self.counts.released += len(found)
         return found
 
     def flush(self) -> list[tuple[P, int]]:
         """Everything that is held, at once, in order."""
-        found = [(packet, flip) for _, _, packet, flip, _ in sorted(self._held, key=lambda h: h[:2])]
+        found = [(packet, flip) for _, packet, flip in self._sending]
+        found += [(packet, flip) for _, _, packet, flip, _ in sorted(self._held, key=lambda h: h[:2])]
+        self._sending.clear()
         self._held.clear()
         self.counts.released += len(found)
         return found

@@ -250,3 +250,27 @@ def test_packets_are_neither_made_nor_forgotten(arrivals: list[tuple[int, int]],
     c = one.counts
     assert c.released == c.seen + c.duplicated - c.lost - c.over_limit
     assert c.most_held <= 20
+
+
+def test_a_wire_that_is_shared_comes_after_the_delays_and_sends_what_is_ready_first() -> None:
+    """A packet that is delayed holds up nobody until it is ready; as netem below an htb class."""
+    tx_ns = NS // 100
+    spec, wire = Spec(rate_bps=8 * (100 + ETHERNET_BYTES) * 100), Wire()
+    slow, quick = emulator(Spec(delay_s=1, rate_bps=spec.rate_bps), 1, wire), emulator(spec, 2, wire)
+    slow.arrive(0, 100, 0)
+    slow.arrive(1, 100, 0)
+    quick.arrive(2, 100, 0)
+    assert (slow.next_ns(), quick.next_ns()) == (NS, tx_ns)
+    assert slow.due(NS) == []
+    assert slow.next_ns() == NS + tx_ns
+    assert [packet for packet, _ in slow.due(NS + 2 * tx_ns)] == [0, 1]
+
+
+def test_a_wire_begins_and_ends_to_be_shared_without_packets_overtaking() -> None:
+    second = Spec(rate_bps=8 * (100 + ETHERNET_BYTES))
+    one, wire = emulator(second), Wire()
+    for number, shared in enumerate((None, None, wire, wire, None, None)):
+        one.set(second, shared)
+        one.arrive(number, 100, 0)
+    out = [(packet, at) for at in range(0, 8 * NS, NS) for packet, _ in one.due(at)]
+    assert out == [(number, (number + 1) * NS) for number in range(6)]
