@@ -82,8 +82,7 @@ class Process:
             if queue in self.classes:
                 self.classes[queue].set(spec, wire)
             else:
-                seed = asked["seed"] if spec.seed is None else str(spec.seed)
-                emulator: Emulator[Packet] = Emulator(spec, seed, wire)
+                emulator: Emulator[Packet] = Emulator(spec, asked["seed"], wire)
                 self.queues.bind(queue)
                 self.classes[queue] = emulator
             self._ask_for(queue, spec)

@@ -82,7 +82,7 @@ class Emulator(Generic[P]):
     """One class of packets on one link.
 
     `arrive` takes a packet, `due` gives those whose time has come, `next_ns` says when that is. The same seed and the same
-    packets give the same fate to each, whatever the timing.
+    packets give the same fate to each, whatever the timing. `seed` is for what has none of its own.
 
     The rate of a class alone is netem's: the time in the queue counts towards the delay. A wire that classes share comes
     after their delays, as an htb class comes after the netems below it, and sends whatever is ready first.
@@ -98,13 +98,9 @@ class Emulator(Generic[P]):
         self.counts = Counts()
         self.wire = self._own_wire = Wire()
         self._table = table
-        self._loss = Loss(generator(seed, "loss"))
-        self._duplicate = Chance(generator(seed, "duplicate"))
-        self._corrupt = Chance(generator(seed, "corrupt"))
-        self._reorder = Chance(generator(seed, "reorder"))
-        self._delay = Spread(generator(seed, "delay"))
-        self._slots = Slots(Correlated(generator(seed, "slot")), Spread(generator(seed, "slot-distribution")))
-        self._where = generator(seed, "where")
+        self._slots = Slots()
+        self._seed(seed)
+        self.spec = Spec()
         self._since_reorder = 0
         self._order = 0
         self._held: list[tuple[int, int, P, int, int]] = []
@@ -115,9 +111,12 @@ class Emulator(Generic[P]):
     def set(self, spec: Spec, wire: Wire | None = None) -> None:
         """Change what the link does to packets from now on; those on their way keep their times. Raises ValueError.
 
-        `wire` is one that other classes send on as well; without it this class has its own.
+        Another seed than before begins every chance anew. `wire` is one that other classes send on as well; without it this
+        class has its own.
         """
         table = self._table(spec.distribution)
+        if spec.seed is not None and spec.seed != self.spec.seed:
+            self._seed(spec.seed)
         self.spec = spec
         self._send_on(wire if wire is not None and spec.rate_bps else self._own_wire)
         self._loss.set(spec)
@@ -129,6 +128,15 @@ class Emulator(Generic[P]):
         self._limit = spec.limit or DEFAULT_LIMIT
         self._gap = (spec.gap or 1) if spec.reorder else 0
         self._is_late = bool(spec.delay_s or spec.jitter_s or spec.rate_bps or spec.slot)
+
+    def _seed(self, seed: int | str) -> None:
+        self._loss = Loss(generator(seed, "loss"))
+        self._duplicate = Chance(generator(seed, "duplicate"))
+        self._corrupt = Chance(generator(seed, "corrupt"))
+        self._reorder = Chance(generator(seed, "reorder"))
+        self._delay = Spread(generator(seed, "delay"))
+        self._slots.draw_from(Correlated(generator(seed, "slot")), Spread(generator(seed, "slot-distribution")))
+        self._where = generator(seed, "where")
 
     def _send_on(self, wire: Wire) -> None:
         if wire is not self.wire:
@@ -231,12 +239,14 @@ class Slots:
     A packet that is ready after the current slot opened waits for the next; so do those that find a slot full.
     """
 
-    def __init__(self, random: Correlated, spread: Spread) -> None:
-        self._random = random
-        self._spread = spread
+    def __init__(self) -> None:
         self._packets = self._bytes = 0
         self.open_ns = 0
         self._slot = Spec().slot
+
+    def draw_from(self, random: Correlated, spread: Spread) -> None:
+        """Take times from these from now on; the slot that is open stays."""
+        self._random, self._spread = random, spread
 
     def set(self, spec: Spec, table: Callable[[str], Sequence[int]]) -> None:
         slot = spec.slot

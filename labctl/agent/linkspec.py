@@ -13,6 +13,7 @@ from typing import Any
 
 DEFAULT_LIMIT = 1000  # packets; what netem itself takes (tc/q_netem.c)
 UINT32_MAX = 2**32 - 1
+_NO_MEANING = "have no joint meaning; heal one of the faults first"
 
 Seconds = float
 Percent = float
@@ -92,7 +93,7 @@ def merge(specs: Iterable[Spec]) -> Spec:
     """One spec that does to a packet what all of them do, in any order. Raises Contradiction.
 
     Delays and jitters add; independent probabilities combine as 1-(1-a)(1-b); the smaller limit holds; a random loss joins
-    a Gilbert-Elliott model in both of its states. What has no joint meaning (two rates, two distributions, …) is refused.
+    a Gilbert-Elliott model in both of its states. What has no joint meaning (two rates, two seeds, …) is refused.
     """
     return reduce(_merge_two, specs, Spec())
 
@@ -107,11 +108,13 @@ def _merge_two(a: Spec, b: Spec) -> Spec:
         p, r, bad, good = loss["loss_gemodel"]
         loss |= {"loss": 0.0, "loss_gemodel": (p, r, _either(bad, loss["loss"]), _either(good, loss["loss"]))}
     if loss["loss_state"] and (loss["loss"] or loss["loss_gemodel"]):
-        raise Contradiction("a 4-state loss model and another loss have no joint meaning; heal one of the faults first")
+        raise Contradiction(f"a 4-state loss model and another loss {_NO_MEANING}")
     limits = [x.limit for x in (a, b) if x.limit]
     rate = b if b.rate_bps else a
     if a.rate_bps and b.rate_bps:
-        raise Contradiction("two rates on one link have no joint meaning; heal one of the faults first, or give one rate")
+        raise Contradiction(f"two rates on one link {_NO_MEANING}, or give one rate")
+    if a.seed is not None and b.seed is not None and a.seed != b.seed:
+        raise Contradiction(f"two seeds on one link {_NO_MEANING}, or give both the same")
     return Spec(
         delay_s=round(a.delay_s + b.delay_s, 9),
         jitter_s=round(a.jitter_s + b.jitter_s, 9),
@@ -133,7 +136,7 @@ def _merge_two(a: Spec, b: Spec) -> Spec:
         cell_overhead_bytes=rate.cell_overhead_bytes,
         limit=min(limits, default=0),
         slot=_one(a, b, "slot", "two slots"),
-        seed=a.seed if a.seed is not None else b.seed,
+        seed=b.seed if a.seed is None else a.seed,
     )
 
 
@@ -145,7 +148,7 @@ def _either(a: Percent, b: Percent) -> Percent:
 def _one(a: Spec, b: Spec, name: str, both: str) -> Any:
     x, y = getattr(a, name), getattr(b, name)
     if x and y and x != y:
-        raise Contradiction(f"{both} on one link have no joint meaning; heal one of the faults first, or give both the same")
+        raise Contradiction(f"{both} on one link {_NO_MEANING}, or give both the same")
     return x or y
 
 

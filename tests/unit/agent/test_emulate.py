@@ -70,3 +70,19 @@ def test_a_rate_of_the_link_is_one_wire_whichever_class_was_there_before(
     target.arrive(packet(), 100, 0)
     assert target.due(NS) == []  # ready, and now behind the other on the wire
     assert (everything.next_ns(), target.next_ns()) == (NS, 2 * NS)
+
+
+def test_a_seed_that_joins_others_begins_every_chance_anew(process: Process) -> None:
+    """The same packets are lost as when the fault with the seed is alone; going on with it, or without it, changes nothing."""
+    seeded = Spec(loss=30, seed=957)
+    order(process, {"queue": 1, "spec": seeded})
+    alone = lost(process)
+    order(process, {"queue": 1, "spec": Spec(delay_s=0.005, loss=10)})
+    assert lost(process) != alone
+    order(process, {"queue": 1, "spec": Spec(delay_s=0.005, loss=30, seed=957)})
+    first = lost(process, 100)
+    order(process, {"queue": 1, "spec": Spec(delay_s=0.006, loss=30, seed=957)})
+    second = lost(process, 50)
+    order(process, {"queue": 1, "spec": Spec(delay_s=0.006, loss=30)})
+    third = lost(process, 50)
+    assert [*first, *(100 + n for n in second), *(150 + n for n in third)] == alone

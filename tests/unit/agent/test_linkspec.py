@@ -98,6 +98,7 @@ def test_random_loss_joins_both_states_of_a_gilbert_elliott_model() -> None:
         (Spec(slot=Slot(1, 1)), Spec(slot=Slot(2, 2)), "two slots"),
         (Spec(loss=1, loss_correlation=10), Spec(loss=1), "loss_correlation 0% and 10%"),
         (Spec(reorder=1, gap=2), Spec(reorder=1, gap=3), "two gaps"),
+        (Spec(loss=1, seed=0), Spec(duplicate=1, seed=2), "two seeds"),
     ],
 )
 def test_what_has_no_joint_meaning_is_refused(a: Spec, b: Spec, message: str) -> None:

@@ -276,6 +276,19 @@ def test_link_faults_that_contradict_each_other_are_refused_where_the_second_sta
     assert problems(HEAD + RUN + one + "  - heal: all\n" + two) == []
 
 
+@pytest.mark.parametrize(
+    ("one", "two", "expected"),
+    [
+        ("loss: 5%, seed: 7", "duplicate: 5%", None),
+        ("loss: 5%, seed: 7", "duplicate: 5%, seed: 7", None),
+        ("loss: 5%, seed: 7", "duplicate: 5%, seed: 8, to: server", "two seeds on one link have no joint meaning; heal one of the faults first, or give both the same"),
+    ],
+)  # fmt: skip
+def test_what_two_link_faults_cannot_have_together(one: str, two: str, expected: str | None) -> None:
+    steps = "".join(f"  - {{fault: {name}, at: client, link: {{{keys}}}}}\n" for name, keys in (("one", one), ("two", two)))
+    assert problems(HEAD + RUN + steps) == ([f"f.yaml:7:30: at client: one and two: {expected}"] if expected else [])
+
+
 FAR: Lab = from_compose(
     {
         "services": {
