@@ -14,8 +14,8 @@ from .claims import Claims
 from .command import Argv, Ran, run
 from .linkclass import ALL, LinkClass
 from .linkport import Effect, LinkRefused, Where
-from .linkspec import Contradiction, Spec
-from .linktree import Leaf, Tree, commands, ingress, removals, teardown, tree
+from .linkspec import Contradiction
+from .linktree import Leaf, Tree, after, commands, ingress, removals, teardown, tree
 from .offload import Offloads
 from .readback import differences
 
@@ -44,10 +44,9 @@ class NetemPort:
     def set(self, classes: tuple[LinkClass, ...]) -> list[Ran]:
         """Bring the tree to these classes, read it back, and take away classes that went when they have drained."""
         ran: list[Ran] = []
-        classes = tuple(replace(c, spec=self._seeded(c.spec)) for c in classes)
         numbers = {c.key: self._number(c.key) for c in classes}
         try:
-            wanted = tree(self._device, classes, numbers)
+            wanted = after(self._tree, tree(self._device, classes, numbers), self._seed)
             todo = commands(self._tree, wanted)
         except Contradiction as error:
             raise LinkRefused(str(error)) from None
@@ -67,11 +66,6 @@ class NetemPort:
             self._tc(removals(self._device, gone), ran)
             self._keys = {key: n for key, n in self._keys.items() if key in numbers}
         return ran
-
-    def _seeded(self, spec: Spec) -> Spec:
-        """With the run's seed, where the kernel takes one and chance is asked for that it covers: loss and corruption."""
-        chance = spec.loss or spec.loss_gemodel or spec.loss_state or spec.corrupt
-        return replace(spec, seed=self._seed) if chance and spec.seed is None and self._seed is not None else spec
 
     def _number(self, key: str) -> int:
         if key == ALL:
@@ -114,11 +108,11 @@ class NetemPort:
         """Hold what the kernel has against what was asked. Raises LinkRefused."""
         held = {q["handle"]: q for q in self._qdiscs(self._device, ran)}
         for leaf in wanted.leaves:
-            if leaf.spec is None:
+            if leaf.spec is None or leaf.told is None:
                 continue
             found = held.get(leaf.handle)
             wrong = (
-                differences(leaf.spec, found.get("options", {}), leaf.rate_in_netem)
+                differences(leaf.told, found.get("options", {}), leaf.rate_in_netem)
                 if found and found["kind"] == "netem" else [f"there is no netem {leaf.handle}"]
             )  # fmt: skip
             if wrong:
@@ -163,7 +157,7 @@ class NetemPort:
         ran: list[Ran] = []
         try:
             if self._tree is not None:
-                neutral = Tree(self._device, self._tree.wire, tuple(_neutral(leaf) for leaf in self._tree.leaves))
+                neutral = after(self._tree, replace(self._tree, leaves=tuple(replace(s, spec=None) for s in self._tree.leaves)))
                 self._tc(commands(self._tree, neutral), ran)
                 ran += batch.tc(self._undo_divert)
                 self._undo_divert = []
@@ -181,10 +175,6 @@ class NetemPort:
             ran += batch.ip([("ip", "link", "set", self._device, "txqueuelen", str(self._queue_length))])
             self._queue_length = None
         return ran
-
-
-def _neutral(leaf: Leaf) -> Leaf:
-    return Leaf(leaf.number, leaf.htb, None, leaf.rate_in_netem, leaf.target, leaf.depth)
 
 
 def _effect(leaf: Leaf, qdisc: Mapping[str, Any]) -> Effect:

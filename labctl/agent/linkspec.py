@@ -161,12 +161,12 @@ def _correlation(a: Spec, b: Spec, name: str, of: str) -> Percent:
     return asked.pop() if asked else 0.0
 
 
-def netem_args(spec: Spec, before: Spec | None = None, rate: bool = True) -> tuple[str, ...]:
+def netem_args(spec: Spec, before: Spec | None = None) -> tuple[str, ...]:
     """The arguments after `netem`, as tc-netem(8) has them.
 
     With `before` they change a qdisc that holds it: the kernel keeps what a change does not mention (net/sched/sch_netem.c,
     netem_change: an absent attribute is not touched), so what is no longer asked for is set to nothing by name.
-    With rate=False the rate is somebody else's work (an htb class). Raises Contradiction for a distribution that would go.
+    Raises Contradiction for a distribution that would go.
     """
     old = before or Spec()
     if old.distribution and not spec.distribution and spec.jitter_s:
@@ -181,8 +181,7 @@ def netem_args(spec: Spec, before: Spec | None = None, rate: bool = True) -> tup
     args += _chance_args("corrupt", spec.corrupt, spec.corrupt_correlation, bool(old.corrupt))
     args += _chance_args("reorder", spec.reorder, spec.reorder_correlation, bool(old.reorder))
     args += ["gap", str(spec.gap)] if spec.gap else []
-    if rate:
-        args += _rate_args(spec, old)
+    args += _rate_args(spec, old)
     args += _slot_args(spec.slot, old.slot is not None)
     args += ["seed", str(spec.seed)] if spec.seed is not None else []
     return tuple(args)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from .chance import generator
 from .linkclass import ALL, LinkClass, Match
 from .linkspec import Contradiction, Spec, bits, netem_args
 
@@ -29,7 +30,10 @@ FAMILY_WORD = {4: "ip", 6: "ipv6"}
 
 @dataclass(frozen=True)
 class Leaf:
-    """One class: its number below the root, its htb arguments, its netem (None: nothing asked), what leads to it."""
+    """One class: its number below the root, its htb arguments, what is asked of its netem (None: nothing), what leads to it.
+
+    `told` is what the netem is told for that (None: there is no netem), and `changes` how often it was told another thing.
+    """
 
     number: int
     htb: Argv
@@ -37,6 +41,8 @@ class Leaf:
     rate_in_netem: bool
     target: tuple[Match, ...]
     depth: int
+    told: Spec | None
+    changes: int = 0
 
     @property
     def classid(self) -> str:
@@ -70,8 +76,39 @@ def tree(device: str, classes: tuple[LinkClass, ...], numbers: Mapping[str, int]
         own_burst = bool(spec.burst_bytes) and not on_wire
         htb = _shaped(spec) if own_burst else _sharing(rest.spec) if on_wire else FREE
         in_netem = bool(spec.rate_bps) and not own_burst and not on_wire
-        leaves.append(Leaf(numbers[one.key], htb, None if spec.is_neutral else spec, in_netem, one.target, one.depth))
+        asked = None if spec.is_neutral else spec
+        leaves.append(Leaf(numbers[one.key], htb, asked, in_netem, one.target, one.depth, asked))
     return Tree(device, _shaped(rest.spec) if on_wire else FREE, tuple(leaves))
+
+
+def after(old: Tree | None, new: Tree, seed: int | None = None) -> Tree:
+    """`new` with what its netems are to be told, given those of `old`. `seed` is for what has none of its own."""
+    before = {leaf.number: leaf for leaf in old.leaves} if old else {}
+    return replace(new, leaves=tuple(_told(before.get(leaf.number), leaf, seed) for leaf in new.leaves))
+
+
+def _told(was: Leaf | None, leaf: Leaf, seed: int | None) -> Leaf:
+    if was is None or was.told is None:
+        return leaf if leaf.spec is None else replace(leaf, told=_seeded(leaf.spec, seed, 0))
+    if (leaf.spec, leaf.rate_in_netem) == (was.spec, was.rate_in_netem):
+        return replace(leaf, told=was.told, changes=was.changes)
+    changes = was.changes + 1
+    spec = leaf.spec or Spec(limit=was.told.limit)
+    is_new = was.spec is None or spec.seed != was.spec.seed
+    return replace(leaf, told=_seeded(spec, seed, 0 if is_new and spec.seed is not None else changes), changes=changes)
+
+
+def _seeded(spec: Spec, seed: int | None, change: int) -> Spec:
+    """With the seed for this change of a netem, where chance is asked for that a seed covers: loss and corruption.
+
+    Each change begins the kernel's generator anew (sch_netem.c, netem_change), with a seed by time if none is given. The same
+    seed again would give all packets of a ramp the fate of the first.
+    """
+    chance = spec.loss or spec.loss_gemodel or spec.loss_state or spec.corrupt
+    own = spec.seed if spec.seed is not None else seed if chance else None
+    if own is None or change == 0:
+        return replace(spec, seed=own)
+    return replace(spec, seed=generator(own, f"change {change}")())
 
 
 def _shaped(spec: Spec) -> Argv:
@@ -93,7 +130,7 @@ def _sharing(spec: Spec) -> Argv:
 def commands(old: Tree | None, new: Tree) -> list[Argv]:
     """What turns one tree into the other without losing a packet; classes that go are left in place, unreachable and neutral.
 
-    They may still hold packets: `removals` takes them away when they have drained. Raises Contradiction.
+    They may still hold packets: `removals` takes them away when they have drained. `new` is what `after` made of it.
     """
     device = new.device
     found: list[Argv] = []
@@ -118,18 +155,19 @@ def _leaf(device: str, was: Leaf | None, leaf: Leaf) -> list[Argv]:
     if was is None or was.htb != leaf.htb:
         found.append(("tc", "class", "add" if was is None else "change", *htb))
     where = ("dev", device, "parent", leaf.classid, "handle", leaf.handle, "netem")
-    before = was.spec if was else None
-    if leaf.spec is not None and before is None:
-        found.append(("tc", "qdisc", "add", *where, *netem_args(leaf.spec, rate=leaf.rate_in_netem)))
-    elif before is not None and was is not None and (leaf.spec, leaf.rate_in_netem) != (before, was.rate_in_netem):
-        old = before if was.rate_in_netem else replace(before, rate_bps=0)
-        new = leaf.spec or Spec(limit=before.limit)
-        if not leaf.rate_in_netem:
-            new = replace(new, rate_bps=0)
-        found.append(("tc", "qdisc", "change", *where, *netem_args(new, old)))
+    before, told = _in_netem(was), _in_netem(leaf)
+    if told is not None and before is None:
+        found.append(("tc", "qdisc", "add", *where, *netem_args(told)))
+    elif told is not None and told != before:
+        found.append(("tc", "qdisc", "change", *where, *netem_args(told, before)))
     if was is None:
         found += _filters(device, leaf)
     return found
+
+
+def _in_netem(leaf: Leaf | None) -> Spec | None:
+    told = leaf.told if leaf else None
+    return told if told is None or (leaf and leaf.rate_in_netem) else replace(told, rate_bps=0)
 
 
 def _filters(device: str, leaf: Leaf) -> list[Argv]:

@@ -1,0 +1,143 @@
+"""The netem port, on a kernel that remembers what tc told it and says it again."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from labctl.agent import linknetem
+from labctl.agent.command import Ran
+from labctl.agent.link import LinkAction, Links
+
+UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+
+
+class Kernel:
+    """One interface's qdiscs, as far as tc changes and shows them here."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.qdiscs: dict[str, dict[str, Any]] = {}
+
+    def tc(self, commands: Sequence[tuple[str, ...]]) -> list[Ran]:
+        """As `tc -batch`: it stops at the first that fails, and the process ends as that did."""
+        for argv in commands:
+            ran = self.one(argv)
+            if not ran.ok:
+                break
+        return [ran, *(Ran(argv, ran.exit, "", ran.err, 0.1) for argv in commands)] if commands else []
+
+    def one(self, argv: tuple[str, ...]) -> Ran:
+        line = " ".join(argv)
+        self.said.append(line)
+        if "qdisc del" in line:
+            self.qdiscs.clear()
+        elif "qdisc" in argv:
+            handle, kind = argv[argv.index("handle") + 1], argv[argv.index("handle") + 2]
+            if (handle in self.qdiscs) != ("change" in argv):
+                return Ran(argv, 2, "", "Exclusivity flag on, cannot modify", 0.1)
+            self.qdiscs[handle] = {"kind": kind, "handle": handle, "packets": 1, "drops": 0, "options": options(line)}
+        return Ran(argv, 0, "", "", 0.1)
+
+    def show(self, argv: tuple[str, ...]) -> Ran:
+        return Ran(argv, 0, json.dumps(list(self.qdiscs.values())), "", 0.1)
+
+    def netems(self) -> list[str]:
+        """What each netem was told, in order."""
+        return [said.partition(" netem ")[2] for said in self.said if " netem " in said]
+
+
+def options(line: str) -> dict[str, Any]:
+    """The words of tc as `tc -j` shows them."""
+    found: dict[str, Any] = {"gap": 0}
+    for word in ("limit", "seed"):
+        if number := re.search(rf" {word} (\d+)", line):
+            found[word] = int(number[1])
+    if delay := re.search(r" delay (\d+)(us|ms|s)(?: (\d+)(us|ms|s))?", line):
+        jitter = int(delay[3]) * UNITS[delay[4]] if delay[3] else 0
+        found["delay"] = {"delay": int(delay[1]) * UNITS[delay[2]], "jitter": jitter}
+    if loss := re.search(r" loss random ([\d.]+)%", line):
+        found["loss-random"] = {"loss": float(loss[1]) / 100}
+    return found
+
+
+class NoOffloads:
+    def __init__(self, *_: Any) -> None: ...
+
+    def off(self) -> list[Ran]:
+        return []
+
+    def restore(self) -> list[Ran]:
+        return []
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
+    made = Kernel()
+    monkeypatch.setattr(linknetem.batch, "tc", made.tc)
+    monkeypatch.setattr(linknetem.batch, "ip", made.tc)
+    monkeypatch.setattr(linknetem, "run", made.show)
+    monkeypatch.setattr(linknetem, "Offloads", NoOffloads)
+    return made
+
+
+@pytest.fixture
+def links() -> Links:
+    return Links(probe=lambda: "seed")
+
+
+def action(links: Links, name: str, ramp: dict[str, Any] | None = None, **spec: Any) -> LinkAction:
+    part = {"device": "lo", "direction": "egress", "spec": spec, "target": []}
+    request = {"type": "link", "name": name, "backend": "netem", "parts": [part], "seed": 5}
+    return LinkAction(links, {**request, "ramp": ramp} if ramp else request)
+
+
+def seeds(kernel: Kernel) -> list[int | None]:
+    return [int(found[1]) if (found := re.search(r"seed (\d+)", netem)) else None for netem in kernel.netems()]
+
+
+def ramp(kernel: Kernel, **spec: Any) -> list[int | None]:
+    """The seeds that a ramp of the delay tells the kernel."""
+    links = Links(probe=lambda: "seed")
+    kernel.said.clear()
+    moving = action(links, "moving", {"over_s": 1.0, "spec": {"delay_s": 0.2}}, delay_s=0.1, **spec)
+    moving.do()
+    for fraction in (0.25, 0.5, 0.5, 1.0):
+        moving.progress(fraction)
+    moving.undo()
+    return seeds(kernel)
+
+
+def test_a_ramp_has_another_seed_at_each_change_and_the_same_ones_in_each_run(kernel: Kernel) -> None:
+    """The kernel begins its generator anew at each change: with one seed all packets of a ramp would have one fate."""
+    first, *later = ramp(kernel, loss=10, seed=7)
+    assert first == 7
+    *changed, healed = later
+    assert len(changed) == len({7, *changed}) - 1 == 3  # the same value twice is no change
+    assert healed is None
+    assert ramp(kernel, loss=10, seed=7) == [first, *later]
+    assert ramp(kernel, loss=10, seed=8)[1:4] != changed
+    assert ramp(kernel, loss=10)[0] == 5  # the run's
+
+
+def test_a_seed_that_joins_is_told_as_it_is_asked(kernel: Kernel, links: Links) -> None:
+    """Behind a delay that is there already the same packets are lost as alone."""
+    action(links, "slow", delay_s=0.1).do()
+    action(links, "chance", loss=30, seed=957).do()
+    assert seeds(kernel) == [None, 957]
+
+
+def test_the_netem_of_a_class_that_was_healed_is_changed_when_a_fault_comes_back(kernel: Kernel, links: Links) -> None:
+    """It stays in the kernel as long as the interface has another fault, so it is there already."""
+    slow, peer = action(links, "slow", delay_s=0.1), action(links, "peer", loss=5)
+    peer._request["parts"][0]["target"] = [{"family": 4, "destination": "10.0.0.1"}]
+    peer.do()
+    for _ in range(2):
+        slow.do()
+        assert kernel.qdiscs["1b0:"]["options"]["delay"]["delay"] == 0.1
+        slow.undo()
+        assert "delay" not in kernel.qdiscs["1b0:"]["options"]
