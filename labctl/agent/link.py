@@ -205,7 +205,7 @@ class LinkAction:
         return ran
 
     def count(self) -> int:
-        return sum(effect.touched(self._spec(part, 0.0)) for part, effect in self._effects())
+        return sum(effect.touched(Spec.from_json(part["spec"]).reaching(self._goal)) for part, effect in self._effects())
 
     def effects(self) -> list[dict[str, Any]]:
         """What it did, in full, by interface and direction."""

@@ -6,7 +6,7 @@ The driver imports this module to explain a plan, the agent to carry it out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import reduce
 from typing import Any
@@ -79,6 +79,11 @@ class Spec:
     def is_neutral(self) -> bool:
         """Whether a packet passes through it untouched (a limit or a seed alone does nothing)."""
         return replace(self, limit=0, seed=None) == Spec()
+
+
+    def reaching(self, goal: Mapping[str, Any]) -> Spec:
+        """Everything that a ramp from here to these values asks for at one time or another: of each the larger."""
+        return replace(self, **{name: max(getattr(self, name), value) for name, value in goal.items()})
 
 
 def _plain(value: object) -> object:

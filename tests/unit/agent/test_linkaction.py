@@ -120,6 +120,18 @@ def test_each_fault_counts_what_happened_while_it_was_there(links: Links, port: 
     assert links.effect(lossy)[EGRESS].seen == 30
 
 
+@pytest.mark.parametrize(
+    ("ramp", "spec"), [({"loss": 100.0}, {}), ({"loss": 50.0}, {"delay_s": 0.0}), ({"loss": 0.0}, {"loss": 5.0})]
+)
+def test_a_ramp_counts_what_it_does_anywhere_on_its_way(
+    links: Links, port: FakePort, ramp: dict[str, float], spec: dict[str, float]
+) -> None:
+    moving = action(links, "moving", {"over_s": 1.0, "spec": ramp}, **spec)
+    moving.do()
+    port.now = {"all": Effect(seen=10, lost=3)}
+    assert moving.count() == 3
+
+
 def test_backends_are_not_mixed_on_one_interface(links: Links) -> None:
     action(links, "slow", delay_s=0.1).do()
     part = {"device": "lo", "direction": "egress", "spec": {"loss": 5}}
