@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from labctl.agent.linkclass import LinkFault, classes
 from labctl.agent.linkspec import Contradiction
@@ -21,13 +21,16 @@ class LinksInPlace:
     _on: dict[Where, dict[str, LinkFault]] = field(default_factory=dict)
 
     def put(self, plan: FaultPlan) -> str | None:
-        """Add a fault; what contradicts it there, or None. What does is added as well: it is said once."""
+        """Add a fault; what contradicts it there, anywhere on a ramp, or None. What does is added as well: it is said once."""
         said = None
-        for part in (plan.action or {}).get("parts", ()):
+        action = plan.action or {}
+        goal = action.get("ramp", {}).get("spec", {})
+        for part in action.get("parts", ()):
             device = part["device"]
             network = device[5:-1] if device else self.lab.way(plan.host, part["peer"])
             there = self._on.setdefault((plan.host, network, part["direction"]), {})
-            there[plan.name] = LinkFault.from_json(plan.name, part)
+            fault = LinkFault.from_json(plan.name, part)
+            there[plan.name] = replace(fault, spec=fault.spec.reaching(goal))
             if len(there) > 1:
                 said = said or self._contradiction(there)
         return said

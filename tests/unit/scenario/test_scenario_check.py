@@ -280,6 +280,9 @@ def test_link_faults_that_contradict_each_other_are_refused_where_the_second_sta
     ("one", "two", "expected"),
     [
         ("loss: 5%, seed: 7", "duplicate: 5%", None),
+        ("loss: 5%, loss_correlation: 25%", "delay: 5ms, ramp: {over: 1s, delay: 9ms}", None),
+        ("loss: 5%, loss_correlation: 25%", "delay: 5ms, ramp: {over: 1s, loss: 10%}", "loss_correlation 0% and 25% on one link have no joint meaning; give both faults the same"),
+        ("delay: 5ms, ramp: {over: 1s, loss: 10%}", "loss_state: {p13: 5%, p31: 25%}", "a 4-state loss model and another loss have no joint meaning; heal one of the faults first"),
         ("loss: 5%, seed: 7", "duplicate: 5%, seed: 7", None),
         ("loss: 5%, seed: 7", "duplicate: 5%, seed: 8, to: server", "two seeds on one link have no joint meaning; heal one of the faults first, or give both the same"),
     ],
