@@ -25,6 +25,7 @@ WIRE = f"{ROOT}:1"
 FIRST = 0x10
 NETEM = 0x1B0
 FREE: Argv = ("rate", "100gbit", "ceil", "100gbit", "burst", "10mb", "cburst", "10mb", "quantum", "60000")
+LEAST_DELAY_S = 1e-6
 FAMILY_WORD = {4: "ip", 6: "ipv6"}
 
 
@@ -89,13 +90,20 @@ def after(old: Tree | None, new: Tree, seed: int | None = None) -> Tree:
 
 def _told(was: Leaf | None, leaf: Leaf, seed: int | None) -> Leaf:
     if was is None or was.told is None:
-        return leaf if leaf.spec is None else replace(leaf, told=_seeded(leaf.spec, seed, 0))
+        return leaf if leaf.spec is None else replace(leaf, told=_late(_seeded(leaf.spec, seed, 0)))
     if (leaf.spec, leaf.rate_in_netem) == (was.spec, was.rate_in_netem):
         return replace(leaf, told=was.told, changes=was.changes)
     changes = was.changes + 1
     spec = leaf.spec or Spec(limit=was.told.limit)
     is_new = was.spec is None or spec.seed != was.spec.seed
-    return replace(leaf, told=_seeded(spec, seed, 0 if is_new and spec.seed is not None else changes), changes=changes)
+    told = _late(_seeded(spec, seed, 0 if is_new and spec.seed is not None else changes))
+    return replace(leaf, told=told, changes=changes)
+
+
+def _late(spec: Spec) -> Spec:
+    """With a delay, however short, where tc refuses to do without (tc/q_netem.c): as a ramp begins, or ends."""
+    needs_delay = spec.reorder or (spec.jitter_s and spec.distribution)
+    return replace(spec, delay_s=max(spec.delay_s, LEAST_DELAY_S)) if needs_delay else spec
 
 
 def _seeded(spec: Spec, seed: int | None, change: int) -> Spec:

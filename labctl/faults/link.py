@@ -209,7 +209,7 @@ class Link(Fault):
     @model_validator(mode="after")
     def _is_one_link(self) -> Link:
         for name, needed, message in _NEEDS:
-            if getattr(self, name) is not None and all(getattr(self, n) is None for n in needed):
+            if getattr(self, name) is not None and not any(map(self._has, needed)):
                 raise ValueError(message)
         losses = [n for n in ("loss", "loss_gemodel", "loss_state") if getattr(self, n) is not None]
         if len(losses) > 1:
@@ -224,6 +224,10 @@ class Link(Fault):
         if self.spec().is_neutral and not self.ramp:
             raise ValueError("this link does nothing to a packet; write delay:, loss:, rate: or another")
         return self
+
+    def _has(self, name: str) -> bool:
+        """Whether it begins with this key or reaches it."""
+        return getattr(self, name) is not None or getattr(self.ramp, name, None) is not None
 
     def _ramps_what_it_has(self) -> None:
         if self.ramp is None:

@@ -62,6 +62,8 @@ def options(line: str) -> dict[str, Any]:
         found["delay"] = {"delay": int(delay[1]) * UNITS[delay[2]], "jitter": jitter}
     if loss := re.search(r" loss random ([\d.]+)%", line):
         found["loss-random"] = {"loss": float(loss[1]) / 100}
+    if reorder := re.search(r" reorder ([\d.]+)%", line):
+        found |= {"reorder": {"reorder": float(reorder[1]) / 100}, "gap": 1}
     return found
 
 
@@ -129,6 +131,18 @@ def test_a_seed_that_joins_is_told_as_it_is_asked(kernel: Kernel, links: Links) 
     action(links, "slow", delay_s=0.1).do()
     action(links, "chance", loss=30, seed=957).do()
     assert seeds(kernel) == [None, 957]
+
+
+def test_a_ramp_that_begins_without_a_delay_has_one_where_tc_needs_it(kernel: Kernel, links: Links) -> None:
+    """tc takes no distribution and no reordering without a delay (tc/q_netem.c)."""
+    goal = {"over_s": 1.0, "spec": {"delay_s": 0.1}}
+    moving = action(links, "moving", goal, jitter_s=0.01, distribution="normal", reorder=5.0)
+    moving.do()
+    moving.progress(1.0)
+    assert kernel.netems() == [
+        "limit 1000 delay 1us 10ms distribution normal reorder 5%",
+        "limit 1000 delay 100ms 10ms distribution normal reorder 5%",
+    ]
 
 
 def test_the_netem_of_a_class_that_was_healed_is_changed_when_a_fault_comes_back(kernel: Kernel, links: Links) -> None:

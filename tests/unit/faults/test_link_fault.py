@@ -67,6 +67,19 @@ def test_each_key_becomes_what_it_says(keys: dict[str, Any], spec: Spec) -> None
     assert link(**keys).spec() == spec
 
 
+REACHED = [
+    {"delay": "10ms", "seed": 7, "ramp": {"over": "5s", "loss": "10%"}},
+    {"jitter": "5ms", "distribution": "normal", "ramp": {"over": "5s", "delay": "10ms"}},
+    {"delay": "5ms", "delay_correlation": "5%", "ramp": {"over": "5s", "jitter": "1ms"}},
+    {"loss_correlation": "5%", "limit": 50, "ramp": {"over": "5s", "loss": "10%", "delay": "10ms"}},
+]
+
+
+@pytest.mark.parametrize("keys", REACHED)
+def test_what_a_key_needs_may_be_what_a_ramp_reaches(keys: dict[str, Any]) -> None:
+    assert link(**keys).ramp is not None
+
+
 REFUSED = [
     ({}, "this link does nothing to a packet; write delay:, loss:, rate: or another"),
     ({"loss": "0%"}, "does nothing"),
