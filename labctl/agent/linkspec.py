@@ -31,6 +31,11 @@ class Slot:
     packets: int = 0
     size_bytes: int = 0
 
+    @property
+    def holds(self) -> bool:
+        """Whether packets wait for it: one that opens at once is none to netem either (sch_netem.c, get_slot)."""
+        return bool(self.min_s or self.max_s or self.delay_s or self.jitter_s)
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -77,8 +82,16 @@ class Spec:
 
     @property
     def is_neutral(self) -> bool:
-        """Whether a packet passes through it untouched (a limit or a seed alone does nothing)."""
-        return replace(self, limit=0, seed=None) == Spec()
+        """Whether a packet passes through it untouched: a limit, a seed, a correlation or a reordering alone does nothing."""
+        holds = self.delay_s or self.jitter_s or self.rate_bps or (self.slot is not None and self.slot.holds)
+        return not (holds or self.loses or self.duplicate or self.corrupt)
+
+    @property
+    def loses(self) -> bool:
+        """Whether it ever loses a packet."""
+        p, _, bad, good = self.loss_gemodel or (0.0, 0.0, 0.0, 0.0)
+        p13, _, _, _, p14 = self.loss_state or (0.0, 0.0, 0.0, 0.0, 0.0)
+        return bool(self.loss or good or (p and bad) or p13 or p14)
 
 
     def reaching(self, goal: Mapping[str, Any]) -> Spec:

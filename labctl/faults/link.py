@@ -221,7 +221,7 @@ class Link(Fault):
         if self.network and self.toward:
             raise ValueError("network: and toward: both say which interface; keep one")
         self._ramps_what_it_has()
-        if self.spec().is_neutral and not self.ramp:
+        if self.spec().reaching(self.ramp.goal() if self.ramp else {}).is_neutral:
             raise ValueError("this link does nothing to a packet; write delay:, loss:, rate: or another")
         return self
 
