@@ -13,22 +13,29 @@ from .command import Ran
 
 @dataclass
 class Journal:
-    """The applied actions. Thread-safe; a fault is applied or undone whole before the next is touched."""
+    """The applied actions. Thread-safe; a fault is applied or undone whole before the next is touched.
+
+    `_staged` names those of which only that was done which has no effect: nothing is quenched or counted of them.
+    """
 
     _applied: dict[str, Action] = field(default_factory=dict)
+    _staged: set[str] = field(default_factory=set)
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _closed: bool = False
 
     def stage(self, name: str, action: Action) -> None:
         """Do ahead what of an action can be done without effect. Raises as `apply` does."""
         with self._register(name, action):
+            self._staged.add(name)
             if hasattr(action, "stage"):
                 action.stage()
 
     def apply(self, name: str, action: Action) -> list[Ran]:
         """Do an action whole or not at all. Raises ActionFailed, or ValueError when `name` is applied already."""
         with self._register(name, action):
-            return action.do()
+            done = action.do()
+            self._staged.discard(name)
+            return done
 
     @contextlib.contextmanager
     def _register(self, name: str, action: Action) -> Iterator[None]:
@@ -42,10 +49,11 @@ class Journal:
                 yield
             except ActionFailed:
                 del self._applied[name]
+                self._staged.discard(name)
                 raise
 
     def undo(self, name: str) -> tuple[list[Ran], int | None]:
-        """Take a fault back; the commands, and how many packets it touched (None when it is not applied).
+        """Take a fault back; the commands, and how many packets it touched (None when it is not in place).
 
         The packets are counted before the undo takes the counters away. A count that cannot be read does not keep the
         fault in place; it is reported as None.
@@ -54,24 +62,21 @@ class Journal:
             action = self._applied.pop(name, None)
             if action is None:
                 return [], None
-            quenched: list[Ran] = action.quench() if hasattr(action, "quench") else []
-            try:
-                packets: int | None = action.count()
-            except ActionFailed:
-                packets = None
+            in_place = name not in self._staged
+            quenched: list[Ran] = action.quench() if in_place and hasattr(action, "quench") else []
+            packets = _counted(action) if in_place else None
             undone = action.undo()
             if failed(undone):
                 self._applied[name] = action  # so that `close` tries again
+            else:
+                self._staged.discard(name)
             return quenched + undone, packets
 
     def count(self, name: str) -> int | None:
         """Packets a fault has touched so far; None when it is not in place or that cannot be read."""
         with self._lock:
             action = self._applied.get(name)
-            try:
-                return action.count() if action is not None else None
-            except ActionFailed:
-                return None
+            return None if action is None or name in self._staged else _counted(action)
 
     def close(self) -> list[Ran]:
         """Take everything back, the newest first, and accept nothing more."""
@@ -89,3 +94,10 @@ class Journal:
         """What is applied now, oldest first."""
         with self._lock:
             return list(self._applied)
+
+
+def _counted(action: Action) -> int | None:
+    try:
+        return action.count()
+    except ActionFailed:
+        return None

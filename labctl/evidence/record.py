@@ -333,7 +333,8 @@ def _take(evidence: Evidence, line: dict[str, Any]) -> None:
         _fault(evidence, line).spans.append(Span(line["asked"], line["t"]))
     elif kind == "fault-removed":
         named = [f for f in evidence.faults if (f.name, f.host) == (line["name"], line["host"])]
-        if named:  # one that was interrupted while it was being applied is taken back, but was never in place
+        # One that is taken back while it is being applied, or waits for its next time, is not in place.
+        if named and named[-1].spans[-1].removed is None:
             named[-1].spans[-1].removed, named[-1].spans[-1].packets = line["t"], line["packets"]
     elif kind == "fault-counts":
         for counted in line["faults"]:

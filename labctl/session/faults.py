@@ -28,7 +28,10 @@ _DEVICE = re.compile(r"\{dev:([^}]+)\}")
 
 @dataclass
 class Faults:
-    """What is broken now, by name and host: `applied`. `steps` knows those that were healed too: word may come late."""
+    """What is broken now, by name and host: `applied`. `steps` knows those that were healed too: word may come late.
+
+    `standing` is in place at the moment; what is on a timeline may be waiting for its time instead.
+    """
 
     hosts: Hosts
     captures: Captures
@@ -39,6 +42,7 @@ class Faults:
     steps: dict[tuple[str, str], PlannedStep] = field(default_factory=dict)
     since: dict[tuple[str, str], float] = field(default_factory=dict)
     begun: dict[tuple[str, str], threading.Event] = field(default_factory=dict)
+    standing: set[tuple[str, str]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.agents, self.record = self.hosts.agents, self.hosts.record
@@ -157,9 +161,7 @@ class Faults:
         for key in keys:
             fault = self.applied.pop(key)
             try:
-                answer = self._maker(fault).call("undo", name=fault.name)
-                if answer["packets"] is not None or answer["ran"]:
-                    self._removed(fault, answer)
+                self._removed(fault, self._maker(fault).call("undo", name=fault.name))
             except LabctlError as error:
                 errors.append(error)
         if errors:
@@ -183,6 +185,7 @@ class Faults:
 
     def _applied(self, fault: FaultPlan, message: Mapping[str, Any]) -> None:
         self.begun[fault.name, fault.host].set()
+        self.standing.add((fault.name, fault.host))
         self.record.event(
             "fault-applied", step=self.steps[fault.name, fault.host].index,
             t=self.hosts.at(fault.host, message["time"]), name=fault.name, kind=fault.kind, host=fault.host,
@@ -192,6 +195,9 @@ class Faults:
         )  # fmt: skip
 
     def _removed(self, fault: FaultPlan, message: Mapping[str, Any]) -> None:
+        if (fault.name, fault.host) not in self.standing:
+            return  # it was taken back while it waited for its time: what it had touched before has been told
+        self.standing.discard((fault.name, fault.host))
         self.record.event(
             "fault-removed", t=self.hosts.at(fault.host, message["time"]), name=fault.name, host=fault.host,
             packets=message["packets"], ran=message["ran"],

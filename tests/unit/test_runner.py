@@ -736,6 +736,18 @@ def test_a_fault_on_a_timeline_is_recorded_each_time(run: Runner) -> None:
         assert done.count("do") == done.count("undo")
 
 
+def test_a_fault_that_is_healed_while_it_waits_for_its_next_time_was_not_in_place_then(run: Runner) -> None:
+    """It has ended once, with what it touched; the chain that was made ready for the next time changes nothing of that."""
+    text = SCENARIO.replace("fault: wall, at: server,", "fault: wall, at: server, for: 20ms, every: 60s,")
+    ran = run(text=text.replace("{heal: wall}", "{wait: 500ms}").replace("wait: 10ms", "heal: wall"))
+    assert ran.value["verdict"] == "pass", ran.value["reason"]
+    wall = next(f for f in ran.value["faults"] if f["name"] == "wall")
+    assert [span["packets"] for span in wall["spans"]] == [3]
+    assert [e["packets"] for e in ran.events if e["event"] == "fault-removed" and e["name"] == "wall"] == [3]
+    done = [kind for kind, _ in ran.world.changes([p for p in ran.plans if p.host == "server"])["server"]]
+    assert done.count("do") == done.count("undo")
+
+
 def test_a_fault_that_begins_now_for_a_while_is_in_place_before_the_next_step(run: Runner) -> None:
     """With `for:` and no `after:` the step that puts it lasts until the agent has said that it began."""
     ran = run(text=SCENARIO.replace("fault: wall, at: server,", "fault: wall, at: server, for: 10s,"))

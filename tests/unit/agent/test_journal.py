@@ -205,6 +205,22 @@ def test_of_two_families_neither_fault_is_in_force_again_while_it_is_being_undon
         assert mine.index(("-D", "LABCTL-a", "-j", "RETURN")) < mine.index(("-X", "LABCTL-a"))
 
 
+def test_what_is_only_staged_is_neither_counted_nor_quenched() -> None:
+    """A fault that waits for its time has touched nothing; the chain that it made ahead goes all the same."""
+    log: Log = []
+    journal = Journal()
+    action = commands(log, "1", "2")
+    action.counters = ({"tool": "iptables", "table": "filter", "chain": "x"},)
+    journal.stage("a", action)
+    assert journal.count("a") is None
+    ran, packets = journal.undo("a")
+    assert (packets, [r.argv for r in ran]) == (None, [("undo", "1")])
+    assert log == [("do", "1"), ("undo", "1")]
+    journal.stage("a", action)
+    journal.apply("a", action)
+    assert journal.count("a") == 0
+
+
 LISTING = """\
 Chain LABCTL-x (1 references)
     pkts      bytes target     prot opt in     out     source               destination
