@@ -33,7 +33,7 @@ from .damage import damaged
 from .dissect import Dissector
 from .dns import Responder
 from .expire import Expire
-from .interface import Interface
+from .interface import Changed, Interface
 from .journal import Journal
 from .link import LOSE, LinkAction, Links
 from .linkport import LinkRefused
@@ -85,6 +85,7 @@ class Agent:
         self.notes: dict[str, object] = {}
         self.claims = Claims()
         self.links = Links(claims=self.claims)
+        self.changed: dict[str, Changed] = {}
         self.swept: list[Ran] = []
         self.quiet: dict[str, Offloads] = {}
         self.tables = nftables.tables()
@@ -205,7 +206,9 @@ class Agent:
 
     def make(self, request: dict[str, Any]) -> Action:
         """The action that a request describes. Raises KeyError, TypeError or ValueError when it describes none."""
-        return LinkAction(self.links, request) if request["type"] == "link" else make_action(request)
+        if request["type"] == "link":
+            return LinkAction(self.links, request)
+        return Interface.parse(request, self.changed) if request["type"] == "interface" else make_action(request)
 
     def schedule(self, name: str, action: dict[str, Any], timeline: dict[str, Any], kind: str = "") -> dict[str, Any]:
         """Apply and remove a fault on a timeline; `fault-applied` and `fault-removed` events say when it happened."""

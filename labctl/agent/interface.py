@@ -29,115 +29,172 @@ LEAST_V6 = 1280
 _STATES = ("dead", "linkdown", "offload", "trap", "rt_offload", "rt_trap", "offload_failed")
 
 
+Route = tuple[str, tuple[str, ...]]  # -4 or -6, and its words as `ip route add` takes them
+Address = tuple[str, ...]
+
+
+@dataclass
+class Changed:
+    """An interface that faults have changed: what it was before, and by which of them it is changed now.
+
+    It is down as long as one wants that, and carries what the smallest MTU allows; the last to go leaves it as it was.
+    """
+
+    mtu: int
+    alias: str
+    routes: list[Route] = field(default_factory=list)
+    addresses: list[Address] = field(default_factory=list)
+    by: list[Interface] = field(default_factory=list)
+
+    @property
+    def is_down(self) -> bool:
+        return any(one.mtu is None for one in self.by)
+
+    @property
+    def least(self) -> int:
+        """The MTU that it is to have, in bytes."""
+        return min([self.mtu, *(one.mtu for one in self.by if one.mtu is not None)])
+
+
 @dataclass
 class Interface:
-    """One interface made worse, with the commands (`rules`) that go with it and the kernel's counters that prove it.
+    """One fault that makes an interface worse, with the commands (`rules`) that go with it and the counters that prove it.
 
     `kernel` names counters of this network namespace as /proc/net/snmp and /proc/net/netstat do (Ip.OutNoRoutes), or of the
-    interface (rx_dropped); by how much they grew is added to what the rules counted.
+    interface (rx_dropped); by how much they grew is added to what the rules counted. `changed` has every interface that this
+    agent has changed, by its name; the journal does one fault at a time.
     """
 
     device: str
     mtu: int | None
     rules: Commands
     kernel: tuple[str, ...] = ()
+    changed: dict[str, Changed] = field(default_factory=dict, repr=False, compare=False)
     runner: Runner = run
-    _before: dict[str, Any] | None = None
+    _routes: list[Route] = field(default_factory=list)
+    _addresses: list[Address] = field(default_factory=list)
     _counted: dict[str, int] = field(default_factory=dict)
-    _is_done: bool = False
+    _is_staged: bool = False
 
     @classmethod
-    def parse(cls, request: dict[str, Any]) -> Interface:
+    def parse(cls, request: dict[str, Any], changed: dict[str, Changed] | None = None) -> Interface:
         """From its JSON: {"device": "eth0", "mtu": 600 or null for down, "kernel": [...]} and what Commands takes."""
         rules = Commands.parse({"ahead": len(request["changes"]), **request})
-        return cls(request["device"], request["mtu"], rules, tuple(request["kernel"]))
+        return cls(request["device"], request["mtu"], rules, tuple(request["kernel"]), {} if changed is None else changed)
 
     def claims(self) -> list[str]:
         """What it shares with no other agent: the interface, which each would set back to what it had found."""
         return [claim_of(self.device)]
 
     def stage(self) -> None:
-        self._before = {
-            "mtu": self._mtu(), "routes": self._routes(), "addresses": self._addresses(), "alias": alias_of(self.device),
-        }  # fmt: skip
-        if self.mtu is not None and self.mtu < LEAST_V6 and self._before["addresses"]:
-            # The kernel would forget all of the interface's IPv6 settings, and those cannot be restored from a container.
+        if (there := self.changed.get(self.device)) is not None:  # what is missing now is not what was missing before
+            self._routes, self._addresses = list(there.routes), list(there.addresses)
+        self._addresses += [address for address in self._addresses_now() if address not in self._addresses]
+        self._routes += [route for route in self._routes_now() if route not in self._routes]
+        if self.mtu is not None and (why := self._why_not(self.mtu, there.mtu if there else self._mtu())):
             argv = ("ip", "link", "set", "dev", self.device, "mtu", str(self.mtu))
-            why = f"{self.device} has IPv6, which ends below {LEAST_V6} bytes (RFC 8200, 5)"
             raise ActionFailed([Ran(argv, None, "", why, 0.0)])
         self.rules.stage()  # all of them: they only count, or drop what the interface makes happen
+        self._is_staged = True
+
+    def _why_not(self, mtu: int, was: int) -> str | None:
+        """Why it cannot get this MTU; None when it can."""
+        if mtu >= was:
+            return f"{self.device} carries no more than {was} bytes already; write a smaller size"
+        if mtu < LEAST_V6 and self._addresses:
+            # The kernel would forget all of the interface's IPv6 settings, and those cannot be restored from a container.
+            return f"{self.device} has IPv6, which ends below {LEAST_V6} bytes (RFC 8200, 5)"
+        return None
 
     def do(self) -> list[Ran]:
-        if self._before is None:
+        if not self._is_staged:
             self.stage()
         done = self.rules.do()
         self._counted = self._counters()
-        self._is_done = True
-        state = ("down",) if self.mtu is None else ("mtu", str(self.mtu))
-        ran = self.runner(("ip", "link", "set", "dev", self.device, *state, *self._note()))
+        if (it := self.changed.get(self.device)) is None:
+            it = self.changed[self.device] = Changed(self._mtu(), alias_of(self.device))
+        it.routes += [route for route in self._routes if route not in it.routes]
+        it.addresses += [address for address in self._addresses if address not in it.addresses]
+        note = () if it.by or it.alias else ("alias", f"{NOTE}{it.mtu}")
+        it.by.append(self)
+        ran = self._set(it, note)
         if not ran.ok:
-            self._is_done = ran.exit is None
+            if ran.exit is not None:  # refused, so there is nothing of it to take back
+                self._leave(it)
             self.undo()
             raise ActionFailed([*done, ran])
         return [*done, ran]
 
-    def _note(self) -> tuple[str, ...]:
-        """What it was, kept in the interface's alias, which outlives this agent: `sweep` mends it should nobody else do so.
+    def _set(self, it: Changed, alias: tuple[str, ...]) -> Ran:
+        """Have the interface be as all that change it want it.
 
-        An interface that has an alias keeps it.
+        What it was is kept in its alias, which outlives this agent: `sweep` mends it should nobody else do so. An interface
+        that has an alias keeps it.
         """
-        assert self._before is not None
-        return () if self._before["alias"] else ("alias", f"{NOTE}{self._before['mtu']}")
+        state = ("mtu", str(it.least)) if self.mtu is not None else ("down" if it.is_down else "up",)
+        return self.runner(("ip", "link", "set", "dev", self.device, *state, *alias))
+
+    def _leave(self, it: Changed) -> None:
+        it.by = [one for one in it.by if one is not self]
+        if not it.by:
+            self.changed.pop(self.device, None)
 
     def undo(self) -> list[Ran]:
-        ran = self._restore() if self._is_done else []
-        self._is_done = bool(failed(ran))
+        it = self.changed.get(self.device)
+        if it is None or all(one is not self for one in it.by):
+            return self.rules.undo()
+        self._leave(it)
+        ran = [self._set(it, () if it.by or it.alias else ("alias", ""))]
+        if ran[0].ok and not it.is_down:
+            try:
+                ran += self._add_missing(it)
+            except ActionFailed as error:
+                ran += error.ran
+            self._wait_for_carrier()
+        if failed(ran):  # tried again when it is asked for again
+            it.by.append(self)
+            self.changed[self.device] = it
         return [*ran, *self.rules.undo()]
 
     def count(self) -> int:
         now = self._counters()
-        return self.rules.count() + sum(max(0, now[name] - self._counted[name]) for name in self.kernel)
+        return self.rules.count() + sum(max(0, now[name] - before) for name, before in self._counted.items())
 
     def about(self) -> dict[str, Any]:
         """Which interface it is, by its real name."""
         return {"interface": self.device}
 
-    def _restore(self) -> list[Ran]:
-        assert self._before is not None
-        state = ("up",) if self.mtu is None else ("mtu", str(self._before["mtu"]))
-        alias = () if self._before["alias"] else ("alias", "")
-        ran = [self.runner(("ip", "link", "set", "dev", self.device, *state, *alias))]
-        if ran[0].ok:
-            ran += self._add_missing()
-            self._wait_for_carrier()
-        return ran
-
-    def _add_missing(self) -> list[Ran]:
+    def _add_missing(self, it: Changed) -> list[Ran]:
         ran = []
-        addresses = self._addresses()
-        for words in self._before["addresses"] if self._before else ():
+        has_room = it.least >= LEAST_V6  # for IPv6, whose routes and addresses come back with it
+        addresses = self._addresses_now() if it.addresses else []
+        for words in it.addresses if has_room else ():
             if words not in addresses:
                 ran.append(self.runner(("ip", "-6", "address", "add", *words, "dev", self.device, "nodad")))
-        missing = self._missing_routes()
+        wanted = [route for route in it.routes if has_room or route[0] == "-4"]
+        missing = self._missing(wanted)
         for attempt in range(ROUTE_ATTEMPTS):  # a route may need another one to reach its gateway
-            added = [self.runner(("ip", family, "route", "add", *words)) for family, words in missing]
-            missing = self._missing_routes()
-            ran += added if attempt == ROUTE_ATTEMPTS - 1 else [r for r in added if r.ok]
             if not missing:
                 break
+            added = [self.runner(("ip", family, "route", "add", *words)) for family, words in missing]
+            missing = self._missing(wanted)
+            ran += added if attempt == ROUTE_ATTEMPTS - 1 else [r for r in added if r.ok]
         return ran
 
-    def _missing_routes(self) -> list[tuple[str, tuple[str, ...]]]:
-        now = self._routes()
-        return [route for route in (self._before or {})["routes"] if route not in now]
+    def _missing(self, wanted: list[Route]) -> list[Route]:
+        there = self._list_routes(list(dict.fromkeys(family for family, _ in wanted)))
+        return [route for route in wanted if route not in there]
 
-    def _routes(self) -> list[tuple[str, tuple[str, ...]]]:
-        """(-4 or -6, words of the route) of every route that uses the device and may go, as `ip route add` takes it.
+    def _routes_now(self) -> list[Route]:
+        """Every route that uses the device and may go.
 
         No MTU that can be asked for takes IPv4's away (net/ipv4/devinet.c, inetdev_valid_mtu).
         """
+        return self._list_routes([*(["-4"] if self.mtu is None else []), *(["-6"] if self._has_ipv6() else [])])
+
+    def _list_routes(self, families: list[str]) -> list[Route]:
         found = []
-        for family in [*(["-4"] if self.mtu is None else []), *(["-6"] if self._has_ipv6() else [])]:
+        for family in families:
             listing = self.runner(("ip", "-o", family, "route", "show", "table", "all"))
             if not listing.ok:
                 raise ActionFailed([listing])
@@ -149,7 +206,7 @@ class Interface:
                     found.append((family, tuple(words)))
         return found
 
-    def _addresses(self) -> list[tuple[str, ...]]:
+    def _addresses_now(self) -> list[Address]:
         """The permanent IPv6 addresses that somebody gave it: the kernel makes link-local ones itself."""
         if not self._has_ipv6():
             return []
@@ -165,8 +222,7 @@ class Interface:
 
     def _has_ipv6(self) -> bool:
         """Whether it has IPv6 now, or had before: two commands that most labs need not wait for."""
-        before = self._before or {"addresses": [], "routes": []}
-        had = bool(before["addresses"]) or any(family == "-6" for family, _ in before["routes"])
+        had = bool(self._addresses) or any(family == "-6" for family, _ in self._routes)
         return had or any(words[-1] == self.device for words in _lines("/proc/net/if_inet6"))
 
     def _mtu(self) -> int:

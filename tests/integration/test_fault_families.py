@@ -275,6 +275,41 @@ def test_an_mtu_that_would_end_ipv6_for_good_is_refused(container: str) -> None:
     assert is_unchanged
 
 
+WAITING = """\
+scenario: waiting
+steps:
+  - {start: [probe, ping, server, --count=50, --interval=100ms, --size=900], on: client, as: talker}
+  - {fault: away, at: client, after: 1s, for: 300ms, every: 2s, down: {}}
+  - {fault: narrow, at: server, after: 1s, for: 300ms, every: 2s, mtu: {size: 600B}}
+  - {fault: never, at: client, after: 1h, mtu: {size: 1000B}}
+  - {run: [cat, /sys/class/net/eth0/mtu], on: server, expect: {exit: 0}}
+  - {wait: 1700ms}
+  - {run: [cat, /sys/class/net/eth0/mtu], on: client, expect: {exit: 0}}
+  - {finish: talker, expect: {within: 30s}}
+  - {heal: [away, narrow]}
+  - {fault: small, at: client, mtu: {size: 1000B}}
+  - {fault: smaller, at: client, mtu: {size: 800B}}
+  - {run: [probe, ping, server, --count=1, --size=1200], on: client, expect: {within: 30s}}
+  - {heal: small}
+  - {run: [cat, /sys/class/net/eth0/mtu], on: client, expect: {exit: 0, stdout: {matches: "^800$"}}}
+  - {heal: [smaller, never]}
+  - {run: [cat, /sys/class/net/eth0/mtu], on: client, expect: {exit: 0, stdout: {matches: "^1500$"}}}
+"""
+
+
+def test_an_interface_that_waits_for_its_time_disturbs_no_step(tmp_path: Path) -> None:
+    """Steps before its first time and while it is away are taken and counted; of two MTUs the one that stays holds.
+
+    Only the fault that was healed before its hour had come is missing.
+    """
+    (tmp_path / "waiting.yaml").write_text(WAITING, encoding="utf-8")
+    done = labctl("run", tmp_path / "waiting.yaml", "--out", tmp_path / "runs", "--json")
+    value = json.loads(done.out)
+    assert value["reason"].startswith("the fault never on client never began"), value["reason"]
+    assert [s["reason"] for s in value["steps"] if s["verdict"] != "pass"] == []
+    assert {fault["name"] for fault in value["faults"] if fault["fired"]} == {"away", "narrow", "small", "smaller"}
+
+
 RESETS = """\
 scenario: resets
 capture: {snaplen: 96B, max: 1GiB}

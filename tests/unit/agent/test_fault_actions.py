@@ -7,16 +7,19 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import restored
 
 from labctl.agent import interface as interface_module
-from labctl.agent.action import ActionFailed, Commands
+from labctl.agent.__main__ import ACTIONS
+from labctl.agent.action import ActionFailed, Commands, failed
 from labctl.agent.command import Ran
 from labctl.agent.dns import NXDOMAIN, SERVFAIL, Question, Responder, parse_question, reply
 from labctl.agent.expire import Expire
-from labctl.agent.interface import NOTE, Interface, claim_of, kernel_counters
+from labctl.agent.interface import NOTE, Changed, Interface, claim_of, kernel_counters
+from labctl.agent.journal import Journal
 from labctl.agent.reset import ACK, RST, SYN, Segment, make_segment, parse_segment
 
 CHAIN = """\
@@ -90,6 +93,39 @@ def test_a_fault_that_is_healed_before_its_time_is_taken_back() -> None:
     assert [argv[3:] for argv in kernel.log] == [("-N", "LABCTL-x"), ("-X", "LABCTL-x")]
 
 
+REQUESTS: dict[str, dict[str, Any]] = {
+    "commands": {},
+    "interface": {"device": "lo", "mtu": None, "kernel": ["Ip.OutNoRoutes", "rx_dropped"]},
+    "dns": {"name": "a.lab", "answers": [["10.0.0.1"]], "late_s": 0.0, "taken": []},
+    "reset": {"port": 80, "sources": [], "targets": []},
+    "expire": {"deletes": []},
+}
+
+
+@pytest.mark.parametrize("kind", ACTIONS)
+def test_every_action_may_wait_for_its_time(kind: str) -> None:
+    """Made ready on a timeline, counted before a step, and healed before it began: it has touched nothing, and nothing stays."""
+    words = ["iptables", "-w", "5"]
+    changes = [{"do": [*words, op, "LABCTL-x"], "undo": [*words, "-X", "LABCTL-x"]} for op in ("-N",)]
+    counters = [{"tool": "iptables", "table": "filter", "chain": "LABCTL-x"}]
+    rules = {"changes": changes, "counters": counters, "quench": [], "ahead": 1}
+    kernel = Kernel({("ip", "-json"): "[]"})
+    action: Any = ACTIONS[kind]({"type": kind, **rules, **REQUESTS[kind]})
+    for part in (action, getattr(action, "rules", None)):
+        if hasattr(part, "runner"):
+            part.runner = kernel
+    journal = Journal()
+    journal.stage("x", action)
+    assert journal.count("x") is None
+    assert action.count() == 0
+    ran, packets = journal.undo("x")
+    assert (packets, failed(ran)) == (None, [])
+    assert journal.names() == []
+    made, gone = (tuple(changes[0][key]) in kernel.log for key in ("do", "undo"))
+    assert made == gone == (kind != "reset")
+    assert not any(word in argv for argv in kernel.log for word in ("down", "up"))
+
+
 # -- an interface -----------------------------------------------------------------------------------------------------
 
 CONNECTED = "10.0.2.0/24 dev lo proto kernel scope link src 10.0.2.3\n"
@@ -98,8 +134,9 @@ FAR = "10.9.0.0/16 via 10.0.2.7 dev lo metric 7 linkdown\n"
 OTHER = "10.8.0.0/16 via 10.0.3.2 dev eth1 \n"
 
 
-def interface(kernel: Kernel, mtu: int | None) -> Interface:
-    action = Interface.parse({"device": "lo", "mtu": mtu, "kernel": ["Ip.OutNoRoutes"], "changes": [], "counters": []})
+def interface(kernel: Kernel, mtu: int | None, changed: dict[str, Changed] | None = None) -> Interface:
+    request = {"device": "lo", "mtu": mtu, "kernel": ["Ip.OutNoRoutes"], "changes": [], "counters": []}
+    action = Interface.parse(request, changed)
     action.runner = kernel
     return action
 
@@ -125,6 +162,88 @@ def test_an_mtu_is_put_back_to_what_it_was() -> None:
     assert action.count() >= 0
     assert [" ".join(r.argv) for r in action.undo()] == ["ip link set dev lo mtu 65536 alias "]
     assert ("ip", "-o", "-4", "route", "show", "table", "all") not in kernel.log, "it takes no route of IPv4 away"
+
+
+def link_set(kernel: Kernel) -> list[str]:
+    """What was asked of the interface since this was last asked."""
+    said = [" ".join(argv[5:]) for argv in kernel.log if argv[:3] == ("ip", "link", "set")]
+    kernel.log.clear()
+    return said
+
+
+def test_of_several_mtus_the_smallest_holds_and_the_last_leaves_what_was() -> None:
+    """In whichever order they go, what is still in place goes on, and the interface is in the end what it was."""
+    kernel = Kernel({("ip", "-json"): "[]"})
+    for first in (0, 1):
+        changed: dict[str, Changed] = {}
+        two = [interface(kernel, 1000, changed), interface(kernel, 800, changed)]
+        for action in two:
+            action.do()
+        assert link_set(kernel) == [f"mtu 1000 alias {NOTE}65536", "mtu 800"]
+        two.pop(first).undo()
+        assert link_set(kernel) == [["mtu 800"], ["mtu 1000"]][first]
+        two.pop().undo()
+        assert link_set(kernel) == ["mtu 65536 alias "]
+        assert changed == {}
+
+
+def test_an_interface_is_down_as_long_as_one_wants_it_so() -> None:
+    """Routes are added when it is up again, not before, also those that one of them never saw; an MTU neither sets it up nor down."""
+    routes = {"-4": [CONNECTED + DEFAULT]}
+    kernel = Kernel({("ip", "-o", "-4", "route"): lambda: routes["-4"][-1], ("ip", "-json"): "[]"})
+    changed: dict[str, Changed] = {}
+    first, second, small = (interface(kernel, mtu, changed) for mtu in (None, None, 1300))
+    first.do()
+    routes["-4"].append("")
+    second.stage()
+    second.do()
+    small.do()
+    assert link_set(kernel) == [f"down alias {NOTE}65536", "down", "mtu 1300"]
+    first.undo()
+    small.undo()
+    assert kernel.log.count(("ip", "-4", "route", "add", *DEFAULT.split())) == 0
+    assert link_set(kernel) == ["down", "mtu 65536"]
+    second.undo()
+    assert ("ip", "-4", "route", "add", *DEFAULT.split()) in kernel.log
+    assert link_set(kernel) == ["up alias "]
+
+
+def test_an_mtu_that_was_staged_while_another_was_in_place_leaves_what_was_before_both() -> None:
+    """What an interface was is read when it is first changed, not when a fault was made ready for its time."""
+    kernel = Kernel({("ip", "-json"): "[]"})
+    changed: dict[str, Changed] = {}
+    first, second = interface(kernel, 800, changed), interface(kernel, 1000, changed)
+    first.do()
+    second.stage()
+    first.undo()
+    second.do()
+    link_set(kernel)
+    second.undo()
+    assert link_set(kernel) == ["mtu 65536 alias "]
+
+
+@pytest.mark.parametrize("size", [65536, 70000])
+def test_an_mtu_that_makes_nothing_smaller_is_refused(size: int) -> None:
+    """An interface that carries less already would carry more: that is no failure, and proves nothing."""
+    kernel = Kernel({("ip", "-json"): "[]"})
+    with pytest.raises(ActionFailed, match="lo carries no more than 65536 bytes already; write a smaller size"):
+        interface(kernel, size).do()
+    assert link_set(kernel) == []
+
+
+def test_an_interface_that_cannot_be_put_back_is_tried_again() -> None:
+    """What failed is not forgotten: the next undo asks again, and with it goes what was noted of the interface."""
+    kernel = Kernel({("ip", "-json"): "[]"})
+    changed: dict[str, Changed] = {}
+    action = interface(kernel, 600, changed)
+    action.do()
+    kernel.refuses = "65536"
+    assert len(failed(action.undo())) == 1
+    kernel.refuses = "none"
+    link_set(kernel)
+    assert failed(action.undo()) == []
+    assert link_set(kernel) == ["mtu 65536 alias "]
+    assert changed == {}
 
 
 def test_an_alias_that_somebody_gave_stays(monkeypatch: pytest.MonkeyPatch) -> None:
