@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -82,7 +83,11 @@ class Schedule:
             self._thread.join(timeout=10)
 
     def _run(self) -> None:
-        for offset_s, in_place in self._timeline.moments():
+        moments = self._timeline.moments()
+        moment = next(moments, None)
+        while moment is not None:
+            offset_s, in_place = moment
+            moment = next(moments, None)
             try:
                 if in_place:
                     action = self._make()
@@ -91,6 +96,7 @@ class Schedule:
                     return
                 if in_place:
                     self._begin(offset_s, action)
+                    self._ramp(action, moment[0] if moment else math.inf)
                 else:
                     self._end(offset_s)
             except Exception as error:  # whatever it is: nobody else hears of what goes wrong in this thread
@@ -103,12 +109,16 @@ class Schedule:
         ran = self._journal.apply(self._name, action)
         about = action.about() if hasattr(action, "about") else {}
         self._said("applied", asked_s, ran[-1].ended if ran else time.time(), ran, None, about)
+
+    def _ramp(self, action: Action, end_s: float) -> None:
+        """Have it grow from now on; one whose fault ends meanwhile (`end_s` from the start) is over with it."""
         ramp_s = getattr(action, "ramp_s", 0.0)
-        begun = time.monotonic() - self._start
-        while ramp_s and not self._wait_until(
-            min(time.monotonic() - self._start + RAMP_STEP_S, begun + ramp_s)
-        ):
-            fraction = min(1.0, (time.monotonic() - self._start - begun) / ramp_s)
+        now_s = begun_s = self._now_s()
+        while ramp_s and not self._wait_until(min(now_s + RAMP_STEP_S, begun_s + ramp_s, end_s)):
+            now_s = self._now_s()
+            if now_s >= end_s:
+                return
+            fraction = min(1.0, (now_s - begun_s) / ramp_s)
             action.progress(fraction)  # type: ignore[attr-defined]
             if fraction >= 1.0:
                 self._tell({"event": "fault-ramped", "name": self._name, "time": time.time()})
@@ -137,8 +147,12 @@ class Schedule:
             }
         )  # fmt: skip
 
+    def _now_s(self) -> float:
+        """Seconds from the start."""
+        return time.monotonic() - self._start
+
     def _wait_until(self, offset_s: float) -> bool:
-        return self._cancelled.wait(max(0.0, self._start + offset_s - time.monotonic()))
+        return self._cancelled.wait(max(0.0, offset_s - self._now_s()))
 
 
 def _words(error: Exception) -> str:

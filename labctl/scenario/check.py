@@ -31,6 +31,7 @@ from labctl.scenario.together import LinksInPlace
 from labctl.scenario.tree import Loc
 from labctl.scenario.usage import misuse
 from labctl.scenario.words import did_you_mean, listing, nearest, shorten
+from labctl.units import format_duration
 
 Finding = tuple[Loc, str]
 ALL = "all"
@@ -175,6 +176,12 @@ def _fault(step: FaultStep, line: int, now: _Now) -> Iterator[Finding]:
         )
     if name != ALL:
         now.faults[name] = line
+    if isinstance(spec, Link) and spec.ramp and step.for_ is not None and spec.ramp.over > step.for_:
+        over, for_ = format_duration(spec.ramp.over), format_duration(step.for_)
+        yield (
+            (spec.kind, "ramp", "over"),
+            f"this ramp takes {over}, and the fault ends after {for_}; write over: {for_} or less, or a longer for:",
+        )
     known = True
     for index, host in enumerate(hosts):
         if message := now.unknown(host):

@@ -22,7 +22,8 @@ from labctl.agent import PROTOCOL
 from labctl.agent import __main__ as main
 from labctl.agent.capture import STATISTICS, Capture, CaptureFailed, cut_after, whole_blocks
 from labctl.agent.command import Ran
-from labctl.agent.timeline import Timeline
+from labctl.agent.journal import Journal
+from labctl.agent.timeline import Schedule, Timeline
 from labctl.evidence.pcapng import ENHANCED_PACKET, block
 
 
@@ -278,6 +279,54 @@ def test_a_timeline_without_end_goes_on() -> None:
     """Every so often, until it is healed."""
     moments = Timeline(for_s=1.0, every_s=2.0).moments()
     assert [next(moments)[0] for _ in range(6)] == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+
+
+class Growing:
+    """An action that grows, for longer than a test lasts; `during` is told each time how far it is."""
+
+    ramp_s = 3600.0
+
+    def __init__(self, during: Callable[[float], None] = lambda _: None) -> None:
+        self.progress = during
+
+    def do(self) -> list[Ran]:
+        return []
+
+    def undo(self) -> list[Ran]:
+        return []
+
+    def count(self) -> int:
+        return 7
+
+
+def scheduled(timeline: Timeline, make: Callable[[], Any]) -> queue.Queue[dict[str, Any]]:
+    """The events of a fault on this timeline."""
+    told: queue.Queue[dict[str, Any]] = queue.Queue()
+    Schedule("x", make, timeline, Journal(), told.put).start()
+    return told
+
+
+def test_a_fault_ends_at_its_time_though_its_ramp_goes_on() -> None:
+    """What is still growing is over with its fault, and begins anew with it."""
+    told = scheduled(Timeline(for_s=0.12, every_s=0.2, times=2), Growing)
+    events = [told.get(timeout=30) for _ in range(4)]
+    assert [e["event"] for e in events] == ["fault-applied", "fault-removed"] * 2
+    assert [e["packets"] for e in events] == [None, 7] * 2
+
+
+def test_a_ramp_goes_on_until_it_is_over_where_the_fault_has_no_end() -> None:
+    """A fault that has none grows to the whole, and says that it did."""
+    grown: list[float] = []
+
+    def make() -> Growing:
+        action = Growing(grown.append)
+        action.ramp_s = 0.12
+        return action
+
+    told = scheduled(Timeline(), make)
+    assert [told.get(timeout=30)["event"] for _ in range(2)] == ["fault-applied", "fault-ramped"]
+    assert grown == sorted(grown)
+    assert grown[-1] == 1.0
 
 
 @pytest.mark.parametrize(

@@ -292,6 +292,17 @@ def test_what_two_link_faults_cannot_have_together(one: str, two: str, expected:
     assert problems(HEAD + RUN + steps) == ([f"f.yaml:7:30: at client: one and two: {expected}"] if expected else [])
 
 
+@pytest.mark.parametrize(
+    ("for_", "expected"),
+    [("", None), ("for: 4s, ", None), ("for: 1500ms, ", "this ramp takes 4s, and the fault ends after 1.5s; write over: 1.5s or less, or a longer for:")],
+)
+def test_a_ramp_ends_with_its_fault(for_: str, expected: str | None) -> None:
+    """A line that cannot reach the value that it is to reach is found before the run."""
+    text = f"  - {{fault: x, at: client, {for_}link: {{delay: 1ms, ramp: {{delay: 9ms, over: 4s}}}}}}\n"
+    found = problems(HEAD + RUN + text)
+    assert found == ([f"f.yaml:6:{text.index('4s}') + 1}: {expected}"] if expected else [])
+
+
 FAR: Lab = from_compose(
     {
         "services": {
