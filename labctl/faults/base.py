@@ -6,7 +6,7 @@ to undo, and the counters that will prove that it happened. Agents execute plans
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -39,8 +39,20 @@ class Counter:
     chain: str
 
 
+class Place(Protocol):
+    """Where a host of the lab is."""
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The networks that it is on."""
+
+
 class Topology(Protocol):
     """Who is reached by which way, in a lab with its routes set."""
+
+    @property
+    def hosts(self) -> Mapping[str, Place]:
+        """Every host by its name."""
 
     def between(self, source: str, destination: str) -> tuple[str, ...] | None:
         """The routers between two hosts, in order; None when there is no path."""
@@ -92,8 +104,8 @@ class Site:
         """Raises Impossible when no such packet comes by here, and says where it goes instead."""
         if self.sees(sources, destinations):
             return
-        ends = f"from {', '.join(sources) or 'any host'} to {', '.join(destinations) or 'any host'}"
-        raise Impossible(f"no packet {ends} comes by {self.host}: {self._instead(sources, destinations)}")
+        instead = self._instead(sources, destinations)
+        raise Impossible(f"no packet {_ends(sources, destinations)} comes by {self.host}: {instead}")
 
     def _instead(self, sources: Sequence[str], destinations: Sequence[str]) -> str:
         assert self.topology is not None
@@ -111,9 +123,49 @@ class Site:
         way = f"they pass {', '.join(path)}" if path else "the two are on one network"
         return f"{way}; put the fault at {', '.join(dict.fromkeys((a, *(path or ()), b)))}"
 
+    def check_crosses(
+        self, sources: Sequence[str], destinations: Sequence[str], direction: str, networks: Sequence[str], instead: str = ""
+    ) -> None:
+        """Whether such packets leave here (direction `egress`) or arrive (`ingress`), by the interface on one of the networks.
+
+        Empty is any host or network; `instead` is what a network named in its place makes needless. Raises Impossible, and says
+        which way they go.
+        """
+        if self._crosses(sources, destinations, direction, networks):
+            return
+        verb, other = ("leave", "ingress") if direction == "egress" else ("arrive", "egress")
+        where = f"leaves {self.host}" if direction == "egress" else f"arrives at {self.host}"
+        by = f" by {' or '.join(networks)}" if networks else ""
+        ways = [network for network in self.networks if self._crosses(sources, destinations, direction, (network,))]
+        if networks and ways:
+            right = f"they {verb} by {' and '.join(ways)}; write network: {ways[0]}{instead}"
+        elif self._crosses(sources, destinations, other, networks):
+            right = f"write direction: {other}"
+        else:
+            right = "put the fault at the other end"
+        raise Impossible(f"no packet {_ends(sources, destinations)} {where}{by}: {right}")
+
+    def _crosses(self, sources: Sequence[str], destinations: Sequence[str], direction: str, networks: Sequence[str]) -> bool:
+        """As `check_crosses`. One who is on several networks may have an address to which another way leads: nobody knows."""
+        if self.topology is None:
+            return True
+        hosts = self.topology.hosts
+        for a, b in ((a, b) for a in sources or self.addresses for b in destinations or self.addresses if a != b):
+            path = self.topology.between(a, b)
+            if path is None or self.host not in (nodes := (a, *path, b)):
+                continue
+            beside = nodes.index(self.host) + (1 if direction == "egress" else -1)
+            if 0 <= beside < len(nodes):
+                end = hosts[b if direction == "egress" else a]
+                if not networks or len(end.networks) > 1 or set(networks) & set(hosts[nodes[beside]].networks):
+                    return True
+        return False
+
     def check_leads(self, network: str, peers: Sequence[str]) -> None:
         """Whether the interface on a network leads to one of these peers. Raises Impossible."""
         ways = {peer: self.topology.way(self.host, peer) for peer in peers} if self.topology else {}
+        if self.topology and any(len(self.topology.hosts[peer].networks) > 1 for peer in peers):
+            return  # it may have an address to which another way leads
         if ways and network not in ways.values():
             peer, way = next(iter(ways.items()))
             right = f"write network: {way}, or leave it out" if way else f"no interface of {self.host} does"
@@ -127,6 +179,10 @@ class Site:
         if network is not None and network not in self.networks:
             raise Impossible(f"{self.host} is not on {network}; write network: {' or '.join(self.networks)}")
         return f"{{dev:{network or self.networks[0]}}}"
+
+
+def _ends(sources: Sequence[str], destinations: Sequence[str]) -> str:
+    return f"from {', '.join(sources) or 'any host'} to {', '.join(destinations) or 'any host'}"
 
 
 @dataclass(frozen=True)

@@ -306,6 +306,7 @@ class Link(Fault):
                 raise Impossible(f"{site.host} is on no network {self.network!r}; it is on {known}")
             peers = tuple(name for name in self.source + self.destination if name != site.host)
             site.check_leads(self.network, peers)
+            self._pass_here(site, direction)
             return [{"device": f"{{dev:{self.network}}}"}]
         far = self.source if direction == "ingress" and self.direction != "both" else self.destination
         peers = self.toward or far
@@ -323,14 +324,20 @@ class Link(Fault):
         ]
 
     def _pass_here(self, site: Site, direction: str) -> None:
-        """Whether packets between the ends that are named come by. Raises Impossible."""
-        if not site.is_router and direction == "egress":
-            site.check_seen(self.source or (site.host,), self.destination)
-        elif not site.is_router:
-            ends = (self.destination, self.source) if self.direction == "both" else (self.source, self.destination)
-            site.check_seen(ends[0], ends[1] or (site.host,))
+        """Whether packets between the named ends come by, in this direction and by this interface. Raises Impossible."""
+        mirrored = self.direction == "both" and direction == "ingress"
+        source, destination = (self.destination, self.source) if mirrored else (self.source, self.destination)
+        here = (site.host,)
+        if site.is_router:
+            site.check_seen(source, destination)
+        elif direction == "egress":
+            site.check_seen(source or here, destination)
         else:
-            site.check_seen(self.source, self.destination)
+            site.check_seen(source, destination or here)
+        if source or destination:
+            ways = [way for peer in self.toward if site.topology and (way := site.topology.way(site.host, peer))]
+            networks = (self.network,) if self.network else tuple(ways)
+            site.check_crosses(source, destination, direction, networks, " instead of toward:" if ways else "")
 
     def _target(self, site: Site, direction: str) -> tuple[Match, ...]:
         """Which packets; for the ingress half of `both` the other way round."""

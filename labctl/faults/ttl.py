@@ -42,6 +42,9 @@ class Ttl(Packets):
         if self.destination == here:
             raise Impossible(f"what {site.host} gets has arrived, whatever its time to live; put the fault at the sender "
                              "or at a router on the way")  # fmt: skip
+        if site.is_router and self.source == here:
+            raise Impossible(f"at a router ttl is about what is forwarded, and what {site.host} sends itself is not; "
+                             "name another host in from:, or leave it out")  # fmt: skip
         site.check_seen(self.source if site.is_router else here, self.destination)
         hook = "PREROUTING" if site.is_router else "OUTPUT"
         wanted = [

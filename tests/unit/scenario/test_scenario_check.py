@@ -338,6 +338,36 @@ FAR: Lab = from_compose(
         ("router", "link: {delay: 1ms, from: server, to: db}", "no packet from server to db comes by router"),
         ("client", "link: {delay: 1ms, direction: both, to: server}", None),
         ("client", "link: {delay: 1ms, from: server, direction: ingress}", None),
+        ("client", "link: {delay: 1ms, from: server}", None),
+        ("client", "link: {delay: 1ms, from: server, direction: egress}", "no packet from server to any host leaves client: write direction: ingress"),
+        ("client", "link: {delay: 1ms, to: server, direction: ingress}", "no packet from any host to server arrives at client: write direction: egress"),
+        ("client", "link: {delay: 1ms, from: server, direction: both}", "no packet from server to any host leaves client: write direction: ingress"),
+        ("client", "link: {delay: 1ms, from: client, network: far}", None),
+        ("client", "link: {delay: 1ms, from: server, to: db, direction: ingress}", "no packet from server to db comes by client"),
+        ("router", "link: {delay: 1ms, toward: server, to: client}",
+         "no packet from any host to client leaves router by near: they leave by far; write network: far instead of toward:"),
+        ("router", "link: {delay: 1ms, toward: server, to: [client, db]}", None),
+        ("router", "link: {delay: 1ms, toward: server, from: client}",
+         "no packet from client to any host arrives at router by near: they arrive by far; write network: far instead of toward:"),
+        ("router", "link: {delay: 1ms, toward: server, from: client, direction: egress}", None),
+        ("router", "link: {delay: 1ms, toward: server, from: server}", None),
+        ("router", "link: {delay: 1ms, toward: server, direction: ingress, from: client}",
+         "no packet from client to any host arrives at router by near: they arrive by far; write network: far instead of toward:"),
+        ("router", "link: {delay: 1ms, toward: server, direction: both, to: server}", None),
+        ("router", "link: {delay: 1ms, from: client, to: server, network: far}",
+         "no packet from client to server leaves router by far: they leave by near; write network: near"),
+        ("router", "link: {delay: 1ms, from: client, to: server, network: far, direction: ingress}", None),
+        ("router", "link: {delay: 1ms, from: client, to: server, network: near}", None),
+        ("router", "link: {delay: 1ms, from: client, to: server, direction: both}", None),
+        ("router", "link: {delay: 1ms, from: client, direction: egress}", None),
+        ("router", "link: {delay: 1ms, from: router, to: server}", None),
+        ("router", "link: {delay: 1ms, from: router}", None),
+        ("router", "link: {delay: 1ms, from: router, direction: ingress}", "no interface of router leads to router itself"),
+        ("router", "link: {delay: 1ms, to: router, direction: ingress}", None),
+        ("router", "link: {delay: 1ms, network: near, to: router, direction: ingress}", None),
+        ("router", "ttl: {set: 1, from: router}",
+         "at a router ttl is about what is forwarded, and what router sends itself is not; name another host in from:, or leave it out"),
+        ("router", "ttl: {set: 1, from: [router, client]}", None),
     ],
 )  # fmt: skip
 def test_a_peer_on_no_path_is_refused_with_its_place(at: str, fault: str, expected: str | None) -> None:
@@ -348,6 +378,27 @@ def test_a_peer_on_no_path_is_refused_with_its_place(at: str, fault: str, expect
     if expected:
         assert found[0].startswith(f"f.yaml:6:{text.splitlines()[5].index(fault) + 1}: ")
         assert expected in found[0]
+
+
+TWICE: Lab = from_compose(
+    {
+        "services": {
+            "server": {**PROGRAMS, "networks": ["left", "right"]},
+            "client": {**PROGRAMS, "networks": ["left", "right"]},
+            "other": {**PROGRAMS, "networks": ["right"]},
+        }
+    },
+    Path("compose.yml"),
+)
+
+
+@pytest.mark.parametrize("direction", ["egress", "ingress", "both"])
+@pytest.mark.parametrize("where", ["network: left", "network: right", "toward: server"])
+def test_hosts_that_share_two_networks_may_use_either(where: str, direction: str) -> None:
+    """Which address a program is given nobody knows before the run, so nothing is refused that may be."""
+    peer = "from: server" if direction == "ingress" else "to: server"
+    text = HEAD + RUN + f"  - {{fault: x, at: client, link: {{delay: 1ms, {where}, {peer}, direction: {direction}}}}}\n"
+    assert check(from_source(Source("f.yaml", text)), TWICE) == []
 
 
 @pytest.mark.parametrize(
