@@ -12,17 +12,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from labctl.errors import Problem
 from labctl.faults import FAULTS
 from labctl.faults.base import Fault
 from labctl.scenario.model import Step
-from labctl.scenario.shape import Field, Shape, field_at, keys_of, shape_at
+from labctl.scenario.shape import Field, Shape, annotation_at, field_at, keys_of, shape_at
 from labctl.scenario.tree import Loc, Mark, Tree
 from labctl.scenario.words import did_you_mean, listing, nearest, shorten
-from labctl.units import format_duration, format_size
+from labctl.units import format_duration, format_rate, format_size
 
 # What to write for a key that is required and missing.
 _EXAMPLES = {
@@ -40,6 +40,10 @@ _WRONG_TYPE = {
     "int_from_float", "bool_type", "bool_parsing", "float_type", "float_parsing", "none_required",
 }  # fmt: skip
 
+
+# A whole number with more digits than the language takes for one (yamltext.py), which came as text or as a float.
+_BEYOND = re.compile(r"[-+]?[0-9]{19,}|0o[0-7]{21,}|0x[0-9a-fA-F]{16,}")
+_MOST_DIGITS = 18
 
 _NULL_MEANS_SOMETHING = ("errno", "outcome")
 
@@ -155,6 +159,8 @@ def _sentence(model: type[BaseModel], finding: _Finding, inside: Loc, mark: Mark
     field = field_at(model, inside)
     key = next((part for part in reversed(inside) if isinstance(part, str)), "")
     written = repr(shorten(mark.written)) if mark.written else "this"
+    if (beyond := _beyond(model, inside, mark, field)) is not None:
+        return f"{key}: {written} is out of range; {beyond}"
     if error["type"] == "value_error":
         return str(context["error"])
     if finding.is_wrong_type:
@@ -193,12 +199,29 @@ def _name_rule(pattern: str) -> str:
     return f"a name is lower-case letters, digits and dashes{first}{most}"
 
 
+_SHOWN_AS: dict[str, Callable[[Any], str]] = {
+    "duration": format_duration, "size": format_size, "rate": format_rate, "percentage": "{:g}%".format,
+}  # fmt: skip
+
+
+def _beyond(model: type[BaseModel], inside: Loc, mark: Mark, field: Field | None) -> str | None:
+    """What a whole number of too many digits may be at most, or at least; None when it is none, or none may stand there."""
+    written = mark.written or ""
+    if not _BEYOND.fullmatch(written) or "number" not in shape_at(model, inside).words:
+        return None
+    most = 10**_MOST_DIGITS - 1
+    try:
+        TypeAdapter(annotation_at(model, inside)).validate_python(-most if written.startswith("-") else most)
+    except ValidationError as error:
+        limits = (_limit(detail["type"], detail.get("ctx") or {}, field) for detail in error.errors())
+        return next((limit for limit in limits if limit), None)
+    return f"write at most {_MOST_DIGITS} digits"
+
+
 def _limit(kind: str, context: dict[str, Any], field: Field | None) -> str | None:
     show: Callable[[Any], str] = str
-    if field and field.quantity == "duration":
-        show = format_duration
-    elif field and field.quantity == "size":
-        show = format_size
+    if field and field.quantity:
+        show = _SHOWN_AS[field.quantity]
     words = {
         "greater_than": ("gt", "it must be more than"),
         "greater_than_equal": ("ge", "it must be at least"),

@@ -28,6 +28,7 @@ PARAM = {"$ref": "#/$defs/Param"}
 RULES: dict[str, dict[str, Any]] = {
     "FaultStep": {"oneOf": [{"required": [kind]} for kind in FAULTS]},
     "Ready": {"oneOf": [{"required": [key]} for key in ("listen", "bound", "output")]},
+    "Until": {"oneOf": [{"required": [key]} for key in ("listen", "bound")], "not": {"required": ["output"]}},
     "Expectation": {"minProperties": 1},
     "TextMatch": {"minProperties": 1},
     "DurationRange": {"minProperties": 1},

@@ -74,7 +74,7 @@ def keys_of(model: type[BaseModel]) -> tuple[str, ...]:
 
 def shape_at(model: type[BaseModel], loc: Loc) -> Shape:
     """What may stand at a location below `model`."""
-    return _shape(_annotation(model, loc))
+    return _shape(annotation_at(model, loc))
 
 
 def field_at(model: type[BaseModel], loc: Loc) -> Field | None:
@@ -122,7 +122,8 @@ def fields_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
     return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
-def _annotation(model: type[BaseModel], loc: Loc) -> Any:
+def annotation_at(model: type[BaseModel], loc: Loc) -> Any:
+    """The type that is asked for at a location below `model`, as Python's annotations have it."""
     here: Any = model
     for part in loc:
         shape = _shape(here)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from labctl.faults import icmp
 from labctl.scenario.model.parts import Count, Filter, HostName, Port, Strict
@@ -80,6 +80,14 @@ class SameExpectation(Strict):
     )
     lost: Count | CountRange = Field(default=0, description="How many of the first's may be missing at the second.")
     added: Count | CountRange = Field(default=0, description="How many of the second's may be missing at the first.")
+
+    @field_validator("at", mode="before")
+    @classmethod
+    def _are_two(cls, value: object) -> object:
+        if isinstance(value, list) and len(value) != 2:
+            raise ValueError(f"at: compares two hosts, and here {'is' if len(value) == 1 else 'are'} {len(value)}; "
+                             "write the one that sends and the one where it arrives, like [client, server]")  # fmt: skip
+        return value
 
     @model_validator(mode="after")
     def _compares_two(self) -> Self:

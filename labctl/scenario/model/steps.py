@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pydantic import Field, create_model, field_validator, model_validator
+from pydantic import Field, create_model, model_validator
 
 from labctl.faults import FAULTS
 from labctl.faults.base import Fault
@@ -44,6 +44,18 @@ class Ready(Strict):
         if self.output is not None:
             return f"output matches /{self.output}/"
         return f"TCP port {self.listen} listens" if self.listen else f"UDP port {self.bound} is bound"
+
+
+class Until(Ready):
+    """What to wait for at a host: nothing there is started, so no program's output."""
+
+    @model_validator(mode="after")
+    def _waits_for_one_fact(self) -> Until:
+        if self.output is not None:
+            raise ValueError("until: waits for a socket, and no program speaks here; write listen: PORT or bound: PORT")
+        if (self.listen is None) == (self.bound is None):
+            raise ValueError("until: waits for exactly one of listen, bound")
+        return self
 
 
 class Step(Strict):
@@ -139,15 +151,8 @@ class UntilStep(Step):
 
     kind: ClassVar[str] = "until"
 
-    until: Ready = Field(description="What to wait for: listen or bound.")
+    until: Until = Field(description="What to wait for: listen or bound.")
     on: HostName
-
-    @field_validator("until")
-    @classmethod
-    def _is_about_a_socket(cls, value: Ready) -> Ready:
-        if value.output is not None:
-            raise ValueError("until: waits for a socket, and no program speaks here; write listen: PORT or bound: PORT")
-        return value
 
 
 class _FaultStep(Step):

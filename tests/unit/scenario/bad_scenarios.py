@@ -422,6 +422,54 @@ NO_SCENARIO: list[tuple[str, tuple[str, ...]]] = [
         ),
     ),
     (
+        HEAD + RUN + "  - {until: {}, on: server}\n  - {until: {listen: 1, bound: 2}, on: a}\n  - {until: {output: x}, on: a}\n",
+        (
+            "f.yaml:6:6: until: waits for exactly one of listen, bound",
+            "f.yaml:7:6: until: waits for exactly one of listen, bound",
+            "f.yaml:8:6: until: waits for a socket, and no program speaks here; write listen: PORT or bound: PORT",
+        ),
+    ),
+    (
+        HEAD
+        + (
+            "  - run: a\n"
+            "    on: client\n"
+            "    expect:\n"
+            "      same:\n"
+            "        - {at: [client], filter: tcp}\n"
+            "        - {at: [a, b, c], filter: tcp}\n"
+            "        - {at: [], filter: tcp}\n"
+        ),
+        (
+            "f.yaml:7:12: at: compares two hosts, and here is 1; write the one that sends and the one where it arrives, like [client, server]",
+            "f.yaml:8:12: at: compares two hosts, and here are 3; write the one that sends and the one where it arrives, like [client, server]",
+            "f.yaml:9:12: at: compares two hosts, and here are 0; write the one that sends and the one where it arrives, like [client, server]",
+        ),
+    ),
+    (
+        HEAD
+        + (
+            f"  - {{start: a, on: b, ready: {{listen: {'9' * 5000}}}}}\n"
+            "  - {fault: w, at: b, link: {delay: 1s, limit: 99999999999999999999}}\n"
+            "  - {fault: x, at: b, link: {rate: 0bit}}\n"
+            "  - {fault: y, at: b, link: {delay: 1s, jitter: 241s}}\n"
+            "  - {fault: z, at: b, drop: {probability: 100%}}\n"
+            "  - run: a\n"
+            "    on: client\n"
+            "    expect: {exit: -1000000000000000000, sent: 0x1000000000000000, icmp: [{at: a, type: redirect, count: {min: 1000000000000000000}}]}\n"
+        ),
+        (
+            f"f.yaml:3:39: listen: '{'9' * 39}…' is out of range; it must be at most 65535",
+            "f.yaml:4:48: limit: '99999999999999999999' is out of range; it must be at most 1000000",
+            "f.yaml:5:36: rate: '0bit' is out of range; it must be at least 8bit",
+            "f.yaml:6:49: jitter: '241s' is out of range; it must be at most 240s",
+            "f.yaml:7:43: probability: '100%' is out of range; it must be less than 100%",
+            "f.yaml:10:20: exit: '-1000000000000000000' is out of range; it must be at least 0",
+            "f.yaml:10:48: sent: '0x1000000000000000' is out of range; write at most 18 digits",
+            "f.yaml:10:112: min: '1000000000000000000' is out of range; write at most 18 digits",
+        ),
+    ),
+    (
         HEAD + RUN + ("  - start: app\n    on: server\n    ready:\n    listen: 80\n"),
         (
             "f.yaml:8:5: ready: is empty; write a mapping (listen, bound, output, timeout), or leave ready: out",
