@@ -104,6 +104,17 @@ def join_tables(parts: Sequence[Path], before: Sequence[int], target: Path) -> N
     target.write_text("".join(lines), encoding="utf-8", newline="\n")
 
 
+def refusal_argv(filter_: str) -> list[str]:
+    """The tshark command (without its file) that says why it refuses a filter; of a field expression it says only that."""
+    return ["tshark", "-n", "-Y", filter_]
+
+
+def refusal(said: str) -> str:
+    """Why tshark refuses a filter, from what `refusal_argv` said; empty when it did not say."""
+    own = "tshark: "
+    return next((line.removeprefix(own).rstrip(".") for line in said.splitlines() if line.startswith(own)), "")
+
+
 def refused_filter(said: str, filters: Sequence[str]) -> str | None:
     """Which filter tshark refused, from what it said, or None when it said something else."""
     if _REFUSED not in said:

@@ -116,7 +116,10 @@ class FaultRecord:
 
 @dataclass(frozen=True)
 class CaptureRecord:
-    """One host's capture; complete only when both sentinels of every interface are in the file and nothing was dropped."""
+    """One host's capture; complete only when both sentinels of every interface are in the file and nothing was dropped.
+
+    `refused` are the filters that Wireshark refuses, each with its words (empty in records that do not say).
+    """
 
     host: str
     file: str
@@ -125,7 +128,7 @@ class CaptureRecord:
     complete: bool
     reason: str | None
     filters: tuple[str, ...]
-    refused: tuple[str, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -346,7 +349,7 @@ def _take(evidence: Evidence, line: dict[str, Any]) -> None:
     elif kind == "capture-end":
         evidence.captures[line["host"]] = CaptureRecord(
             line["host"], line["file"], line["packets"], line["dropped"], line["complete"], line["reason"],
-            tuple(line["filters"]), tuple(line["refused"]),
+            tuple(line["filters"]), dict.fromkeys(line["refused"], "") | line.get("why_refused", {}),
         )  # fmt: skip
     elif kind == "error":
         # What failed while things were being undone is recorded before what made that necessary, and is less telling.

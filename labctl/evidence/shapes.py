@@ -104,6 +104,7 @@ EVENTS: dict[str, dict[str, Check]] = {
     "capture-end": {
         "host": text, "file": lambda value: text(value) and _CAPTURE.fullmatch(value) is not None, "packets": whole,
         "dropped": whole, "complete": flag, "reason": or_null(text), "filters": list_of(text), "refused": list_of(text),
+        "why_refused": or_absent(mapping_of(text)),
     },
     "error": {"message": text},
     "interrupted": {},

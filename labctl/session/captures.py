@@ -12,7 +12,7 @@ from typing import Any
 
 from labctl.engines.agents import AgentClient, AgentRefused
 from labctl.errors import LabError
-from labctl.evidence.packets import dissect_argv, join_tables, refused_filter
+from labctl.evidence.packets import dissect_argv, join_tables, refusal, refusal_argv, refused_filter
 from labctl.evidence.pcapng import join
 from labctl.interrupts import uninterrupted
 from labctl.session.hosts import Hosts
@@ -131,7 +131,7 @@ class Captures:
         """Fetch what was captured in all lives of one host, as one capture."""
         host = parts[0].host
         asked = list(self.plan.filters[host])
-        refused: list[str] = []
+        refused: dict[str, str] = {}
         answers = [self._fetch(part, asked, refused) for part in parts]
         if len(parts) > 1:
             with self.record.writing(self._file(host)):
@@ -144,12 +144,14 @@ class Captures:
         self.record.event(
             "capture-end", host=host, file=f"pcap/{host}.pcapng", packets=sum(a["packets"] for a in answers),
             dropped=sum(a["dropped"] for a in answers), complete=all(a["complete"] for a in answers),
-            reason="; ".join(reasons) or None, parts=len(parts), filters=asked, refused=refused, argv=answers[-1]["argv"],
-            said="\n".join(a["said"] for a in answers),
+            reason="; ".join(reasons) or None, parts=len(parts), filters=asked, refused=list(refused), why_refused=refused,
+            argv=answers[-1]["argv"], said="\n".join(a["said"] for a in answers),
         )  # fmt: skip
 
-    def _fetch(self, part: Part, asked: list[str], refused: list[str]) -> dict[str, Any]:
-        """One part and its dissection into files of their own. Filters that tshark refuses go from `asked` to `refused`."""
+    def _fetch(self, part: Part, asked: list[str], refused: dict[str, str]) -> dict[str, Any]:
+        """One part and its dissection into files of their own. Filters that tshark refuses go from `asked` to `refused`,
+        each with tshark's words.
+        """
         agent = part.agent
         stopping = agent.ask("capture_stop", missing=part.missing)  # takes dumpcap a while, in which tshark reads
         # An earlier part's tshark refused some, or steps that were told one by one have brought more since.
@@ -160,8 +162,9 @@ class Captures:
             bad = refused_filter(done["err"], asked) if done["exit"] else None
             if bad is None:
                 break
-            refused.append(bad)
             asked.remove(bad)
+            agent.call("dissect_start", argv=refusal_argv(bad), capture=self._remote(part.host))
+            refused[bad] = refusal(agent.call("dissect", timeout_s=CAPTURE_TIMEOUT_S)["err"])
             agent.call("dissect_start", argv=dissect_argv(asked), capture=self._remote(part.host))
         answer = agent.result(stopping, "capture_stop", CAPTURE_TIMEOUT_S)
         self._take(agent, answer["file"], self._file(part.stem))

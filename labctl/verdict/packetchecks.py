@@ -59,7 +59,8 @@ def _captured(evidence: Evidence, host: str, step: int) -> list[Packet]:
 def _selected(evidence: Evidence, host: str, filter_: str, step: int) -> list[Packet]:
     capture = evidence.captures.get(host)
     if capture is not None and filter_ in capture.refused:
-        raise _CannotTell("Wireshark refuses this filter")
+        why = capture.refused[filter_]
+        raise _CannotTell(f"Wireshark refuses this filter{why and f': {why}'}")
     captured = _captured(evidence, host, step)
     position = _position(evidence, host, filter_)
     return [p for p in captured if position in p.selected]

@@ -123,7 +123,7 @@ def test_a_scenario_with_a_mistake_starts_nothing(tmp_path: Path) -> None:
 
 
 def test_a_filter_that_wireshark_refuses_is_an_error_that_names_it(tmp_path: Path) -> None:
-    """A display filter that only tshark can refuse: an error that shows the filter, and the other findings still stand."""
+    """A display filter that only tshark can refuse, and its words: an error with both, and the other findings stand."""
     path = scenario(
         tmp_path,
         SERVER
@@ -133,8 +133,11 @@ def test_a_filter_that_wireshark_refuses_is_an_error_that_names_it(tmp_path: Pat
     )
     done = labctl("run", path, "--out", tmp_path / "runs", "--json")
     assert done.code == 4, done.out + done.err
-    verdicts = {f["check"]: f["verdict"] for f in done.json["steps"][1]["findings"]}
-    assert verdicts == {
+    findings = {f["check"]: f for f in done.json["steps"][1]["findings"]}
+    refused = findings["packets at client: tcp.flags.syn == nonsense"]
+    said = '"nonsense" cannot be found among the possible values for tcp.flags.syn'
+    assert refused["actual"] == f"Wireshark refuses this filter: {said}"
+    assert {check: found["verdict"] for check, found in findings.items()} == {
         "errno": "pass",
         "packets at client: tcp.flags.syn == nonsense": "error",
         "packets at client: tcp.flags.syn == 1": "pass",

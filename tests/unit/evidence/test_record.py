@@ -248,3 +248,11 @@ def test_dissections_of_parts_are_numbered_as_the_joined_capture(tmp_path: Path)
     two.write_text(f"{names}\nnonsense\n")
     with pytest.raises(EvidenceError, match=r"b\.tsv is no dissection"):
         join_tables([one, two], [0, 5], one)
+
+
+def test_a_filter_that_was_refused_is_read_with_wiresharks_words(run: Path) -> None:
+    """Older records name it alone."""
+    ends = [{**line, "refused": ["no.field", "old"], "why_refused": {"no.field": "there is none"}} for line in LINES
+            if line["event"] == "capture-end"]  # fmt: skip
+    rewrite(run, [*(line for line in LINES if line["event"] != "capture-end"), *ends])
+    assert load(run).captures["client"].refused == {"no.field": "there is none", "old": ""}

@@ -126,7 +126,8 @@ def test_packets_are_counted_within_the_step(count: Any, expected: str, verdict:
     ("changed", "actual"),
     [
         ({"complete": False, "reason": "cut"}, "an incomplete capture: cut"),
-        ({"refused": ("tcp",)}, "Wireshark refuses this filter"),
+        ({"refused": {"tcp": ""}}, "Wireshark refuses this filter"),
+        ({"refused": {"tcp": '"tcp" is too short.'}}, 'Wireshark refuses this filter: "tcp" is too short.'),
         ({"filters": ()}, "this filter was never tried"),
         (None, "no capture of client"),
     ],
