@@ -18,6 +18,8 @@ STATES = ("new", "established", "related", "invalid", "untracked")
 
 
 def _as_tuple(value: object) -> object:
+    if value == []:
+        raise ValueError("this list names no host, and nothing would be left out; write one, or leave the key out")
     return (value,) if isinstance(value, str) else value
 
 
@@ -27,7 +29,10 @@ def _words(value: object) -> object:
         value = " ".join(value)
     if not isinstance(value, str):
         raise ValueError("write words like syn or a list like [syn, '!ack']")
-    return tuple(value.replace(",", " ").lower().split())
+    words = tuple(value.replace(",", " ").lower().split())
+    if not words:
+        raise ValueError("this names none, and every packet would match; write words like syn, or leave the key out")
+    return words
 
 
 def _port(value: object) -> object:

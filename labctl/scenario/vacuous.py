@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
+from labctl.evidence.shapes import flag, number, text
 from labctl.scenario.model import OUTCOME_KEYS, Expectation, TextMatch
 from labctl.scenario.tree import Loc
 from labctl.scenario.words import shorten
@@ -15,14 +18,21 @@ Finding = tuple[Loc, str]
 # Texts that have nothing in common: what is found in all of them is found in any text.
 _TEXTS = ("", "\u2603", "\x07 ~\n\u00bf", "a1\n\nB2\n")
 _ALL = "every number is at least 0, so this could never fail; write a larger min:, or a max:"
+# What each outcome of a bundled program has (images/programs/outcome.py), and what it is there.
+_KINDS: tuple[tuple[str, Callable[[Any], bool], tuple[str, ...]], ...] = (
+    ("a number", number, ("ms", "total_ms", "sent", "received")),
+    ("true or false", flag, ("timed_out", "returned")),
+    ("text", text, ("op", "program", "byteorder", "machine", "stopped", "reason")),
+)
 _EVERY = "every text contains the empty one, so this could never fail"
 
 
 def vacuous(expect: Expectation) -> Iterator[Finding]:
     """What of an expectation says nothing. Yields the place in it and what to write."""
     yield from _ranges(expect)
-    for key, text in (("stdout", expect.stdout), ("stderr", expect.stderr)):
-        yield from _texts(key, text)
+    yield from _texts("stdout", expect.stdout)
+    yield from _texts("stderr", expect.stderr)
+    yield from _outcome(expect)
     yield from _at_odds(expect)
 
 
@@ -47,17 +57,38 @@ def _has_no_end(wanted: object) -> bool:
     return getattr(wanted, "min", None) == 0 and getattr(wanted, "max", None) is None
 
 
-def _texts(key: str, text: str | TextMatch | None) -> Iterator[Finding]:
-    if text == "":
+def _texts(key: str, wanted: str | TextMatch | None) -> Iterator[Finding]:
+    if wanted == "":
         yield (key,), f"{_EVERY}; write {key}: {{exact: ''}} for no output"
-    elif isinstance(text, TextMatch):
-        if text.contains == "":
+    elif isinstance(wanted, TextMatch):
+        if wanted.contains == "":
             yield (key, "contains"), f"{_EVERY}; write exact: '' for no output"
-        if text.lacks == "":
+        if wanted.lacks == "":
             yield (key, "lacks"), "no text lacks the empty one, so this never holds; write what must not be there"
-        if text.matches is not None and all(re.search(text.matches, one, re.MULTILINE) for one in _TEXTS):
-            found = f"/{shorten(text.matches)}/ is found in every text, so this could never fail"
+        if wanted.matches is not None and all(re.search(wanted.matches, one, re.MULTILINE) for one in _TEXTS):
+            found = f"/{shorten(wanted.matches)}/ is found in every text, so this could never fail"
             yield (key, "matches"), f"{found}; write what must be there"
+        yield from _texts_at_odds(key, wanted)
+
+
+def _texts_at_odds(key: str, wanted: TextMatch) -> Iterator[Finding]:
+    """What must be there and must not. White space at the end of an exact text is not looked at, so it proves nothing here."""
+    exact = None if wanted.exact is None else wanted.exact.rstrip()
+    if exact is not None and wanted.contains and wanted.contains.rstrip() not in exact:
+        yield (key, "contains"), "exact: has not what contains: asks for, so this never holds; leave one of the two out"
+    for name, there in (("exact", exact), ("contains", wanted.contains)):
+        if wanted.lacks and there is not None and wanted.lacks in there:
+            yield (key, "lacks"), f"{name}: has what lacks: forbids, so this never holds; leave one of the two out"
+
+
+def _outcome(expect: Expectation) -> Iterator[Finding]:
+    """Fields of an outcome that are never such a value."""
+    asked = expect.outcome or {}
+    for kind, fits, names in _KINDS:
+        for name in names:
+            if name in asked and not fits(asked[name]):
+                said = f"{name} is {kind}, and {shorten(json.dumps(asked[name], default=str))} is not"
+                yield ("outcome", name), f"{said}, so this never holds; write {kind}"
 
 
 def _at_odds(expect: Expectation) -> Iterator[Finding]:

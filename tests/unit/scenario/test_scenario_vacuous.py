@@ -6,6 +6,8 @@ from __future__ import annotations
 import pytest
 from test_scenario_check import HEAD, probe, problems
 
+from labctl.errors import ScenarioError
+
 ALL = "every number is at least 0, so this could never fail; write a larger min:, or a max:"
 LEAVE = "leave one of the two out"
 
@@ -68,6 +70,16 @@ def test_a_regular_expression_that_some_text_lacks_is_none_of_those(pattern: str
         ("errno: ETIMEDOUT, timed_out: false", []),
         ("errno: null, outcome: {returned: false}", [f"a call that has not returned (returned: false) has neither succeeded nor failed, so this never holds; {LEAVE}"]),
         ("errno: null, outcome: {returned: true}", []),
+        ("stdout: {exact: a b, lacks: b}", [f"exact: has what lacks: forbids, so this never holds; {LEAVE}"]),
+        ("stderr: {contains: a b, lacks: b}", [f"contains: has what lacks: forbids, so this never holds; {LEAVE}"]),
+        ("stdout: {exact: a b, contains: c}", [f"exact: has not what contains: asks for, so this never holds; {LEAVE}"]),
+        ("stdout: {exact: a b, contains: b, lacks: c}", []),
+        ('stdout: {exact: "a\\n", contains: "a ", lacks: "\\n"}', []),
+        ("outcome: {ms: .nan}", ['ms is a number, and ".nan" is not, so this never holds; write a number']),
+        ("outcome: {sent: true, received: null}", ["sent is a number, and true is not, so this never holds; write a number", "received is a number, and null is not, so this never holds; write a number"]),
+        ("outcome: {returned: 0}", ["returned is true or false, and 0 is not, so this never holds; write true or false"]),
+        ("outcome: {op: 5}", ["op is text, and 5 is not, so this never holds; write text"]),
+        ("outcome: {op: recv, ms: 1.5, returned: false, values: [1], stopped: SIGTERM}", []),
         ("within: 0s", ["nothing is done in no time, so this never holds"]),
         ("elapsed: {max: 0s}", ["nothing is done in no time, so this never holds"]),
         ("sockets: [{at: client, peer: 81, state: ESTAB, never: ESTAB}]", [f"in state ESTAB and never in it, so this never holds; {LEAVE}"]),
@@ -76,6 +88,23 @@ def test_a_regular_expression_that_some_text_lacks_is_none_of_those(pattern: str
 )  # fmt: skip
 def test_two_things_that_cannot_be_so_together_are_told(expect: str, expected: list[str]) -> None:
     assert told(f"{{{expect}}}") == expected
+
+
+@pytest.mark.parametrize(("within", "is_told"), [("5s", True), ("1.1s", True), ("1s", False), ("500ms", False)])
+def test_a_program_that_its_timeout_ends_first_is_never_too_late(within: str, is_told: bool) -> None:
+    """Of a started program the time before the step counts as well, so there it can be."""
+    said = [
+        f"f.yaml:5:5: within: {within} is longer than the step's timeout: 1s, which ends the program before, "
+        "so this could never fail; write a longer timeout: at the step"
+    ]
+    step = f"    on: client\n    expect: {{within: {within}}}\n    timeout: 1s\n"
+    try:
+        found = problems(HEAD + "  - run: [probe, ping, server]\n" + step)
+    except ScenarioError as error:
+        found = [str(problem) for problem in error.problems]
+    assert found == (said if is_told else [])
+    finish = f"  - {{finish: a, timeout: 1s, expect: {{within: {within}}}}}\n"
+    assert problems(HEAD + "  - {start: [probe, ping, server], on: client, as: a}\n" + finish) == []
 
 
 HIDDEN = "this may be none, and the capture's own filter ({}) may hide what there is; ask here for nothing but what it keeps, or leave it out"
