@@ -13,6 +13,7 @@ from labctl.doctor.machine import disk
 from labctl.engines import agentimage
 from labctl.engines.daemon import DaemonRefuses
 from labctl.engines.docker import DockerEngine
+from labctl.engines.endpoint import NoContext, chosen
 from labctl.engines.leftovers import dead_runs
 from labctl.errors import LabctlError
 from labctl.lab import BLOCKS, POOL
@@ -28,6 +29,8 @@ def refused(error: LabctlError) -> Iterator[Finding]:
     if isinstance(error, DaemonRefuses):
         cure = f"sudo usermod -aG docker {getpass.getuser()}   and log in again; or run this as root"
         yield Finding("permission to use Docker", False, str(error), NO_LAB, cure)
+    elif isinstance(error, NoContext):
+        yield Finding("Docker engine", False, str(error), NO_LAB, "docker context ls")
     else:
         yield Finding("Docker engine", False, str(error), NO_LAB, "./script/bootstrap")
 
@@ -35,7 +38,7 @@ def refused(error: LabctlError) -> Iterator[Finding]:
 def findings(api: APIClient) -> Iterator[Finding]:
     """All about an engine that answers."""
     version = api.version()
-    found = f"{version['Version']} on kernel {version['KernelVersion']}"
+    found = f"{version['Version']} on kernel {version['KernelVersion']}, {chosen().where}"
     cost = f"labctl is made for {LEAST_ENGINE[0]}.{LEAST_ENGINE[1]} and newer"
     yield Finding("Docker engine", at_least(version["Version"], LEAST_ENGINE), found, cost, "install a newer Docker engine")
     yield Finding("permission to use Docker", True, "it answers this user")

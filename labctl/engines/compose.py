@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from labctl.engines.endpoint import chosen
 from labctl.errors import LabError, MissingError, Problem, ScenarioError, UsageError
 from labctl.interrupts import uninterrupted
 
@@ -39,13 +40,15 @@ def _die_with_parent() -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _environment() -> dict[str, str]:
-    """What a compose of ours sees of this process's environment: all that a file may name as `${VARIABLE}`."""
-    return {name: value for name, value in os.environ.items() if name not in _OF_PROJECTS}
+def compose(
+    *arguments: str, timeout_s: float = 120.0, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `docker compose ARGUMENTS`; its exit status is the caller's business. Raises MissingError, UsageError, LabError.
 
-
-def compose(*arguments: str, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
-    """Run `docker compose ARGUMENTS`; its exit status is the caller's business. Raises MissingError, UsageError, LabError."""
+    It speaks to the engine that our own client speaks to, unless an environment is given, and has all of this process's that a
+    file may name as `${VARIABLE}`.
+    """
+    seen = chosen().environment() if environment is None else environment
     docker = shutil.which("docker")
     if docker is None:
         raise MissingError("there is no `docker` command on this machine; ./script/bootstrap installs it")
@@ -54,7 +57,7 @@ def compose(*arguments: str, timeout_s: float = 120.0) -> subprocess.CompletedPr
     try:
         with uninterrupted():  # an interrupt in what Python does after a fork would be swallowed (os.register_at_fork)
             child = subprocess.Popen(
-                [docker, "compose", *arguments], env=_environment(),
+                [docker, "compose", *arguments], env={k: v for k, v in seen.items() if k not in _OF_PROJECTS},
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
                 start_new_session=True, preexec_fn=_die_with_parent if os.name == "posix" else None,  # noqa: PLW1509
             )  # fmt: skip
@@ -109,8 +112,8 @@ def _without_progress(said: str) -> str:
 
 
 def version() -> str:
-    """Compose's version. Raises MissingError."""
-    return compose("version", "--short").stdout.strip()
+    """Compose's version, whichever engine is chosen, and whether there is one or not. Raises MissingError."""
+    return compose("version", "--short", environment=os.environ).stdout.strip()
 
 
 def tail(text: str, lines: int) -> str:

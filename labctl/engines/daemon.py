@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import Any
 
@@ -10,8 +9,8 @@ import docker.errors
 import requests
 from docker import APIClient
 from docker.constants import DEFAULT_DOCKER_API_VERSION
-from docker.utils import kwargs_from_env
 
+from labctl.engines.endpoint import DEFAULT, Endpoint, chosen
 from labctl.errors import LabError, MissingError
 
 CONNECT_TIMEOUT_S = 15
@@ -69,13 +68,15 @@ def _cause(error: BaseException) -> str:
 
 
 def connect() -> APIClient:
-    """A client of the Docker daemon that the environment names. Raises MissingError with what to do: DaemonRefuses is one."""
+    """A client of the Docker daemon that is chosen (`endpoint`). Raises MissingError with what to do: DaemonRefuses is one."""
+    endpoint = chosen()
     try:
-        with Daemon(version=DEFAULT_DOCKER_API_VERSION, timeout=CONNECT_TIMEOUT_S, **kwargs_from_env()) as asking:
+        options = endpoint.options()
+        with Daemon(version=DEFAULT_DOCKER_API_VERSION, timeout=CONNECT_TIMEOUT_S, **options) as asking:
             spoken = _spoken(asking)
-        api = Daemon(version=spoken, timeout=CONNECT_TIMEOUT_S, num_pools=32, **kwargs_from_env())
-    except (docker.errors.DockerException, requests.exceptions.RequestException, DaemonGone) as error:
-        raise no_daemon(error) from None
+        api = Daemon(version=spoken, timeout=CONNECT_TIMEOUT_S, num_pools=32, **options)
+    except (docker.errors.DockerException, requests.exceptions.RequestException, DaemonGone, ValueError) as error:
+        raise no_daemon(error, endpoint) from None
     api.timeout = TIMEOUT_S
     return api
 
@@ -90,15 +91,13 @@ def _spoken(api: APIClient) -> str:
     return answer.headers.get("Api-Version", "auto")
 
 
-def no_daemon(error: Exception) -> MissingError:
+def no_daemon(error: Exception, endpoint: Endpoint) -> MissingError:
     """What to say where there is none from the start: where it was looked for, and what to do."""
-    text = str(error)
-    named = os.environ.get("DOCKER_HOST")
-    where = f"at {named} (DOCKER_HOST)" if named else "at its usual socket"
+    text, where = str(error), endpoint.where
     start = (
-        "start that one, or unset DOCKER_HOST"
-        if named
-        else "start it (`systemctl start docker`), or let ./script/bootstrap do it"
+        "start it (`systemctl start docker`), or let ./script/bootstrap do it"
+        if endpoint.context == DEFAULT
+        else f"start that one, or {endpoint.otherwise}"
     )
     if "Permission denied" in text:
         return DaemonRefuses(

@@ -335,6 +335,31 @@ def test_no_docker_command_is_exit_3_with_what_to_do(tmp_path: Path) -> None:
     assert "there is no `docker` command on this machine" in done.out + done.err
 
 
+def test_a_run_is_made_in_the_engine_of_the_current_context(tmp_path: Path) -> None:
+    """A context of the docker command's leads labctl and Compose to the same engine; one that is not there is exit 3."""
+    chosen = {"DOCKER_CONFIG": str(tmp_path), "DOCKER_HOST": ""}
+    (tmp_path / "engine").symlink_to("/var/run/docker.sock")
+    plugins = docker("info", "--format", '{{range .ClientInfo.Plugins}}{{if eq .Name "compose"}}{{.Path}}{{end}}{{end}}')
+    (tmp_path / "cli-plugins").mkdir()  # of the settings' folder too
+    (tmp_path / "cli-plugins/docker-compose").symlink_to(plugins)
+
+    def docker_with(*arguments: str) -> None:
+        subprocess.run(["docker", *arguments], env=os.environ | chosen, check=True, stdout=subprocess.DEVNULL, timeout=60)
+
+    docker_with("context", "create", "other", "--docker", f"host=unix://{tmp_path}/engine")
+    docker_with("context", "use", "other")
+    done = labctl("doctor", **chosen)
+    assert f"at unix://{tmp_path}/engine (the Docker context other)" in " ".join(done.out.split())
+    done = labctl("run", PAIR, "--out", tmp_path / "runs", **chosen)
+    assert done.code == 0, done.out + done.err
+    (tmp_path / "engine").unlink()
+    done = labctl("run", PAIR, "--out", tmp_path / "none", **chosen)
+    assert (done.code, f"at unix://{tmp_path}/engine (the Docker context other)" in done.err) == (3, True)
+    done = labctl("run", PAIR, "--out", tmp_path / "none", DOCKER_CONTEXT="nope", **chosen)
+    assert done.code == 3, done.out + done.err
+    assert "there is no Docker context nope, which DOCKER_CONTEXT names" in done.err
+
+
 @pytest.fixture
 def tiny(tmp_path: Path) -> Iterator[Path]:
     """A file system with hardly any room."""

@@ -82,6 +82,23 @@ def test_an_engine_and_a_compose_that_are_too_old_are_told(monkeypatch: pytest.M
     assert (old.ok, old.needed, "20.10 and newer" in old.cost) == (False, True, True)
 
 
+def test_which_engine_is_spoken_to_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The engine says where it is and who chose it; a context that is not there is no fault of Compose, and has a cure."""
+    monkeypatch.setenv("DOCKER_HOST", "tcp://far:1")
+    told = by_name(engine.findings(Api()))["Docker engine"]  # type: ignore[arg-type]
+    assert told.found.endswith(" on kernel 6.18.0, at tcp://far:1 (DOCKER_HOST)")
+    monkeypatch.delenv("DOCKER_HOST")
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    monkeypatch.setenv("DOCKER_CONTEXT", "nope")
+    (tmp_path / "docker").write_text("#!/bin/sh\necho 2.26.1\n", encoding="utf-8")
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin")
+    found = by_name(doctor.examine(tmp_path))
+    assert found["Docker Compose"].ok
+    assert "no Docker context nope" in found["Docker engine"].found
+    assert (found["Docker engine"].ok, found["Docker engine"].cure) == (False, "docker context ls")
+
+
 def test_permissions_have_findings_of_their_own(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, features: dict[str, str | None]
 ) -> None:

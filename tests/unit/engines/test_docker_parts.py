@@ -15,6 +15,7 @@ import pytest
 from labctl.engines import compose, images
 from labctl.engines.daemon import no_daemon
 from labctl.engines.docker import DockerEngine
+from labctl.engines.endpoint import chosen
 from labctl.engines.leftovers import dead_runs, remove
 from labctl.engines.owner import Owner
 from labctl.errors import LabError, MissingError, ScenarioError, UsageError
@@ -237,9 +238,9 @@ def test_free_blocks_are_those_that_no_network_touches(networks: tuple[str, ...]
 def test_why_there_is_no_daemon(monkeypatch: pytest.MonkeyPatch, said: str, usual: str, named: str) -> None:
     """Each way in which Docker is not there is told with where it was asked and what to do."""
     monkeypatch.delenv("DOCKER_HOST", raising=False)
-    assert usual in str(no_daemon(Exception(said)))
+    assert usual in str(no_daemon(Exception(said), chosen()))
     monkeypatch.setenv("DOCKER_HOST", "tcp://x:1")
-    assert named in str(no_daemon(Exception(said)))
+    assert named in str(no_daemon(Exception(said), chosen()))
 
 
 def test_dead_runs_are_those_whose_owner_is_gone() -> None:
@@ -371,8 +372,9 @@ def test_a_project_is_ours_whatever_the_environment_calls_its_own(tmp_path: Path
     """What creates something is told its project's name; what chooses a user's own is kept from Compose, the rest is not."""
     fake_docker(tmp_path, monkeypatch, f'echo "$@" >> {tmp_path}/argv; env > {tmp_path}/env; echo {{}}')
     theirs = ("COMPOSE_PROJECT_NAME", "COMPOSE_FILE", "COMPOSE_PROFILES", "COMPOSE_REMOVE_ORPHANS")
-    for name in (*theirs, "TAG", "COMPOSE_PARALLEL_LIMIT"):
+    for name in (*theirs, "TAG", "COMPOSE_PARALLEL_LIMIT", "DOCKER_CONTEXT"):
         monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("DOCKER_HOST", "tcp://x:1")
     for call in (
         lambda: compose.read_config(tmp_path / "x.yml"),
         lambda: compose.build({"web": {}}, tmp_path / "build.json", 10.0),
@@ -382,6 +384,7 @@ def test_a_project_is_ours_whatever_the_environment_calls_its_own(tmp_path: Path
         seen = dict(line.partition("=")[::2] for line in (tmp_path / "env").read_text(encoding="utf-8").splitlines())
         assert not seen.keys() & set(theirs)
         assert (seen["TAG"], seen["COMPOSE_PARALLEL_LIMIT"]) == ("1", "1")
+        assert (seen["DOCKER_HOST"], "DOCKER_CONTEXT" in seen) == ("tcp://x:1", False)  # the engine of our own client
     assert (tmp_path / "argv").read_text(encoding="utf-8").splitlines() == [
         f"compose -f {tmp_path}/x.yml config --format json",
         f"compose --project-name labctl-build -f {tmp_path}/build.json build web",
