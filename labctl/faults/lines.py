@@ -14,7 +14,7 @@ from labctl.agent.linkclass import ALL, LinkClass, LinkFault, classes
 from labctl.agent.linkport import Where
 from labctl.agent.linkqueue import FIRST_QUEUE, changed, told
 from labctl.agent.linkspec import Contradiction
-from labctl.agent.linktree import Tree, commands, removals, tree
+from labctl.agent.linktree import Tree, after, commands, removals, tree
 from labctl.faults.base import Change, Family, FaultPlan, Impossible
 from labctl.faults.link import Link, alone
 
@@ -61,7 +61,7 @@ class _Line:
         self.classids.keep([one.key for one in self.now if one.key != ALL])
         self.queues.keep([one.key for one in self.now if not one.spec.is_neutral])
         device = self.where.device if self.where.direction == "egress" else "lci0"
-        self.tree = tree(device, self.now, {ALL: 0, **self.classids})
+        self.tree = after(before, tree(device, self.now, {ALL: 0, **self.classids}))
         gone = [leaf for leaf in before.leaves if leaf.number not in {0, *self.classids.values()}] if before else []
         netem = [*commands(before, self.tree), *removals(device, gone)]
         return netem, changed(self.where, self.families, was, self.now, self.queues)
