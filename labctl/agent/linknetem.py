@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping, Set
 from dataclasses import replace
@@ -10,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from . import batch
+from .chance import uniform_table
 from .claims import Claims
 from .command import Argv, Ran, run
 from .linkclass import ALL, LinkClass
 from .linkport import Effect, LinkRefused, Where
 from .linkspec import Contradiction
-from .linktree import Leaf, Tree, after, commands, ingress, removals, teardown, tree
+from .linktree import UNIFORM, UNIFORM_TABLE, Leaf, Tree, after, commands, ingress, removals, teardown, tree
 from .offload import Offloads
 from .readback import differences
 
@@ -54,6 +56,7 @@ class NetemPort:
             self._open(ran)
         gone = [leaf for leaf in self._tree.leaves if leaf.number not in numbers.values()] if self._tree else []
         self._remember(gone)
+        _have_table(wanted)
         self._tc(todo, ran)
         before, self._tree = self._tree, wanted
         if before is None and self._where.direction == "ingress":
@@ -175,6 +178,20 @@ class NetemPort:
             ran += batch.ip([("ip", "link", "set", self._device, "txqueuelen", str(self._queue_length))])
             self._queue_length = None
         return ran
+
+
+def _have_table(wanted: Tree) -> None:
+    """See that tc finds the uniform table, if it is told to read it. Raises LinkRefused."""
+    used = [t for s in wanted.leaves if s.told for t in (s.told.distribution, s.told.slot.distribution if s.told.slot else "")]
+    path = Path(UNIFORM)
+    if UNIFORM_TABLE not in used or path.exists():
+        return
+    mine = path.with_suffix(f".{os.getpid()}")  # other agents of this container may be reading it
+    try:
+        mine.write_text("".join(f"{number}\n" for number in uniform_table()), encoding="ascii")
+        mine.replace(path)
+    except OSError as error:
+        raise LinkRefused(f"the table of a uniform jitter cannot be written: {error}") from None
 
 
 def _effect(leaf: Leaf, qdisc: Mapping[str, Any]) -> Effect:

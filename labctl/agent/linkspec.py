@@ -111,9 +111,10 @@ def merge(specs: Iterable[Spec]) -> Spec:
     """One spec that does to a packet what all of them do, in any order. Raises Contradiction.
 
     Delays and jitters add; independent probabilities combine as 1-(1-a)(1-b); the smaller limit holds; a random loss joins
-    a Gilbert-Elliott model in both of its states. What has no joint meaning (two rates, two seeds, …) is refused.
+    a Gilbert-Elliott model in both of its states; a uniform distribution is none. What has no joint meaning (two rates, two
+    seeds, …) is refused.
     """
-    return reduce(_merge_two, specs, Spec())
+    return reduce(_merge_two, (replace(s, distribution="") if s.distribution == "uniform" else s for s in specs), Spec())
 
 
 def _merge_two(a: Spec, b: Spec) -> Spec:
@@ -183,12 +184,10 @@ def netem_args(spec: Spec, before: Spec | None = None) -> tuple[str, ...]:
     """The arguments after `netem`, as tc-netem(8) has them.
 
     With `before` they change a qdisc that holds it: the kernel keeps what a change does not mention (net/sched/sch_netem.c,
-    netem_change: an absent attribute is not touched), so what is no longer asked for is set to nothing by name.
-    Raises Contradiction for a distribution that would go.
+    netem_change: an absent attribute is not touched), so what is no longer asked for is set to nothing by name. A distribution
+    cannot be: see `linktree.after`.
     """
     old = before or Spec()
-    if old.distribution and not spec.distribution and spec.jitter_s:
-        raise Contradiction("netem cannot go back from a distribution to none; heal the fault and put it on again")
     correlated = any(
         (s.delay_correlation, s.loss_correlation, s.duplicate_correlation) != (0.0, 0.0, 0.0) for s in (spec, old)
     )

@@ -26,6 +26,9 @@ FIRST = 0x10
 NETEM = 0x1B0
 FREE: Argv = ("rate", "100gbit", "ceil", "100gbit", "burst", "10mb", "cburst", "10mb", "quantum", "60000")
 LEAST_DELAY_S = 1e-6
+UNIFORM = "/tmp/labctl-uniform.dist"
+UNIFORM_TABLE = "../../../../../.." + UNIFORM.removesuffix(".dist")
+"""What tc calls a table that is uniform: it looks for NAME.dist in a folder of its own (tc/tc_util.c, get_tc_lib)."""
 FAMILY_WORD = {4: "ip", 6: "ipv6"}
 
 
@@ -33,7 +36,8 @@ FAMILY_WORD = {4: "ip", 6: "ipv6"}
 class Leaf:
     """One class: its number below the root, its htb arguments, what is asked of its netem (None: nothing), what leads to it.
 
-    `told` is what the netem is told for that (None: there is no netem), and `changes` how often it was told another thing.
+    `told` is what the netem is told for that (None: there is no netem), `changes` how often it was told another thing, and
+    `tables` which of its times (delay, slot) have a distribution in the kernel.
     """
 
     number: int
@@ -44,6 +48,7 @@ class Leaf:
     depth: int
     told: Spec | None
     changes: int = 0
+    tables: frozenset[str] = frozenset()
 
     @property
     def classid(self) -> str:
@@ -90,14 +95,33 @@ def after(old: Tree | None, new: Tree, seed: int | None = None) -> Tree:
 
 def _told(was: Leaf | None, leaf: Leaf, seed: int | None) -> Leaf:
     if was is None or was.told is None:
-        return leaf if leaf.spec is None else replace(leaf, told=_late(_seeded(leaf.spec, seed, 0)))
+        if leaf.spec is None:
+            return leaf
+        told = _late(_seeded(leaf.spec, seed, 0))
+        return replace(leaf, told=told, tables=_tables(told))
     if (leaf.spec, leaf.rate_in_netem) == (was.spec, was.rate_in_netem):
-        return replace(leaf, told=was.told, changes=was.changes)
+        return replace(leaf, told=was.told, changes=was.changes, tables=was.tables)
     changes = was.changes + 1
     spec = leaf.spec or Spec(limit=was.told.limit)
     is_new = was.spec is None or spec.seed != was.spec.seed
-    told = _late(_seeded(spec, seed, 0 if is_new and spec.seed is not None else changes))
-    return replace(leaf, told=told, changes=changes)
+    told = _late(_spread(_seeded(spec, seed, 0 if is_new and spec.seed is not None else changes), was.tables))
+    return replace(leaf, told=told, changes=changes, tables=was.tables | _tables(told))
+
+
+def _spread(spec: Spec, tables: frozenset[str]) -> Spec:
+    """The kernel forgets no table (sch_netem.c, netem_change), so what had one and is to be uniform gets one that is."""
+    if "delay" in tables and spec.jitter_s and not spec.distribution:
+        spec = replace(spec, distribution=UNIFORM_TABLE)
+    slot = spec.slot
+    if "slot" in tables and slot is not None and not slot.distribution:
+        middle, half = (slot.min_s + slot.max_s) / 2, max(LEAST_DELAY_S, (slot.max_s - slot.min_s) / 2)
+        slot = replace(slot, min_s=0.0, max_s=0.0, distribution=UNIFORM_TABLE, delay_s=middle, jitter_s=half)
+    return replace(spec, slot=slot)
+
+
+def _tables(told: Spec) -> frozenset[str]:
+    times = {"delay": told.jitter_s and told.distribution, "slot": told.slot is not None and told.slot.distribution}
+    return frozenset(word for word, table in times.items() if table)
 
 
 def _late(spec: Spec) -> Spec:

@@ -14,8 +14,8 @@ from labctl.agent.linkclass import LinkFault, Match, classes
 from labctl.agent.linkport import Where
 from labctl.agent.linkqueue import explain as nfqueue_commands
 from labctl.agent.linkspec import Contradiction, Slot, Spec
+from labctl.agent.linktree import after, ingress, teardown, tree
 from labctl.agent.linktree import commands as tc_commands
-from labctl.agent.linktree import ingress, teardown, tree
 from labctl.faults.base import Change, Family, Fault, FaultPlan, Impossible, Site
 from labctl.faults.match import HostNames, Port
 from labctl.units import Duration, Percent, Rate, Size
@@ -369,7 +369,8 @@ def alone(
     try:
         divided = classes([LinkFault.from_json(name, part)])
         on = device if where.direction == "egress" else "lci0"
-        todo = tc_commands(None, tree(on, divided, {c.key: len(divided) - 1 - i for i, c in enumerate(divided)}))
+        first = after(None, tree(on, divided, {c.key: len(divided) - 1 - i for i, c in enumerate(divided)}))
+        todo = tc_commands(None, first)
     except Contradiction as error:
         raise Impossible(str(error)) from None
     changes = [Change(argv, ()) for argv in todo]

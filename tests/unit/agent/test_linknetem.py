@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from labctl.agent import linknetem
 from labctl.agent.command import Ran
 from labctl.agent.link import LinkAction, Links
+from labctl.agent.linktree import UNIFORM_TABLE
 
 UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
@@ -62,6 +64,8 @@ def options(line: str) -> dict[str, Any]:
         found["delay"] = {"delay": int(delay[1]) * UNITS[delay[2]], "jitter": jitter}
     if loss := re.search(r" loss random ([\d.]+)%", line):
         found["loss-random"] = {"loss": float(loss[1]) / 100}
+    if slot := re.search(r" slot distribution \S+ (\d+)ms (\d+)ms(?: packets (\d+))?", line):
+        found["slot"] = {"distribution": int(slot[1]) / 1e3, "jitter": int(slot[2]) / 1e3, "packets": int(slot[3] or 0)}
     if reorder := re.search(r" reorder ([\d.]+)%", line):
         found |= {"reorder": {"reorder": float(reorder[1]) / 100}, "gap": 1}
     return found
@@ -85,6 +89,12 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     monkeypatch.setattr(linknetem, "run", made.show)
     monkeypatch.setattr(linknetem, "Offloads", NoOffloads)
     return made
+
+
+@pytest.fixture
+def table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setattr(linknetem, "UNIFORM", str(tmp_path / "uniform.dist"))
+    return tmp_path / "uniform.dist"
 
 
 @pytest.fixture
@@ -143,6 +153,41 @@ def test_a_ramp_that_begins_without_a_delay_has_one_where_tc_needs_it(kernel: Ke
         "limit 1000 delay 1us 10ms distribution normal reorder 5%",
         "limit 1000 delay 100ms 10ms distribution normal reorder 5%",
     ]
+
+
+def test_a_distribution_that_goes_leaves_a_uniform_table(kernel: Kernel, links: Links, table: Path) -> None:
+    """The kernel keeps a distribution, so jitter without one is told as a table that is uniform; also when it comes later."""
+    action(links, "slow", delay_s=0.05).do()
+    uneven = action(links, "uneven", jitter_s=0.01)
+    normal = action(links, "normal", delay_s=0.05, jitter_s=0.01, distribution="normal")
+    same = action(links, "same", delay_s=0.05, jitter_s=0.01, distribution="uniform")
+    uneven.do()
+    for other in (normal, same):
+        other.do()
+        assert [ran for ran in other.undo() if not ran.ok] == []
+    uneven.undo()
+    uneven.do()
+    even = f"distribution {UNIFORM_TABLE}"
+    assert kernel.netems() == [
+        "limit 1000 delay 50ms", "limit 1000 delay 50ms 10ms",
+        "limit 1000 delay 100ms 20ms distribution normal", f"limit 1000 delay 50ms 10ms {even}",
+        f"limit 1000 delay 100ms 20ms {even}", f"limit 1000 delay 50ms 10ms {even}",
+        "limit 1000 delay 50ms", f"limit 1000 delay 50ms 10ms {even}",
+    ]  # fmt: skip
+    numbers = [int(line) for line in table.read_text().split()]
+    assert (len(numbers), sum(numbers), min(numbers), max(numbers)) == (4096, 0, -8190, 8190)
+
+
+@pytest.mark.usefixtures("table")
+def test_slots_after_those_of_a_distribution_are_told_as_a_uniform_table(kernel: Kernel, links: Links) -> None:
+    action(links, "slow", delay_s=0.05).do()
+    spread = action(links, "spread", slot={"distribution": "pareto", "delay_s": 0.01, "jitter_s": 0.001})
+    spread.do()
+    spread.undo()
+    action(links, "even", slot={"min_s": 0.01, "max_s": 0.03, "packets": 2}).do()
+    assert [netem.partition("50ms ")[2] for netem in kernel.netems()[1:]] == [
+        "slot distribution pareto 10ms 1ms", "slot 0s 0s", f"slot distribution {UNIFORM_TABLE} 20ms 10ms packets 2",
+    ]  # fmt: skip
 
 
 def test_the_netem_of_a_class_that_was_healed_is_changed_when_a_fault_comes_back(kernel: Kernel, links: Links) -> None:

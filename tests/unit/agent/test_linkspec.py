@@ -71,16 +71,16 @@ def test_a_change_takes_back_by_name_what_the_kernel_would_keep(before: Spec, af
     assert " ".join(netem_args(after, before)) == text
 
 
-def test_a_distribution_cannot_be_changed_to_none() -> None:
-    """The kernel has no way to forget a table, so it is refused rather than ignored."""
-    with pytest.raises(Contradiction, match="put it on again"):
-        netem_args(Spec(delay_s=1, jitter_s=0.1), Spec(delay_s=1, jitter_s=0.1, distribution="normal"))
-
-
 def test_delays_add_and_chances_combine() -> None:
     """Two faults on one link do to a packet what both would do one after the other."""
     merged = merge([Spec(delay_s=0.1, jitter_s=0.01, loss=10, limit=50), Spec(delay_s=0.02, loss=20, duplicate=1, limit=20)])
     assert merged == Spec(delay_s=0.12, jitter_s=0.01, loss=28.0, duplicate=1, limit=20)
+
+
+def test_a_uniform_distribution_is_none() -> None:
+    uniform, normal = (Spec(delay_s=1, jitter_s=0.1, distribution=word) for word in ("uniform", "normal"))
+    assert merge([uniform]) == Spec(delay_s=1, jitter_s=0.1)
+    assert merge([uniform, normal]) == Spec(delay_s=2, jitter_s=0.2, distribution="normal")
 
 
 def test_random_loss_joins_both_states_of_a_gilbert_elliott_model() -> None:
