@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -17,7 +18,19 @@ from .command import Argv, Ran, run
 from .linkclass import ALL, LinkClass
 from .linkport import Effect, LinkRefused, Where
 from .linkspec import Contradiction
-from .linktree import UNIFORM, UNIFORM_TABLE, Leaf, Tree, after, commands, ingress, removals, teardown, tree
+from .linktree import (
+    ROOT,
+    UNIFORM,
+    UNIFORM_TABLE,
+    Leaf,
+    Tree,
+    after,
+    commands,
+    ingress,
+    removals,
+    teardown,
+    tree,
+)
 from .offload import Offloads
 from .readback import differences
 
@@ -35,6 +48,8 @@ class NetemPort:
         self._ifb = f"lci{index}"
         self._device = where.device if where.direction == "egress" else self._ifb
         self._tree: Tree | None = None
+        self._is_open = False
+        self._is_whole = True  # else tc stopped half way, and there is some of two trees
         self._keys: dict[str, int] = {}
         self._next = 1
         self._undo_ifb: list[Argv] = []
@@ -46,20 +61,23 @@ class NetemPort:
     def set(self, classes: tuple[LinkClass, ...]) -> list[Ran]:
         """Bring the tree to these classes, read it back, and take away classes that went when they have drained."""
         ran: list[Ran] = []
+        if not self._is_whole:
+            self._tear_down(ran)
         numbers = {c.key: self._number(c.key) for c in classes}
         try:
             wanted = after(self._tree, tree(self._device, classes, numbers), self._seed)
             todo = commands(self._tree, wanted)
         except Contradiction as error:
             raise LinkRefused(str(error)) from None
-        if self._tree is None:
+        if not self._is_open:
             self._open(ran)
         gone = [leaf for leaf in self._tree.leaves if leaf.number not in numbers.values()] if self._tree else []
         self._remember(gone)
         _have_table(wanted)
+        self._tree, self._is_whole = wanted, False  # the moment before: what is refused half way is there as far as it went
         self._tc(todo, ran)
-        before, self._tree = self._tree, wanted
-        if before is None and self._where.direction == "ingress":
+        self._is_whole = True
+        if self._where.direction == "ingress" and not self._undo_divert:
             _, divert, undo = ingress(self._where.device, self._ifb)
             self._undo_divert = undo
             self._tc(divert, ran)
@@ -100,6 +118,14 @@ class NetemPort:
             self._queue_length = length if length == 0 else None
 
         ran += self._offloads.off()
+        self._is_open = True
+
+    def _tear_down(self, ran: list[Ran]) -> None:
+        """Take away what there is of a tree, however little, so that one can be built anew. Raises LinkRefused."""
+        self._past |= self.effects()
+        if any(qdisc["handle"] == f"{ROOT}:" for qdisc in self._qdiscs(self._device, ran)):
+            ran += batch.tc(teardown(self._device))
+        self._tree, self._is_whole = None, True
 
     def _tc(self, todo: list[Argv], ran: list[Ran]) -> None:
         done = batch.tc(todo)
@@ -146,7 +172,8 @@ class NetemPort:
         names = {number: key for key, number in {**self._keys, ALL: 0}.items()}
         for leaf in self._tree.leaves:
             if leaf.handle in held and leaf.number in names:
-                found[names[leaf.number]] = _effect(leaf, held[leaf.handle])
+                total = found[names[leaf.number]] = replace(self._past.get(names[leaf.number], Effect()))
+                total.add(_effect(leaf, held[leaf.handle]), Effect())
         return found
 
     def _remember(self, gone: list[Leaf]) -> None:
@@ -158,16 +185,17 @@ class NetemPort:
     def close(self, drain_s: float) -> list[Ran]:
         """First nothing more is done to packets, then the tree goes when it holds none, then the ifb."""
         ran: list[Ran] = []
-        try:
-            if self._tree is not None:
-                neutral = after(self._tree, replace(self._tree, leaves=tuple(replace(s, spec=None) for s in self._tree.leaves)))
+        leaves = self._tree.leaves if self._tree is not None and self._is_whole else ()
+        with contextlib.suppress(LinkRefused):  # it is in `ran`; what is there must go all the same
+            if self._tree is not None and leaves:
+                neutral = after(self._tree, replace(self._tree, leaves=tuple(replace(leaf, spec=None) for leaf in leaves)))
                 self._tc(commands(self._tree, neutral), ran)
-                ran += batch.tc(self._undo_divert)
-                self._undo_divert = []
-                if drain_s > 0:
-                    self._drain({leaf.handle for leaf in neutral.leaves}, drain_s)
-        except (LinkRefused, Contradiction):  # it is in `ran`; what is there must go all the same
-            ran += batch.tc(self._undo_divert)
+        ran += batch.tc(self._undo_divert)
+        with contextlib.suppress(LinkRefused):
+            if leaves and drain_s > 0:
+                self._drain({leaf.handle for leaf in leaves}, drain_s)
+            if not self._is_whole:
+                self._tear_down(ran)
         if self._tree is not None:
             ran += batch.tc(teardown(self._device))
             self._tree = None

@@ -13,6 +13,7 @@ import pytest
 from labctl.agent import linknetem
 from labctl.agent.command import Ran
 from labctl.agent.link import LinkAction, Links
+from labctl.agent.linkport import LinkRefused
 from labctl.agent.linktree import UNIFORM_TABLE
 
 UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
@@ -23,6 +24,8 @@ class Kernel:
 
     def __init__(self) -> None:
         self.said: list[str] = []
+        self.refuses = "nothing"
+        self.classes: set[str] = set()
         self.qdiscs: dict[str, dict[str, Any]] = {}
 
     def tc(self, commands: Sequence[tuple[str, ...]]) -> list[Ran]:
@@ -36,13 +39,27 @@ class Kernel:
     def one(self, argv: tuple[str, ...]) -> Ran:
         line = " ".join(argv)
         self.said.append(line)
+        if self.refuses in line:
+            return Ran(argv, 2, "", "Specified qdisc kind is unknown", 0.1)
         if "qdisc del" in line:
+            if not self.qdiscs:
+                return Ran(argv, 2, "", "Invalid handle", 0.1)
             self.qdiscs.clear()
+            self.classes.clear()
         elif "qdisc" in argv:
             handle, kind = argv[argv.index("handle") + 1], argv[argv.index("handle") + 2]
             if (handle in self.qdiscs) != ("change" in argv):
                 return Ran(argv, 2, "", "Exclusivity flag on, cannot modify", 0.1)
-            self.qdiscs[handle] = {"kind": kind, "handle": handle, "packets": 1, "drops": 0, "options": options(line)}
+            self.qdiscs[handle] = {
+                "kind": kind, "handle": handle, "root": "root" in argv, "packets": 1, "drops": 0, "options": options(line),
+            }  # fmt: skip
+        elif "class" in argv:
+            number = argv[argv.index("classid") + 1]
+            if (number in self.classes) != ("change" in argv or "del" in argv):
+                return Ran(argv, 2, "", "there is one, or there is none", 0.1)
+            self.classes ^= {number} if "change" not in argv else set()
+            if "del" in argv:
+                self.qdiscs.pop(number.replace(":", "").replace("1ab1", "1b") + ":", None)
         return Ran(argv, 0, "", "", 0.1)
 
     def show(self, argv: tuple[str, ...]) -> Ran:
@@ -102,8 +119,13 @@ def links() -> Links:
     return Links(probe=lambda: "seed")
 
 
-def action(links: Links, name: str, ramp: dict[str, Any] | None = None, **spec: Any) -> LinkAction:
-    part = {"device": "lo", "direction": "egress", "spec": spec, "target": []}
+PEER = ({"family": 4, "destination": "10.0.0.1"},)
+
+
+def action(
+    links: Links, name: str, ramp: dict[str, Any] | None = None, target: Sequence[Any] = (), **spec: Any
+) -> LinkAction:
+    part = {"device": "lo", "direction": "egress", "spec": spec, "target": target}
     request = {"type": "link", "name": name, "backend": "netem", "parts": [part], "seed": 5}
     return LinkAction(links, {**request, "ramp": ramp} if ramp else request)
 
@@ -192,11 +214,52 @@ def test_slots_after_those_of_a_distribution_are_told_as_a_uniform_table(kernel:
 
 def test_the_netem_of_a_class_that_was_healed_is_changed_when_a_fault_comes_back(kernel: Kernel, links: Links) -> None:
     """It stays in the kernel as long as the interface has another fault, so it is there already."""
-    slow, peer = action(links, "slow", delay_s=0.1), action(links, "peer", loss=5)
-    peer._request["parts"][0]["target"] = [{"family": 4, "destination": "10.0.0.1"}]
+    slow, peer = action(links, "slow", delay_s=0.1), action(links, "peer", target=PEER, loss=5)
     peer.do()
     for _ in range(2):
         slow.do()
         assert kernel.qdiscs["1b0:"]["options"]["delay"]["delay"] == 0.1
         slow.undo()
         assert "delay" not in kernel.qdiscs["1b0:"]["options"]
+
+
+@pytest.mark.parametrize("refuses", ["qdisc add dev lo root", "classid 1ab:1 ", "classid 1ab:10", "handle 1b0: netem"])
+def test_a_first_fault_that_tc_refuses_leaves_nothing(kernel: Kernel, links: Links, refuses: str) -> None:
+    """What was made before it is taken away at once, and the next try finds the place free."""
+    kernel.refuses = refuses
+    with pytest.raises(LinkRefused, match="qdisc kind is unknown"):
+        action(links, "slow", delay_s=0.1).do()
+    assert (kernel.qdiscs, kernel.classes) == ({}, set())
+    kernel.refuses = "nothing"
+    action(links, "slow", delay_s=0.1).do()
+    assert "1b0:" in kernel.qdiscs
+
+
+@pytest.mark.parametrize("refuses", ["classid 1ab:11", "handle 1b1: netem", "filter add"])
+def test_after_a_change_that_tc_refuses_half_way_the_former_tree_is_there(
+    kernel: Kernel, links: Links, refuses: str
+) -> None:
+    slow, peer = action(links, "slow", delay_s=0.1), action(links, "peer", target=PEER, delay_s=0.05, loss=5)
+    slow.do()
+    before = (kernel.qdiscs["1b0:"]["options"], set(kernel.classes), set(kernel.qdiscs))
+    kernel.refuses = refuses
+    with pytest.raises(LinkRefused, match="qdisc kind is unknown"):
+        peer.do()
+    assert (kernel.qdiscs["1b0:"]["options"], kernel.classes, set(kernel.qdiscs)) == before
+    kernel.refuses = "nothing"
+    peer.do()
+    peer.undo()
+    slow.undo()
+    assert (kernel.qdiscs, kernel.classes) == ({}, set())
+
+
+def test_a_target_that_comes_back_is_counted_beside_what_it_was_before(kernel: Kernel, links: Links) -> None:
+    """Its new netem counts from nothing, and what the one before it had counted is not taken from that."""
+    action(links, "slow", delay_s=0.1).do()
+    for packets in (9, 5):
+        peer = action(links, "peer", target=PEER, delay_s=0.01)
+        peer.do()
+        (handle,) = kernel.qdiscs.keys() - {"1ab:", "1b0:"}
+        kernel.qdiscs[handle]["packets"] += packets
+        assert peer.count() >= packets
+        peer.undo()
