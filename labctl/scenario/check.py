@@ -13,6 +13,7 @@ from labctl.errors import Problem
 from labctl.faults.base import Fault, Impossible
 from labctl.faults.kill import Kill
 from labctl.faults.link import Link
+from labctl.faults.pause import Pause
 from labctl.lab import Lab
 from labctl.scenario.expectations import cannot_hold
 from labctl.scenario.loader import Loaded
@@ -35,6 +36,7 @@ from labctl.units import format_duration
 
 Finding = tuple[Loc, str]
 ALL = "all"
+DEAD, FROZEN = "dead", "frozen"
 # So near to a bundled program's name that nothing else can be meant.
 _MISSPELT = 0.85
 
@@ -56,7 +58,7 @@ class _Now:
     """What is so at one point of the scenario: programs that run, those that have ended, faults in place.
 
     `killed` are programs that run unless a fault has ended them (they can be waited for, and be started anew), `down` the
-    hosts that a fault keeps dead, with its name and line.
+    hosts that a fault keeps dead or frozen, with its name, its line and which of the two. One on a timeline may be over.
     """
 
     loaded: Loaded
@@ -65,7 +67,7 @@ class _Now:
     ended: dict[str, int] = field(default_factory=dict)
     faults: dict[str, int] = field(default_factory=dict)
     killed: set[str] = field(default_factory=set)
-    down: dict[str, tuple[str, int]] = field(default_factory=dict)
+    down: dict[str, tuple[str, int, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.links = LinksInPlace(self.lab)
@@ -77,6 +79,16 @@ class _Now:
     def unknown(self, host: str) -> str | None:
         """What to say of a host that the lab has not; None when it has it."""
         return unknown_host(self.lab, host)
+
+    def stop(self, step: FaultStep, line: int, how: str) -> None:
+        """From now on its hosts are dead or frozen (`how`), if that is certain."""
+        if step.timeline is None:
+            self.down = dict.fromkeys(step.at, (step.fault, line, how)) | self.down
+
+    def stopped(self, host: str, *hows: str) -> str | None:
+        """What to say of a host that is dead or frozen, where it must not be (`hows`: which); None when it is not."""
+        fault, line, how = self.down.get(host, ("", 0, ""))
+        return f"{host} is {how} since line {line}, by the fault {fault}; write heal: {fault} first" if how in hows else None
 
 
 def unknown_host(lab: Lab, host: str) -> str | None:
@@ -109,8 +121,10 @@ def _step(step: object, at: Loc, now: _Now) -> Iterator[Finding]:
         yield from _fault(step, line, now)
         if isinstance(step.spec, Kill):
             yield from _kill(step, step.spec, line, now)
+        elif isinstance(step.spec, Pause):
+            now.stop(step, line, FROZEN)
     elif isinstance(step, UntilStep):
-        if message := now.unknown(step.on):
+        if message := now.unknown(step.on) or now.stopped(step.on, DEAD):
             yield ("on",), message
     elif isinstance(step, HealStep):
         yield from _heal(step.heal, now)
@@ -120,13 +134,14 @@ def _command(words: tuple[str, ...], key: str, host: str, now: _Now) -> Iterator
     if message := now.unknown(host):
         yield ("on",), message
         return
-    if host in now.down:
-        fault, line = now.down[host]
-        yield ("on",), f"{host} is dead since line {line}, by the fault {fault}; write heal: {fault} first"
     has_programs = now.lab.hosts[host].programs is not None
     word = words[0]
     if not word:
         yield (key, 0), "no program is called ''; write one, like [probe, connect, server, 65432]"
+    # A bundled program on a host that has none runs beside it, and is not frozen with it.
+    is_beside = word in PROGRAMS and not has_programs
+    if message := now.stopped(host, DEAD, *(() if is_beside else (FROZEN,))):
+        yield ("on",), message
     if word not in PROGRAMS and has_programs and (near := nearest(word, PROGRAMS, cutoff=_MISSPELT)):
         yield (key, 0), f"there is no bundled program {word!r}; did you mean {near}?"
     if word in PROGRAMS and (wrong := misuse(words)) is not None:
@@ -189,6 +204,8 @@ def _fault(step: FaultStep, line: int, now: _Now) -> Iterator[Finding]:
             yield ("at", index), message
         elif host in hosts[:index]:
             yield ("at", index), f"{host} stands here twice; one fault is put once at each host"
+        elif message := _stopped(step, host, now):
+            yield ("at", index), message
     for host in spec.hosts():
         if message := now.unknown(host):
             known = False
@@ -209,12 +226,20 @@ def _fault(step: FaultStep, line: int, now: _Now) -> Iterator[Finding]:
             yield (spec.kind,), str(error)
 
 
+def _stopped(step: FaultStep, host: str, now: _Now) -> str | None:
+    """What to say of a fault at a host that is dead or frozen; None where it may be put."""
+    if isinstance(step.spec, Kill) and step.spec.program is not None:
+        return None  # whether that runs is looked at elsewhere
+    if not isinstance(step.spec, Kill | Pause):
+        return now.stopped(host, DEAD)  # the kernel of a frozen host goes on
+    return None if step.after else now.stopped(host, DEAD, FROZEN)  # by then it may be healed
+
+
 def _kill(step: FaultStep, spec: Kill, line: int, now: _Now) -> Iterator[Finding]:
     """What ends with a host that is killed, or the one program that is."""
     if spec.program is None:
         now.killed |= {handle for handle, (started, _) in now.running.items() if started.on in step.at}
-        if step.timeline is None:
-            now.down |= dict.fromkeys(step.at, (step.fault, line))
+        now.stop(step, line, DEAD)
         return
     if step.for_ is not None:
         yield ("for",), "a program that was killed does not come back by itself; leave for: out, and start it again in a step"

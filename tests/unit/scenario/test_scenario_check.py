@@ -252,6 +252,43 @@ def test_what_a_kill_ends(steps: str, expected: list[str]) -> None:
     assert problems(HEAD + RUN + steps) == [f"f.yaml:{message}" for message in expected]
 
 
+PAUSE = "  - {fault: ice, at: server, pause: {}}\n"
+DEAD_SERVER = "server is dead since line 6, by the fault cut; write heal: cut first"
+FROZEN_SERVER = "server is frozen since line 6, by the fault ice; write heal: ice first"
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        (KILL + "  - {fault: wall, at: [client, server], drop: {}}\n", f"7:32: {DEAD_SERVER}"),
+        (KILL + "  - {fault: wall, at: server, after: 1s, drop: {}}\n", f"7:23: {DEAD_SERVER}"),
+        (KILL + "  - {fault: again, at: server, kill: {}}\n", f"7:24: {DEAD_SERVER}"),
+        (KILL + "  - {fault: again, at: server, for: 1s, kill: {}}\n", f"7:24: {DEAD_SERVER}"),
+        (KILL + "  - {fault: again, at: server, after: 1s, kill: {}}\n  - heal: cut\n", None),
+        (KILL + "  - {until: {listen: 80}, on: server}\n", f"7:31: {DEAD_SERVER}"),
+        (KILL + "  - heal: cut\n  - {fault: wall, at: server, drop: {}}\n  - {until: {listen: 80}, on: server}\n" + PAUSE, None),
+        (KILL.replace("{}}", "{}, for: 1s}") + "  - {fault: wall, at: server, drop: {}}\n" + PAUSE, None),
+        (PAUSE + "  - {fault: again, at: server, pause: {}}\n", f"7:24: {FROZEN_SERVER}"),
+        (PAUSE + "  - {fault: again, at: server, for: 1s, pause: {}}\n", f"7:24: {FROZEN_SERVER}"),
+        (PAUSE + "  - {fault: again, at: server, kill: {}}\n", f"7:24: {FROZEN_SERVER}"),
+        (PAUSE + "  - heal: all\n" + PAUSE, None),
+        (PAUSE + START, f"7:29: {FROZEN_SERVER}"),
+        (PAUSE + "  - {run: [probe, connect, client, 80], on: server, expect: {errno: null}}\n", f"7:45: {FROZEN_SERVER}"),
+        (PAUSE.replace("{}}", "{}, for: 1s}") + START, None),
+        (PAUSE + "  - {fault: wall, at: server, drop: {}}\n  - {until: {listen: 80}, on: server}\n", None),
+        (PAUSE.replace("server", "db") + "  - {run: [probe, connect, client, 80], on: db, expect: {errno: null}}\n", None),
+        (PAUSE.replace("server", "db") + "  - {run: psql, on: db, expect: {exit: 0}}\n",
+         "7:21: db is frozen since line 6, by the fault ice; write heal: ice first"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_to_a_host_that_is_dead_or_frozen(steps: str, expected: str | None) -> None:
+    """A dead host takes no fault and is not waited for, a frozen one is neither frozen nor killed and runs nothing new.
+
+    What a timeline ends by itself may be over, a kernel goes on while its host is frozen, and so does what runs beside it.
+    """
+    assert problems(HEAD + RUN + steps) == ([f"f.yaml:{expected}"] if expected else [])
+
+
 @pytest.mark.parametrize(
     ("steps", "expected"),
     [
