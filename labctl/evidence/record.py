@@ -58,12 +58,16 @@ class StepRecord:
 
 @dataclass
 class Span:
-    """One time that a fault was in place: asked for, applied and removed, and the packets it touched meanwhile."""
+    """One time that a fault was in place: asked for, applied and removed, and the packets it touched meanwhile.
+
+    `end_asked` is when it was to end: by its timeline, or by who healed it (None where nobody asked: its host died).
+    """
 
     asked: float
     applied: float
     removed: float | None = None
     packets: int | None = None
+    end_asked: float | None = None
 
 
 @dataclass
@@ -338,7 +342,8 @@ def _take(evidence: Evidence, line: dict[str, Any]) -> None:
         named = [f for f in evidence.faults if (f.name, f.host) == (line["name"], line["host"])]
         # One that is taken back while it is being applied, or waits for its next time, is not in place.
         if named and named[-1].spans[-1].removed is None:
-            named[-1].spans[-1].removed, named[-1].spans[-1].packets = line["t"], line["packets"]
+            span = named[-1].spans[-1]
+            span.removed, span.packets, span.end_asked = line["t"], line["packets"], line.get("asked")
     elif kind == "fault-counts":
         for counted in line["faults"]:
             for fault in evidence.faults:

@@ -21,6 +21,7 @@ from labctl.report.pagedata import embed, page_data
 from labctl.report.series import MAX_SOCKETS, SocketSeries, sockets
 from labctl.verdict.judge import RunVerdict, StepVerdict, result
 
+LATE_S = 0.005  # a fault on a timeline is in place, and gone, within this of its time
 # A page stays readable and small whatever a program said; its whole output is in the run directory.
 OUTPUT_LIMIT = 16_000
 OUTPUTS_LIMIT = 800_000
@@ -93,8 +94,17 @@ def _environment() -> Environment:
         "seconds": plain.seconds,
         "size": plain.size,
         "plural": plain.plural,
+        "late": _late,
     }
     return environment
+
+
+def _late(span: Mapping[str, Any]) -> str:
+    """How late a fault was this time, where it was: `begun 12 ms and ended 8 ms after it was asked for`; else nothing."""
+    moments = (("begun", span["asked"], span["applied"]), ("ended", span["end_asked"], span["removed"]))
+    late = [(what, then - asked) for what, asked, then in moments if asked is not None and then is not None]
+    said = [f"{what} {plain.seconds(by_s)}" for what, by_s in late if by_s > LATE_S]
+    return f"{' and '.join(said)} after it was asked for" if said else ""
 
 
 def _harmless(value: object) -> object:

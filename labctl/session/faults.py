@@ -127,13 +127,17 @@ class Faults:
             request["backend"] = self.hosts.link_backend
             request["seed"] = crc32(f"{self.seed}/{fault.host}/{fault.name}".encode())
         maker = self._maker(fault)
-        asked = self.record.now()
+        asked = self._now_at(fault.host)
         if step.timeline is None:
             answer = maker.call("apply", name=fault.name, action=request, kind=fault.kind)
-            self._applied(fault, {"asked": self.record.epoch + asked + agent.clock_offset_s, **answer})
+            self._applied(fault, {"asked": asked, **answer})
         else:
             timeline = {**step.timeline, "since_s": over_s}
             maker.call("schedule", name=fault.name, action=request, timeline=timeline, kind=fault.kind)
+
+    def _now_at(self, host: str) -> float:
+        """The present by the clock of a host's agent."""
+        return self.record.epoch + self.record.now() + self.agents[host].clock_offset_s
 
     def _put_there(self, name: str, host: str) -> FaultPlan:
         """What the last step that put a fault of this name at this host put there."""
@@ -161,7 +165,8 @@ class Faults:
         for key in keys:
             fault = self.applied.pop(key)
             try:
-                self._removed(fault, self._maker(fault).call("undo", name=fault.name))
+                maker, asked = self._maker(fault), self._now_at(fault.host)
+                self._removed(fault, {"asked": asked, **maker.call("undo", name=fault.name)})
             except LabctlError as error:
                 errors.append(error)
         if errors:
@@ -198,9 +203,10 @@ class Faults:
         if (fault.name, fault.host) not in self.standing:
             return  # it was taken back while it waited for its time: what it had touched before has been told
         self.standing.discard((fault.name, fault.host))
+        asked = message.get("asked")
         self.record.event(
             "fault-removed", t=self.hosts.at(fault.host, message["time"]), name=fault.name, host=fault.host,
-            packets=message["packets"], ran=message["ran"],
+            packets=message["packets"], ran=message["ran"], asked=None if asked is None else self.hosts.at(fault.host, asked),
         )  # fmt: skip
 
 

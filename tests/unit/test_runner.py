@@ -731,6 +731,11 @@ def test_a_fault_on_a_timeline_is_recorded_each_time(run: Runner) -> None:
     assert [span["packets"] for span in wall["spans"]] == [3, 3]
     first, second = wall["spans"]
     assert first["applied"] < first["removed"] < second["applied"] < second["removed"]
+    asked = [at - first["asked"] for span in (first, second) for at in (span["asked"], span["end_asked"])]
+    assert asked == pytest.approx([0.0, 0.02, 0.04, 0.06], abs=1e-4)
+    assert all(span["asked"] <= span["applied"] and span["end_asked"] <= span["removed"] for span in (first, second))
+    healed = next(f for f in ran.value["faults"] if f["name"] == "no")["spans"][0]
+    assert healed["applied"] < healed["end_asked"] <= healed["removed"]
     for host in HOSTS:
         done = [kind for kind, _ in ran.world.changes([p for p in ran.plans if p.host == host])[host]]
         assert done.count("do") == done.count("undo")

@@ -234,3 +234,28 @@ def test_a_packet_to_an_address_of_no_host_is_drawn() -> None:
     run = verdict_of(evidence_of({"client": [packet(1, 1.0, destination="192.0.2.1", flags=2)]}))
     (row,) = Page(render(run, {}, "")).data()["rows"]
     assert (row["a"], row["b"], row["f"]) == (0, -1, 2)
+
+
+@pytest.mark.parametrize(
+    ("applied", "removed", "said"),
+    [
+        (1.012, 2.0081, "begun 12 ms and ended 8.1 ms after it was asked for"),
+        (1.012, 2.004, "begun 12 ms after it was asked for"),
+        (1.004, 2.03, "ended 30 ms after it was asked for"), (1.004, None, None), (1.005, 2.005, None),
+    ],
+)  # fmt: skip
+def test_a_fault_that_was_late_says_so(tmp_path: Path, applied: float, removed: float | None, said: str | None) -> None:
+    """More than 5 ms after its time, at its beginning or its end; one that kept its time says nothing."""
+
+    def edit(event: dict[str, Any]) -> dict[str, Any] | None:
+        if event["event"] == "fault-applied":
+            return {**event, "asked": 1.0, "t": applied}
+        if event["event"] == "fault-removed":
+            return None if removed is None else {**event, "asked": 2.0, "t": removed}
+        return event
+
+    run = edited("firewall", tmp_path, edit)
+    text = Page(render(run, plan_of(run), "")).text
+    assert ("after it was asked for" in text) == (said is not None)
+    if said:
+        assert said in text
