@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from labctl.composefile import read
 from labctl.errors import Problem, ScenarioError
+from labctl.scenario.words import shorten
 
 if TYPE_CHECKING:
     from labctl.faults.base import Family, Site
@@ -31,10 +31,9 @@ POOL6 = "fd6c:6162:6374"
 ROLE = "labctl.role"
 PROGRAMS = "labctl.programs"
 
-# libyaml where PyYAML was built with it (ten times quicker). It recurses in C, so how deep a file goes is looked at first.
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _OWN_PORT = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\]|0\.0\.0\.0):(\d{1,5})\b")
-_MAX_DEPTH = 100
+_MAX_PORT = 2**16 - 1
+_OFF = frozenset({"false", "no", "n", "off", "0", ""})
 
 
 @dataclass(frozen=True)
@@ -277,7 +276,7 @@ def from_compose(config: Mapping[str, Any], path: Path) -> Lab:
         raise _unusable(path, "networks: must be a mapping of names to mappings")
     used = dict.fromkeys(network for host in hosts.values() for network in host.networks)
     networks = {
-        name: Subnet("", "", "yes" if (defined.get(name) or {}).get("enable_ipv6") else None) for name in used
+        name: Subnet("", "", "yes" if _is_on((defined.get(name) or {}).get("enable_ipv6")) else None) for name in used
     }
     try:
         return addressed(Lab(path, hosts, networks, no_hosts), 0)
@@ -286,26 +285,37 @@ def from_compose(config: Mapping[str, Any], path: Path) -> Lab:
 
 
 def _shown(value: object) -> str:
-    return f"[{', '.join(map(str, value))}]" if isinstance(value, list) else str(value)
+    return shorten(f"[{', '.join(map(str, value))}]" if isinstance(value, list) else str(value))
+
+
+def _is_on(value: object) -> bool:
+    """Whether a switch is, as Compose reads one from a boolean or from text."""
+    return value is not None and str(value).lower() not in _OFF
 
 
 def _ports(value: object) -> tuple[int, ...]:
     """The TCP ports inside the container, of compose's short ("8080:80/tcp", 80) and long ({target: 80}) forms."""
-    found = []
+    found: list[int] = []
     for item in value if isinstance(value, list) else ():
         long = item if isinstance(item, Mapping) else {}
         text = str(long.get("target", "") if long else item)
         port, _, protocol = text.rpartition(":")[2].partition("/")
-        if port.isdecimal() and (long.get("protocol") or protocol or "tcp") == "tcp":
-            found.append(int(port))
+        if (long.get("protocol") or protocol or "tcp") == "tcp":
+            found += _port(port)
     return tuple(found)
+
+
+def _port(text: str) -> tuple[int, ...]:
+    """The port that a text is; none where it is no port, but a range or a variable."""
+    number = int(text) if re.fullmatch("[0-9]{1,5}", text) else 0
+    return (number,) if 0 < number <= _MAX_PORT else ()
 
 
 def _asked(healthcheck: object) -> tuple[int, ...]:
     """The ports of its own that a service's health check speaks to, as in `curl http://localhost:8080/`."""
     test = healthcheck.get("test") if isinstance(healthcheck, Mapping) else None
     text = " ".join(map(str, test)) if isinstance(test, list) else str(test or "")
-    return tuple(int(port) for port in _OWN_PORT.findall(text))
+    return tuple(port for written in _OWN_PORT.findall(text) for port in _port(written))
 
 
 def _unusable(path: Path, why: str) -> ScenarioError:
@@ -323,48 +333,19 @@ def _words(value: object, path: Path, what: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-class _TooDeepError(ValueError):
-    """YAML nested beyond `_MAX_DEPTH`."""
-
-
-def _content(text: str) -> object:
-    """A YAML text as plain values. Raises yaml.YAMLError and _TooDeepError."""
-    depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _MAX_DEPTH:
-            raise _TooDeepError
-    return yaml.load(text, Loader=_Loader)
-
-
 def read_lab(path: Path) -> Lab:
     """The lab in a compose file, read without Docker, as far as planning needs it. Raises ScenarioError."""
-    try:
-        config = _content(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ScenarioError(
-            [Problem(str(path), 1, 1, f"the lab's compose file cannot be read: {error.strerror}")]
-        ) from None
-    except _TooDeepError:
-        raise _unusable(path, "it is nested too deeply") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        message = getattr(error, "problem", None) or "not UTF-8 text"
-        raise ScenarioError(
-            [Problem(str(path), line, column, f"the lab's compose file is not YAML: {message}")]
-        ) from None
-    if not isinstance(config, dict):
-        raise ScenarioError(
-            [Problem(str(path), 1, 1, "this is no compose file: its top level is not a mapping")]
-        )
+    config = read(path)
+    if "include" in config:  # what it adds is known to Compose alone, so nobody could name it or say what it is
+        whole = f"`docker compose -f {path.name} config` prints one file of all"
+        raise _unusable(path, f"`include:` is not followed here; name the included file itself, or one of all: {whole}")
     return from_compose(config, path)
 
 
 def from_label_list(raw: object) -> dict[str, str]:
     """Labels (or sysctls) from either of the two forms Compose allows."""
     if isinstance(raw, Mapping):
-        return {str(key): str(value) for key, value in raw.items()}
+        return {str(key): "" if value is None else str(value) for key, value in raw.items()}
     if isinstance(raw, list):
         return dict(str(item).partition("=")[::2] for item in raw)
     return {}

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from labctl.composefile import resolved
 from labctl.errors import (
     EvidenceError,
     Interrupted,
@@ -108,9 +109,17 @@ def _has(words: Sequence[str], names: Sequence[str]) -> bool:
 
 
 def lab_path(loaded: Loaded) -> Path:
-    """The compose file a scenario runs in."""
+    """The compose file a scenario runs in. Raises ScenarioError for a name that no file can have."""
     own = loaded.scenario.lab
-    return OWN_LAB if own is None else (loaded.path.parent / own).resolve()
+    if own is None:
+        return OWN_LAB
+    if not own:
+        what = "lab: is empty; name a compose file, or leave lab: out for our own"
+        raise ScenarioError([loaded.problem(("lab",), what)])
+    try:
+        return resolved(loaded.path.parent / own)
+    except ScenarioError as error:
+        raise ScenarioError([loaded.problem(("lab",), error.problems[0].message)]) from None
 
 
 def prepare(

@@ -13,6 +13,7 @@ from typing import Any
 from docker import APIClient
 
 from labctl.agent.live import NO_FILTER, NO_INTERFACE
+from labctl.composefile import resolved
 from labctl.engines import agentimage, door, forks, notes
 from labctl.engines.agents import AgentClient
 from labctl.engines.base import AddressesTaken
@@ -25,7 +26,7 @@ from labctl.engines.owner import Owner, is_alive
 from labctl.errors import LabError, UsageError
 from labctl.evidence.rundir import new_run_name
 from labctl.interrupts import handled, heard
-from labctl.lab import PROGRAMS, Lab, from_compose
+from labctl.lab import PROGRAMS, Lab, from_compose, read_lab
 from labctl.session.together import everywhere
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
@@ -34,18 +35,21 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 def bring_up(compose: Path | None, name: str, say: Callable[[str], None]) -> tuple[str, ...]:
     """Bring up every host of a lab under a name; those that were not up.
 
-    A lab that stands already and of which hosts are down gets those again. Raises UsageError, MissingError, LabError.
+    A lab that stands already and of which hosts are down gets those again. Raises ScenarioError for a compose file that is no
+    lab, UsageError, MissingError, LabError.
     """
     if not NAME.fullmatch(name):
         raise UsageError(f"{name!r} is no name for a lab; write lower case letters, digits and dashes")
+    path = resolved(compose or OWN_COMPOSE)
+    if compose is not None:
+        read_lab(path)  # before Compose does, which reads a device without end
     api = connect()
     begun = notes.read_begun(api)
     if name in begun and not is_alive(begun[name]):
         remove(api, [f"{STANDING}={name}"])
     if api.containers(all=True, filters={"label": [f"{STANDING}={name}", HOST]}):
-        return _bring_up_again(api, compose, name)
+        return _bring_up_again(api, path if compose else None, name)
     engine = DockerEngine(api, new_run_name(name), name)
-    path = (compose or OWN_COMPOSE).resolve()
     config = engine.prepare(path, say)
     lab = from_compose(config, path)
     hosts = tuple(lab.hosts)
@@ -74,7 +78,7 @@ def _bring_up_again(api: APIClient, compose: Path | None, name: str) -> tuple[st
     """Start what is down of a lab that stands, whatever ended it; the hosts. Raises UsageError when all of it is up."""
     engine = DockerEngine(api, new_run_name("up"), name)
     lab = engine.attach()
-    if compose is not None and compose.resolve() != lab.path:
+    if compose is not None and compose != lab.path:
         raise UsageError(f"a lab named {name} stands already, and it is {lab.path}; choose another --name")
     held = {note.host: note for note in notes.read(api, name) if not note.is_orphaned}
     healed = heal(engine, lab, [host for host in lab.hosts if host not in held])

@@ -82,7 +82,12 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ScenarioError(
             [Problem(str(path), 1, 1, f"docker compose cannot use this file: {last_line(done.stderr)}")]
         )
-    config: dict[str, Any] = json.loads(done.stdout)
+    try:
+        config: dict[str, Any] = json.loads(done.stdout)
+    except (ValueError, RecursionError) as error:  # what Compose prints for it, and Python takes for too long or too deep
+        raise ScenarioError(
+            [Problem(str(path), 1, 1, f"what docker compose makes of this file cannot be read: {error}")]
+        ) from None
     return config
 
 

@@ -22,16 +22,49 @@ from labctl.scenario.yamlsentences import sentence
 
 MAX_BYTES = 2**20
 MAX_DEPTH = 40
-_TOO_DEEP = f"is nested more than {MAX_DEPTH} deep; a scenario needs about 6"
 # What a newer libyaml says at depth 1000, where it reads that far ahead of its events.
 _LIBYAML_TOO_DEEP = "exceeded maximum nesting depth"
 MAX_VALUES = 20_000
 # PyYAML's time grows with their square, as libyaml's does with that of directives (%TAG), which are refused.
 MAX_ANCHORS = 200
 
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a file may hold, and what stands in a message behind each bound: how much of it one needs.
+
+    `depth`, `values` (all aliases written out) and `anchors` are numbers of them. With `foreign` it may also have what means
+    something to other tools and is not asked for here: tags and a %YAML directive. `noun` is what the file should be.
+    """
+
+    depth: int
+    values: int
+    anchors: int
+    foreign: bool = False
+    noun: str = "scenario"
+    size_need: str = ""
+    depth_need: str = ""
+    values_need: str = ""
+    anchors_need: str = ""
+    documents_need: str = ""
+
+    @property
+    def too_deep(self) -> str:
+        return f"is nested more than {self.depth} deep{self.depth_need}"
+
+
+SCENARIO = Bounds(
+    MAX_DEPTH, MAX_VALUES, MAX_ANCHORS,
+    size_need="; a scenario is some 45 lines", depth_need="; a scenario needs about 6",
+    values_need="; a scenario has some hundred", anchors_need="; a scenario needs a few",
+    documents_need="; one file is one scenario, so remove the ---",
+)  # fmt: skip
+
 # YAML 1.2.2, 5.1: the characters a stream may hold.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _DIRECTIVE = re.compile("^%", re.MULTILINE)
+_FOREIGN_DIRECTIVE = re.compile("^%(?!YAML[ \t])", re.MULTILINE)
 _LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 
 # libyaml where PyYAML was built with it (ten times quicker; its positions are the same, a test holds that).
@@ -72,28 +105,37 @@ class Source:
         raise ScenarioError([self.problem(line, column, message)])
 
 
-def read(path: str | os.PathLike[str]) -> Source:
+def read(path: str | os.PathLike[str], bounds: Bounds = SCENARIO) -> Source:
     """The file's text. Raises ScenarioError when it is missing, no file, too large, or no UTF-8 text."""
+    return decode(os.fspath(path), content(path, bounds), bounds)
+
+
+def content(path: str | os.PathLike[str], bounds: Bounds = SCENARIO) -> bytes:
+    """What is in the file. Raises ScenarioError when it is missing, no file, or too large."""
     file = os.fspath(path)
     if "\0" in file:
         raise ScenarioError([Problem(file, 1, 1, "cannot be read: the name holds a NUL")])
     try:
         if not Path(file).is_file():
-            raise ScenarioError([Problem(file, 1, 1, _why_no_file(Path(file)))])
+            raise ScenarioError([Problem(file, 1, 1, _why_no_file(Path(file), bounds.noun))])
         with Path(file).open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise ScenarioError([Problem(file, 1, 1, f"cannot be read: {reason}")]) from None
-    return decode(file, data)
+    return _bounded(file, data, bounds)
 
 
-def decode(file: str, data: bytes) -> Source:
-    """Text from bytes. Raises ScenarioError with the position of the first thing that is no text."""
+def _bounded(file: str, data: bytes, bounds: Bounds) -> bytes:
     if len(data) > MAX_BYTES:
-        raise ScenarioError([Problem(file, 1, 1, "is larger than 1 MiB; a scenario is some 45 lines")])
+        raise ScenarioError([Problem(file, 1, 1, f"is larger than 1 MiB{bounds.size_need}")])
+    return data
+
+
+def decode(file: str, data: bytes, bounds: Bounds = SCENARIO) -> Source:
+    """Text from bytes. Raises ScenarioError with the position of the first thing that is no text."""
     try:
-        text = data.decode("utf-8").removeprefix("\ufeff")
+        text = _bounded(file, data, bounds).decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         before = Source(file, data[: error.start].decode("utf-8"))
         line, column = _position(before.text, len(before.text))
@@ -106,26 +148,31 @@ def decode(file: str, data: bytes) -> Source:
         source.fail(
             line, column, f"the character U+{ord(bad[0]):04X} is not allowed in YAML; is this a text file?"
         )
-    if found := _DIRECTIVE.search(text):
+    if found := (_FOREIGN_DIRECTIVE if bounds.foreign else _DIRECTIVE).search(text):
         line, column = _position(text, found.start())
-        source.fail(
-            line, column, "a line that begins with % is a directive, and a scenario has none; remove it"
-        )
+        has = "only %YAML is read here" if bounds.foreign else "a scenario has none"
+        source.fail(line, column, f"a line that begins with % is a directive, and {has}; remove it")
     return source
 
 
-def compose(source: Source) -> yaml.MappingNode:
-    """The root mapping of the only document. Raises ScenarioError."""
+def nodes(source: Source, bounds: Bounds) -> yaml.Node | None:
+    """The root of the only document, if there is one. Raises ScenarioError for what is no YAML, and what is out of bounds."""
     try:
-        _Survey(source).run()
-        root = yaml.compose(source.text, Loader=CoreLoader)
+        _Survey(source, bounds).run()
+        return yaml.compose(source.text, Loader=CoreLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        deep = error.problem == _LIBYAML_TOO_DEEP
-        source.fail(line, column, _TOO_DEEP if deep else sentence(error, source.text.splitlines()))
+        if error.problem == _LIBYAML_TOO_DEEP:
+            raise OutOfBounds([source.problem(line, column, bounds.too_deep)]) from None
+        source.fail(line, column, sentence(error, source.text.splitlines()))
     except yaml.YAMLError as error:
         source.fail(1, 1, f"is not YAML: {str(error).splitlines()[0]}")
+
+
+def compose(source: Source) -> yaml.MappingNode:
+    """The root mapping of a scenario's only document. Raises ScenarioError."""
+    root = nodes(source, SCENARIO)
     if root is None or (isinstance(root, yaml.ScalarNode) and not root.value and not root.style):
         source.fail(1, 1, "is empty; a scenario begins with scenario: NAME and has steps:")
     if not isinstance(root, yaml.MappingNode):
@@ -140,7 +187,7 @@ def compose(source: Source) -> yaml.MappingNode:
 def fragment(text: str) -> yaml.Node | None:
     """A piece of YAML, like a command line has it; None when it is none, or nothing."""
     try:
-        _Survey(Source("", text)).run()
+        _Survey(Source("", text), SCENARIO).run()
         return yaml.compose(text, Loader=CoreLoader)
     except (yaml.YAMLError, ScenarioError):
         return None
@@ -155,11 +202,15 @@ class _Open:
     depth: int = 1
 
 
+class OutOfBounds(ScenarioError):
+    """A file that may be YAML, and holds what none of its kind may."""
+
+
 class _Survey:
     """One pass over the events that bounds depth, aliases and documents before any node is made."""
 
-    def __init__(self, source: Source) -> None:
-        self.source = source
+    def __init__(self, source: Source, bounds: Bounds) -> None:
+        self.source, self.bounds = source, bounds
         self.stack = [_Open(None, 0, 0)]
         self.anchors: dict[str, tuple[int, int]] = {}
         self.values = 0
@@ -171,9 +222,7 @@ class _Survey:
             if isinstance(event, yaml.DocumentStartEvent):
                 self.documents += 1
                 if self.documents > 1:
-                    self._fail(
-                        event, "a second document begins here; one file is one scenario, so remove the ---"
-                    )
+                    self._fail(event, f"a second document begins here{self.bounds.documents_need}")
             elif isinstance(event, yaml.AliasEvent):
                 self._alias(event)
             elif isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent):
@@ -198,13 +247,13 @@ class _Survey:
         self.stack[-1].depth = max(self.stack[-1].depth, depth + 1)
 
     def _begins(self, event: Any) -> None:
-        if event.tag not in (None, "!"):
+        if event.tag not in (None, "!") and not self.bounds.foreign:
             self._fail(event, "tags (!…) mean nothing in a scenario; remove it, and quote what must be text")
         name = event.anchor
         if name and (name in self.anchors or any(entry.anchor == name for entry in self.stack)):
             self._fail(event, f"the anchor &{name} stands here a second time; choose another name")
-        if name and len(self.anchors) >= MAX_ANCHORS:
-            self._fail(event, f"has more than {MAX_ANCHORS} anchors (&); a scenario needs a few")
+        if name and len(self.anchors) >= self.bounds.anchors:
+            self._fail(event, f"has more than {self.bounds.anchors} anchors (&){self.bounds.anchors_need}")
         self._count(event, 1, 1)
         if not isinstance(event, yaml.ScalarEvent):
             self.stack.append(_Open(name))
@@ -215,14 +264,15 @@ class _Survey:
 
     def _count(self, event: Any, values: int, depth: int) -> None:
         self.values += values
-        if len(self.stack) - 1 + depth > MAX_DEPTH:
-            self._fail(event, _TOO_DEEP)
-        if self.values > MAX_VALUES:
-            what = f"makes more than {MAX_VALUES} values, all aliases (*) written out"
-            self._fail(event, f"{what}; a scenario has some hundred")
+        if len(self.stack) - 1 + depth > self.bounds.depth:
+            self._fail(event, self.bounds.too_deep)
+        if self.values > self.bounds.values:
+            what = f"makes more than {self.bounds.values} values, all aliases (*) written out"
+            self._fail(event, f"{what}{self.bounds.values_need}")
 
     def _fail(self, event: Any, message: str) -> NoReturn:
-        self.source.fail(event.start_mark.line + 1, event.start_mark.column + 1, message)
+        mark = event.start_mark
+        raise OutOfBounds([self.source.problem(mark.line + 1, mark.column + 1, message)])
 
 
 def _position(text: str, index: int) -> tuple[int, int]:
@@ -233,9 +283,9 @@ def _position(text: str, index: int) -> tuple[int, int]:
     return line, index - start + 1
 
 
-def _why_no_file(path: Path) -> str:
+def _why_no_file(path: Path, noun: str) -> str:
     if path.is_dir():
-        return "is a folder, not a scenario; name the YAML file in it"
+        return f"is a folder, not a {noun}; name the YAML file in it"
     if path.exists():
         return "is not a regular file"
     if path.is_symlink():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from labctl.errors import ScenarioError
 from labctl.lab import BLOCKS, POOL, Lab, Route, addressed, from_compose, mentioned, read_lab, render
 from labctl.runs import prepare
+from labctl.scenario.yamltext import MAX_BYTES
 
 OWN = Path(__file__).resolve().parents[2] / "docker-compose.yml"
 CHAIN = """
@@ -90,23 +92,154 @@ def test_a_compose_file_that_cannot_be_a_lab_is_told_by_line(tmp_path: Path, tex
     assert str(caught.value).startswith(f"{path}:")
 
 
-@pytest.mark.parametrize("text", ["services: " + "[" * 300 + "]" * 300, "- " * 300 + "x"])
-def test_a_compose_file_that_is_nested_too_deeply_is_told(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "column"), [("services: " + "[" * 300 + "]" * 300, 110), ("- " * 300 + "x", 201)], ids=["brackets", "dashes"]
+)
+def test_a_compose_file_that_is_nested_too_deeply_is_told(tmp_path: Path, text: str, column: int) -> None:
     """Depth is bounded before anything recurses, whichever way the file nests."""
     (tmp_path / "lab.yml").write_text(text, encoding="utf-8")
-    with pytest.raises(ScenarioError, match=r"lab.yml:1:1: .*it is nested too deeply"):
+    with pytest.raises(ScenarioError, match=rf"lab.yml:1:{column}: .*it is nested more than 100 deep$"):
         read_lab(tmp_path / "lab.yml")
 
 
 def test_a_compose_file_that_is_not_there_is_told(tmp_path: Path) -> None:
-    """A missing compose file is a ScenarioError with the system's own words; so is one that is no text."""
+    """A missing compose file is a ScenarioError, with the nearest name that is there; so is one that is no text."""
+    (tmp_path / "lab.yml").write_bytes(b"\xff\xfe\x00\x81")
     with pytest.raises(
-        ScenarioError, match=r"none.yml:1:1: the lab's compose file cannot be read: No such file"
+        ScenarioError, match=r"lob.yml:1:1: the lab's compose file cannot be read: there is no such file; did you mean lab.yml"
     ):
-        read_lab(tmp_path / "none.yml")
-    (tmp_path / "bin.yml").write_bytes(b"\xff\xfe\x00\x81")
-    with pytest.raises(ScenarioError, match="is not YAML"):
-        read_lab(tmp_path / "bin.yml")
+        read_lab(tmp_path / "lob.yml")
+    with pytest.raises(ScenarioError, match=r"lab.yml:1:1: the lab's compose file is not YAML: byte 0xff is not UTF-8"):
+        read_lab(tmp_path / "lab.yml")
+    (tmp_path / "lab.yml").write_text("services: {a: {image: i}}\nx: '\x01'", encoding="utf-8")
+    with pytest.raises(ScenarioError, match=r"lab.yml:2:5: the lab's compose file is not YAML: the character U\+0001 "):
+        read_lab(tmp_path / "lab.yml")
+
+
+def test_a_compose_file_that_is_no_file_is_not_read(tmp_path: Path) -> None:
+    """A device would be read without end, and a pipe waited for."""
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "fifo", Path("/dev/zero")):
+        with pytest.raises(ScenarioError, match="the lab's compose file cannot be read: it is not a regular file"):
+            read_lab(path)
+    with pytest.raises(ScenarioError, match="cannot be read: it is a folder, not a compose file; name the YAML file in it"):
+        read_lab(tmp_path)
+    with (tmp_path / "big.yml").open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    with pytest.raises(ScenarioError, match=r"cannot be read: it is larger than 1 MiB$"):
+        read_lab(tmp_path / "big.yml")
+
+
+BOMB = "x-a: &a0 [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"x-{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10)
+)
+MERGES = "x-a: &a0 {k: v}\n" + "".join(
+    f"x-{n}: &a{n} {{<<: [{','.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 10)
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BOMB + "services: {a: {image: i, network_mode: *a9}, b: {image: i}}",
+        BOMB + "services: {a: {image: i, healthcheck: {test: *a9}}}", BOMB + "services: {a: {image: i, labels: {x: *a9}}}",
+        MERGES + "services: {a: {image: i, labels: *a9}}",
+    ],
+    ids=["network_mode", "healthcheck", "labels", "merges"],
+)  # fmt: skip
+def test_a_small_compose_file_cannot_be_a_large_lab(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """Aliases are counted as written out, and refused before anything is made of them."""
+    (tmp_path / "lab.yml").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(yaml, "compose", lambda *_args, **_named: pytest.fail("nodes were made"))
+    with pytest.raises(ScenarioError, match=r"cannot be a lab: it makes more than 100000 values, all aliases"):
+        read_lab(tmp_path / "lab.yml")
+
+
+@pytest.mark.parametrize("text", ["services: &s {a: {labels: *s}}", "services: {a: {healthcheck: {test: &t [*t]}}}"])
+def test_an_alias_inside_what_it_names_is_told(tmp_path: Path, text: str) -> None:
+    """Whoever followed it would never end."""
+    (tmp_path / "lab.yml").write_text(text, encoding="utf-8")
+    with pytest.raises(ScenarioError, match=r"lab.yml:1:\d+: .* cannot be a lab: \*. stands inside what &. names"):
+        read_lab(tmp_path / "lab.yml")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2001-99-99", "9" * 5000, "0x_", "0b", "!!int abc", "!!float abc", "!!bool abc", "!!timestamp abc", "190:20:30.15",
+        "!reset null", "!!binary x", "!!set {a}", "&a !x {b: !y c}",
+    ],
+)  # fmt: skip
+def test_what_is_not_asked_for_may_be_anything(tmp_path: Path, value: str) -> None:
+    """Values of YAML 1.1 that are none, and tags, are no reason to refuse a file that Compose takes, nor to break."""
+    text = f"%YAML 1.2\n---\nx-a: {value}\nservices: {{a: {{image: i, labels: {{x: !!int abc}}}}}}\n"
+    (tmp_path / "lab.yml").write_text(text, encoding="utf-8")
+    assert list(read_lab(tmp_path / "lab.yml").hosts) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("expose", "ports"),
+    [
+        (["9" * 5000], ()), (["99999"], ()), (["٣"], ()), (["²"], ()), (["80-90"], ()), (["0"], ()), (["65535", 1], (65535, 1)),
+        (["80/udp"], ()), (["${PORT}"], ()),
+    ],
+)  # fmt: skip
+def test_what_is_no_port_is_none(expose: list[object], ports: tuple[int, ...]) -> None:
+    """A number that no port can be, or a range, is passed over; Compose says what is wrong with it."""
+    check = f"curl http://localhost:{'9' * 5}/"
+    service = {"image": "i", "expose": expose, "healthcheck": {"test": check}}
+    assert from_compose({"services": {"a": service}}, Path("lab.yml")).hosts["a"].ports == ports
+
+
+@pytest.mark.parametrize(
+    ("written", "has"), [("true", True), ("yes", True), ('"on"', True), ("false", False), ("no", False), ("", False)]
+)
+def test_a_network_has_ipv6_by_any_word_that_compose_takes(tmp_path: Path, written: str, has: bool) -> None:
+    """Compose reads a switch from text as well."""
+    text = f"services: {{a: {{image: i, networks: [n]}}}}\nnetworks: {{n: {{enable_ipv6: {written}}}}}\n"
+    (tmp_path / "lab.yml").write_text(text, encoding="utf-8")
+    assert read_lab(tmp_path / "lab.yml").families == ((4, 6) if has else (4,))
+
+
+def test_anchors_merges_and_defaults_of_a_compose_file_are_put_in(tmp_path: Path) -> None:
+    """What is written once is there wherever it is merged, and what stands beside it wins."""
+    (tmp_path / "lab.yml").write_text(
+        "x-one: &one {networks: [n], labels: &l {labctl.programs: /p}}\n"
+        "services:\n  a: {<<: *one, image: i}\n  b: {<<: [*one], networks: [m], labels: {<<: *l, labctl.role: router}}\n",
+        encoding="utf-8",
+    )
+    hosts = read_lab(tmp_path / "lab.yml").hosts
+    assert [(h.networks, h.programs, h.is_router) for h in hosts.values()] == [(("n",), "/p", False), (("m",), "/p", True)]
+
+
+@pytest.mark.parametrize("services", ["", "services: {a: {image: i}}"])
+def test_what_a_compose_file_includes_is_not_followed(tmp_path: Path, services: str) -> None:
+    """It says so, and what to name instead; a host of it could neither be checked nor explained."""
+    (tmp_path / "lab.yml").write_text(f"include: [other.yml]\n{services}\n", encoding="utf-8")
+    said = r"`include:` is not followed here; name the included file itself, or one of all: `docker compose -f lab.yml config`"
+    with pytest.raises(ScenarioError, match=said):
+        read_lab(tmp_path / "lab.yml")
+
+
+@pytest.mark.parametrize(
+    ("lab", "why"),
+    [
+        ('""', "lab: is empty; name a compose file, or leave lab: out for our own"),
+        (r'"a\0b"', "the lab's compose file cannot be read: the name holds a NUL"),
+        ("round", "the lab's compose file cannot be read: "),
+        ("a" * 300, "the lab's compose file cannot be read: File name too long"),
+    ],
+    ids=["empty", "NUL", "circle", "long"],
+)  # fmt: skip
+def test_a_lab_that_no_file_can_be_is_told_at_the_scenarios_key(tmp_path: Path, lab: str, why: str) -> None:
+    """At `lab:`, whatever the name is."""
+    (tmp_path / "round").symlink_to("round")
+    path = tmp_path / "x.yaml"
+    path.write_text(f"scenario: x\nlab: {lab}\nsteps:\n  - {{run: [true], on: a, expect: {{exit: 0}}}}\n")
+    with pytest.raises(ScenarioError, match=r"x\.yaml:2:[16]: " + re.escape(why)):
+        prepare(path, {})
 
 
 def test_families_are_those_that_every_network_has() -> None:

@@ -368,6 +368,17 @@ def test_what_compose_says_of_a_file_is_told_with_its_name(
         compose.up(tmp_path / "x.yml", "labctl-x", tmp_path, ["x"])
 
 
+@pytest.mark.parametrize("said", ["[" * 100_000, "9" * 5000 + "x", ""])
+def test_what_compose_makes_of_a_file_may_be_more_than_python_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    """Too deep or too long for its reader: the file's fault, and no traceback."""
+    (tmp_path / "said").write_text(said, encoding="utf-8")
+    fake_docker(tmp_path, monkeypatch, f"cat {tmp_path}/said")
+    with pytest.raises(ScenarioError, match=r"x.yml:1:1: what docker compose makes of this file cannot be read"):
+        compose.read_config(tmp_path / "x.yml")
+
+
 def test_a_project_is_ours_whatever_the_environment_calls_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What creates something is told its project's name; what chooses a user's own is kept from Compose, the rest is not."""
     fake_docker(tmp_path, monkeypatch, f'echo "$@" >> {tmp_path}/argv; env > {tmp_path}/env; echo {{}}')
