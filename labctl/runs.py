@@ -31,10 +31,10 @@ from labctl.interrupts import uninterrupted
 from labctl.lab import Lab, read_lab
 from labctl.plan import default_title
 from labctl.scenario.check import check
-from labctl.scenario.files import cases_of, names_of
+from labctl.scenario.files import cases_of, is_folder, names_of, yaml_files
 from labctl.scenario.loader import Loaded, load, merged
 from labctl.scenario.model import Scenario
-from labctl.scenario.recognise import SUFFIXES, is_of_a_run, is_scenario
+from labctl.scenario.recognise import is_of_a_run, is_scenario
 from labctl.scenario.words import did_you_mean, listing
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def sharing(options: Options) -> Iterator[Options]:
 
 def left_out(paths: Sequence[Path], checked: Sequence[Checked]) -> list[Path]:
     """The YAML files in the folders among `paths` that are neither scenarios nor what one of these is made from."""
-    inside = {p for path in paths if path.is_dir() for p in path.rglob("*.y*ml") if p.suffix in SUFFIXES and p.is_file()}
+    inside = {p for path in paths if is_folder(path) for p in yaml_files(path) if p.is_file()}
     used = {one.loaded.path for one in checked} | {lab_path(one.loaded) for one in checked}
     used |= {one.loaded.path.parent / one.scenario.include for one in checked if one.scenario.include}
     names = {path.resolve() for path in used}

@@ -5,9 +5,11 @@ Nothing here knows the models, so that a shell's Tab costs little.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import yaml
 
@@ -22,21 +24,36 @@ from labctl.scenario.yamltext import Source, compose, read
 def find_scenarios(paths: Sequence[Path]) -> list[Path]:
     """The scenario files named, and those in the folders named, sorted; not what runs below them have kept.
 
-    Raises UsageError when there are none.
+    Raises UsageError when there are none, and for a folder that may not be read: what is in it would be passed over.
     """
     found: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            inside = sorted(
-                p for p in path.rglob("*.y*ml")
-                if p.suffix in SUFFIXES and not p.is_dir() and is_scenario(p) and (p.parent == path or not is_of_a_run(p))
-            )
+        if is_folder(path):
+            inside = [p for p in yaml_files(path) if is_scenario(p) and (p.parent == path or not is_of_a_run(p))]
             if not inside:
                 raise UsageError(f"there is no scenario in the folder {path}")
             found += inside
         else:
             found.append(path)
     return list(dict.fromkeys(found))
+
+
+def is_folder(path: Path) -> bool:
+    """Whether it is one; what cannot be looked at is none, and whoever reads it says why."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def yaml_files(folder: Path) -> list[Path]:
+    """The YAML files in a folder and those below it, sorted. Raises UsageError for a folder that may not be read."""
+
+    def refuse(error: OSError) -> NoReturn:
+        raise UsageError(f"the folder {error.filename} cannot be read: {error.strerror}") from None
+
+    walk = os.walk(folder, onerror=refuse)
+    return sorted(Path(above, name) for above, _, names in walk for name in names if Path(name).suffix in SUFFIXES)
 
 
 def summary_of(text: str) -> str:
@@ -84,7 +101,11 @@ def cases_of(path: Path) -> tuple[str | None, ...]:
 
 def names_of(path: Path, case: str | None) -> tuple[str, ...]:
     """What a case of a scenario file is found by: the name it gives itself, and that of the file."""
-    found = re.search(r"^scenario: *([^\s#]+)", path.read_text("utf-8", "replace"), re.MULTILINE) if path.is_file() else None
+    try:
+        text = path.read_text("utf-8", "replace") if path.is_file() else ""
+    except (OSError, ValueError):  # whoever loads it says why
+        text = ""
+    found = re.search(r"^scenario: *([^\s#]+)", text, re.MULTILINE)
     return tuple(cased(name, case) for name in dict.fromkeys((path.stem, *(found.groups() if found else ()))))
 
 

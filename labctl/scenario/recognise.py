@@ -43,11 +43,11 @@ def may_have_cases(path: Path) -> bool:
 
 def top_level_keys(path: Path) -> frozenset[str] | None:
     """What stands before a colon at the beginning of a line, or in one flow mapping; None for a file that cannot be read."""
-    if not path.is_file():
-        return None
     try:
+        if not path.is_file():
+            return None
         text = _decoded(path.read_bytes())
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name with a NUL
         return None
     if _FLOW.match(text):
         return frozenset(_FLOW_KEY.findall(text))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import io
 import json
@@ -129,6 +130,80 @@ def test_explain_and_list_and_schema_need_no_docker(scenario: Path, monkeypatch:
     listed = call("list", "--errno", "econnrefused", "--fault", "reject").output
     assert listed.startswith("Firewalls (firewall)\n  firewall ")
     assert "properties" in json.loads(call("schema").output)
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [("a" * 300 + ".yaml", "File name too long"), ("/proc/self/mem", "Input/output error"), ("a" * 300, "File name too long")],
+    ids=["long", "unreadable", "long folder"],
+)
+def test_a_scenario_that_cannot_be_read_is_told_with_its_name(path: str, why: str) -> None:
+    """Exit 2, whatever keeps it from being read; nothing is said of printing."""
+    for command in (("check",), ("check", "--tag", "y"), ("explain",)):
+        result = call(*command, path)
+        assert (result.exit_code, result.stderr) == (2, f"{path}:1:1: cannot be read: {why}\n"), command
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """What a user meets who may not read a folder; root may read all."""
+    scandir = os.scandir
+
+    def refusing(path: Any = ".") -> Any:
+        if Path(path) == folder:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+
+
+def test_a_folder_inside_that_may_not_be_read_is_not_passed_over(
+    scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be scenarios in it, and what was not looked at is not in order."""
+    (tmp_path / "locked").mkdir()
+    assert call("check", tmp_path).exit_code == 0
+    refused(monkeypatch, tmp_path / "locked")
+    result = call("check", tmp_path)
+    assert (result.exit_code, result.stderr) == (
+        2, f"labctl: the folder {tmp_path}/locked cannot be read: Permission denied\n"
+    )  # fmt: skip
+    assert scenario.exists()
+
+
+@NO_DAEMON
+@pytest.mark.usefixtures("no_daemon")
+def test_a_folder_that_is_gone_from_under_a_command_is_called_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not what was to be printed."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    result = call("doctor")
+    assert (result.exit_code, result.stderr) == (
+        4, "labctl: the folder in which this was started is gone; go to one that is there\n"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_only_a_stream_that_refuses_is_called_one(unbuffered: str) -> None:
+    """Standard output on a full disk, however it is written to; any other file is told by its name."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "labctl", "list"], stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT,
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+        )  # fmt: skip
+    said = "labctl: what was to be printed could not be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (4, said)
+
+
+def test_a_file_that_nobody_thought_of_is_told_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of the operating system that comes from anywhere is told with its file."""
+
+    def broken() -> None:
+        (ROOT / "pyproject.toml" / "x").read_text()
+
+    monkeypatch.setattr("labctl.scenario.schema.schema", broken)
+    result = call("schema")
+    assert (result.exit_code, result.stderr) == (4, f"labctl: {ROOT}/pyproject.toml/x: Not a directory\n")
 
 
 Engines = list[FakeEngine]
