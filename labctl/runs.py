@@ -319,13 +319,15 @@ def write_reports(record: RunDirectory, verdict: RunVerdict, value: dict[str, An
 
 
 def read_plan(path: Path) -> dict[str, Any]:
-    """plan.json of a run; empty when the run broke before it had one."""
+    """plan.json of a run; empty when the run broke before it had one. Raises EvidenceError."""
     try:
-        found: dict[str, Any] = json.loads((path / "plan.json").read_text(encoding="utf-8"))
+        found: object = json.loads((path / "plan.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EvidenceError(f"{path / 'plan.json'} cannot be read: {error}") from None
+    if not isinstance(found, dict):
+        raise EvidenceError(f"{path / 'plan.json'} cannot be read: it is no mapping")
     return found
 
 

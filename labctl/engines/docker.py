@@ -93,7 +93,7 @@ class DockerEngine:
 
     def up(self, config: Mapping[str, Any], lab: Lab, hosts: Sequence[str], rendered: Path, say: Say) -> None:
         """Bring up `hosts` of a lab whose addresses are reserved. Raises AddressesTaken, MissingError, LabError."""
-        named = images.ensure(self._api, config, hosts, say)
+        named = images.ensure(self._api, config, hosts, say, str(lab.path))
         self._agent_image = agentimage.ensure(self._api, say)
         labels = {**self._labels(), COMPOSE: str(lab.path)}
         document = render(config, lab, hosts, self.project, labels, named)

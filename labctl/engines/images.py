@@ -18,7 +18,7 @@ from docker.utils import parse_repository_tag
 
 from labctl.engines import compose
 from labctl.engines.base import Say
-from labctl.errors import MissingError
+from labctl.errors import MissingError, Problem, ScenarioError
 from labctl.lab import from_label_list
 
 INPUTS = "labctl.inputs"
@@ -29,10 +29,13 @@ _COPY = re.compile(r"\s*(?:COPY|ADD)\s+(.*)", re.IGNORECASE)
 CONTEXT_LIMIT_BYTES = 64 * 2**20
 
 
-def ensure(api: APIClient, config: Mapping[str, Any], services: Sequence[str], say: Say) -> dict[str, str]:
-    """Make sure the image of every service is there; service -> image name.
+def ensure(
+    api: APIClient, config: Mapping[str, Any], services: Sequence[str], say: Say, where: str = "the compose file"
+) -> dict[str, str]:
+    """Make sure the image of every service is there; service -> image name. `where` is the file that names them.
 
-    Raises MissingError when an image is neither here nor buildable, LabError when a build fails.
+    Raises ScenarioError for what can be no image's name, MissingError when an image is neither here nor buildable, LabError when
+    a build fails.
     """
     names = {name: image_name(config, name) for name in services}
     todo: dict[str, dict[str, Any]] = {}
@@ -40,11 +43,12 @@ def ensure(api: APIClient, config: Mapping[str, Any], services: Sequence[str], s
         raw = config["services"][service]
         if any(job["image"] == image for job in todo.values()):
             continue
+        here = _labels(api, image, service, where)
         spec = raw.get("build")
         if spec is None:
-            if not is_here(api, image):
+            if here is None:
                 _pull(api, image, say)
-        elif (inputs := fingerprint(spec)) is None or _label(api, image) != inputs:
+        elif (inputs := fingerprint(spec)) is None or (here or {}).get(INPUTS) != inputs:
             note = from_label_list(raw.get("labels")).get(NOTE)
             say(f"building image {image}" + (f" ({note})" if note else ""))
             todo[service] = {"image": image, "build": {**spec, "labels": {INPUTS: inputs or ""}}}
@@ -111,12 +115,17 @@ def is_here(api: APIClient, image: str) -> bool:
     return True
 
 
-def _label(api: APIClient, image: str) -> str | None:
+def _labels(api: APIClient, image: str, service: str, where: str) -> Mapping[str, str] | None:
+    """An image's labels; None where it is not here. Raises ScenarioError when the engine says that this is no image's name."""
     try:
-        labels: dict[str, str] = api.inspect_image(image)["Config"].get("Labels") or {}  # type: ignore[no-untyped-call]
+        return api.inspect_image(image)["Config"].get("Labels") or {}  # type: ignore[no-untyped-call]
     except docker.errors.ImageNotFound:
         return None
-    return labels.get(INPUTS)
+    except docker.errors.APIError as error:
+        if not error.is_client_error():
+            raise
+        why = f"the service {service} has an image that can be none, {image!r}: {error.explanation or error}"
+        raise ScenarioError([Problem(where, 1, 1, why)]) from None
 
 
 def _pull(api: APIClient, image: str, say: Say) -> None:

@@ -103,7 +103,9 @@ def override(tree: Tree, overrides: Mapping[str, str]) -> None:
 
 
 def _given(name: str, text: str) -> Param:
-    """A value from the command line, read as one YAML scalar."""
+    """A value from the command line, read as one YAML scalar. Raises UsageError for more than one, and for what is no text."""
+    if any(0xD800 <= ord(char) <= 0xDFFF for char in text):  # what the command line had was bytes (PEP 383)
+        raise UsageError(f"--set {name}={shorten(text)}: a parameter is UTF-8 text, and this is not")
     node = fragment(text)
     if node is None:
         return Param(text, text, given=True)

@@ -551,6 +551,22 @@ def test_the_record_of_a_run_that_was_killed_is_judged(tmp_path: Path) -> None:
     assert call("diff", tmp_path / "run", RUNS / "firewall").exit_code in (0, 1)
 
 
+@pytest.mark.parametrize("text", ["null", "[]", '"x"', "{", "[" * 100_000])
+def test_a_plan_that_is_none_is_told(tmp_path: Path, text: str) -> None:
+    """A run directory that was edited cannot be believed: exit 4, and which file."""
+    shutil.copytree(RUNS / "firewall", tmp_path / "run")
+    (tmp_path / "run/plan.json").write_text(text, encoding="utf-8")
+    result = call("report", tmp_path / "run")
+    assert (result.exit_code, result.stderr.startswith(f"labctl: {tmp_path}/run/plan.json cannot be read: ")) == (4, True)
+
+
+def test_a_parameter_that_is_no_text_is_bad_usage(scenario: Path) -> None:
+    """Bytes that are no UTF-8 come from the command line as half characters, which nobody can write down."""
+    scenario.write_text(SCENARIO.replace("steps:", "params: {p: 1}\nsteps:", 1), encoding="utf-8")
+    result = call("check", scenario, "--set", "p=a\udcffb")
+    assert (result.exit_code, "a parameter is UTF-8 text, and this is not" in result.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("command", ["judge", "report"])
 def test_a_folder_that_is_no_run_is_told(tmp_path: Path, command: str) -> None:
     """A folder without a record is bad usage; half a record is evidence that cannot be believed, exit 4 and which file."""

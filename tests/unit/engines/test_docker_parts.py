@@ -11,6 +11,7 @@ from typing import Any
 
 import docker.errors
 import pytest
+import requests
 
 from labctl.engines import compose, images
 from labctl.engines.daemon import no_daemon
@@ -190,6 +191,27 @@ def test_an_image_that_is_here_is_not_pulled_and_one_that_does_not_come_is_missi
         MissingError, match=r"image other is not on this machine and could not be pulled: .*manifest unknown"
     ):
         images.ensure(api, {"services": {"a": {"image": "other"}}}, ["a"], lambda _: None)
+
+
+@pytest.mark.parametrize("more", [{}, {"build": {"context": "/nowhere"}}], ids=["pulled", "built"])
+def test_an_image_that_can_be_none_is_the_compose_files_fault(more: dict[str, Any]) -> None:
+    """Its service and its name are told, with the engine's words; an engine that broke is another matter."""
+
+    class Refusing(Api):
+        status = 400
+
+        def inspect_image(self, name: str) -> dict[str, Any]:
+            answer = requests.Response()
+            answer.status_code = self.status
+            raise docker.errors.APIError(f"{self.status}", answer, f"invalid reference format: {name}")
+
+    config = {"services": {"web": {"image": "Bad Image!!", **more}}}
+    said = r"^lab.yml:1:1: the service web has an image that can be none, 'Bad Image!!': invalid reference format: Bad Image!!$"
+    with pytest.raises(ScenarioError, match=said):
+        images.ensure(Refusing(), config, ["web"], lambda _: None, "lab.yml")  # type: ignore[arg-type]
+    Refusing.status = 500
+    with pytest.raises(docker.errors.APIError):
+        images.ensure(Refusing(), config, ["web"], lambda _: None, "lab.yml")  # type: ignore[arg-type]
 
 
 def test_a_service_without_an_image_name_gets_one() -> None:
