@@ -110,9 +110,7 @@ class Process:
 
     def take(self, packet: Packet, verdicts: list[bytes]) -> None:
         """One packet arrived."""
-        emulator = self.classes.get(packet.queue)
-        if emulator is None:
-            emulator = self.retiring.get(packet.queue)
+        emulator = self._emulator(packet.queue)
         assert self.queues is not None
         if emulator is None:
             verdicts.append(self.queues.verdict(packet.queue, packet.id, ACCEPT))
@@ -123,13 +121,20 @@ class Process:
             packet.is_held = False
             verdicts.append(self.queues.verdict(packet.queue, packet.id, DROP))
 
+    def _emulator(self, queue: int) -> Emulator[Packet] | None:
+        found = self.classes.get(queue)
+        return self.retiring.get(queue) if found is None else found
+
     def _can_be_sent_again(self, packet: Packet) -> bool:
         """Whether the kernel can forget a packet of ours, to be sent as a frame later.
 
         Not the first of a flow, which connection tracking confirms on its way out; not what must be fragmented.
         """
         assert self.injector is not None
-        if packet.is_forwarded or packet.length > self.injector.mtu:
+        try:
+            if packet.is_forwarded or packet.length > self.injector.mtu:
+                return False
+        except OSError:  # the interface is gone
             return False
         flow, is_first = _flow(packet)
         if is_first or flow not in self.flows:
@@ -157,8 +162,12 @@ class Process:
             else self.injector.inward(packet.family, packet.sender) if self.through and len(packet.sender) == 6 else None
         )
         if header is not None:
-            with contextlib.suppress(OSError):  # the interface went down under us: then the frame is lost, as on a wire
+            try:
                 self.injector.send(header, payload or packet.payload)
+            except OSError:  # the interface went down under us, or takes less than it did: then the frame is lost, and counted
+                emulator = self._emulator(packet.queue)
+                if emulator is not None:
+                    emulator.counts.unsent += 1
 
     # -- the loop ---------------------------------------------------------------------------------------------------
 

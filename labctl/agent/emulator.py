@@ -24,7 +24,8 @@ ETHERNET_BYTES = 14  # a qdisc counts the Ethernet header into a packet's length
 class Counts:
     """What one link did, in packets. `seen` = all that arrived; the others are what was done to how many of them.
 
-    `over_limit` were dropped because the queue was full; `most_held` is the longest the queue has been.
+    `over_limit` were dropped because the queue was full; `most_held` is the longest the queue has been. `unsent` were released
+    and the interface did not take them any more: it went down, or got a smaller MTU.
     """
 
     seen: int = 0
@@ -36,6 +37,7 @@ class Counts:
     over_limit: int = 0
     released: int = 0
     most_held: int = 0
+    unsent: int = 0
 
     def as_json(self) -> dict[str, int]:
         return asdict(self)

@@ -36,14 +36,19 @@ class Injector:
     def __init__(self, device: str, through: str | None = None) -> None:
         self.device = device
         self.index = socket.if_nametoindex(device)
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            self.own = _ifreq(probe, device, SIOCGIFHWADDR)[18:24]
-            self.mtu: int = struct.unpack_from("=i", _ifreq(probe, device, SIOCGIFMTU), 16)[0]
+        self._probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.own = _ifreq(self._probe, device, SIOCGIFHWADDR)[18:24]
         self.channel = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self.channel.bind((through or device, 0))
         if through:
             self.channel.setsockopt(socket.SOL_SOCKET, SO_MARK, MARK)
         self._known: dict[bytes, tuple[float, bytes | None]] = {}
+
+    @property
+    def mtu(self) -> int:
+        """The longest IP packet that the interface takes now. Raises OSError when it is gone."""
+        found: int = struct.unpack_from("=i", _ifreq(self._probe, self.device, SIOCGIFMTU), 16)[0]
+        return found
 
     def outward(self, family: int, packet: bytes) -> bytes | None:
         """The Ethernet header for a packet this host sends; None while its next hop's address is not known."""

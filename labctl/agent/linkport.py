@@ -44,6 +44,7 @@ class Effect:
     duplicated: int | None = None
     corrupted: int | None = None
     reordered: int | None = None
+    unsent: int | None = None
 
     def add(self, later: Effect, earlier: Effect) -> None:
         """Count what happened between two readings."""

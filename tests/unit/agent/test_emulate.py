@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
+import struct
+import time
 from typing import Any
 
 import pytest
 
+from labctl.agent import inject
 from labctl.agent.emulate import Process
 from labctl.agent.emulator import ETHERNET_BYTES, NS
+from labctl.agent.inject import Injector
 from labctl.agent.linkspec import Spec
-from labctl.agent.nfqueue import Packet
+from labctl.agent.nfqueue import DROP, Packet
 
 
 class Queues:
@@ -23,12 +28,34 @@ class Queues:
 
     def ask_for(self, queue: int, size_bytes: int, whole: bool) -> None: ...
 
+    def verdict(self, *about: Any) -> bytes:
+        return b"drop" if about[2] == DROP else b"accept"
+
+    def send(self, verdicts: list[bytes]) -> None: ...
+
+
+class Wire:
+    """An interface that takes frames up to its MTU, which may change."""
+
+    mtu = 1500
+
+    def __init__(self) -> None:
+        self.sent: list[int] = []
+
+    def outward(self, *_: Any) -> bytes:
+        return bytes(14)
+
+    def send(self, _: bytes, packet: bytes) -> None:
+        if len(packet) > self.mtu:
+            raise OSError(errno.EMSGSIZE, "Message too long")
+        self.sent.append(len(packet))
+
 
 @pytest.fixture
 def process() -> Process:
     made = Process()
     made.queues = Queues()  # type: ignore[assignment]
-    made.injector = object()  # type: ignore[assignment]
+    made.injector = Wire()  # type: ignore[assignment]
     return made
 
 
@@ -39,8 +66,9 @@ def order(process: Process, *classes: dict[str, Any]) -> None:
     assert process.order(json.dumps(said).encode())["ok"]
 
 
-def packet(queue: int = 1) -> Packet:
-    return Packet(queue, 1, socket.AF_INET, 100, bytes(100), False, b"")
+def packet(length: int = 100) -> Packet:
+    header = b"\x45".ljust(9, b"\0") + bytes([socket.IPPROTO_UDP])
+    return Packet(1, 1, socket.AF_INET, length, header.ljust(length, b"\0"), False, b"")
 
 
 def lost(process: Process, packets: int = 200) -> list[int]:
@@ -86,3 +114,38 @@ def test_a_seed_that_joins_others_begins_every_chance_anew(process: Process) -> 
     order(process, {"queue": 1, "spec": Spec(delay_s=0.006, loss=30)})
     third = lost(process, 50)
     assert [*first, *(100 + n for n in second), *(150 + n for n in third)] == alone
+
+
+def test_an_mtu_that_shrinks_leaves_what_is_longer_to_the_kernel(process: Process) -> None:
+    """It is not taken out to be sent as a frame, so the kernel cuts it; what is shorter still is."""
+    order(process, {"queue": 1, "spec": Spec(delay_s=0.005)})
+    taken: list[bytes] = []
+    process.take(packet(1000), taken)
+    assert taken == []  # the first of its flow
+    process.take(packet(1000), taken)
+    assert taken == [b"drop"]
+    process.injector.mtu = 600  # type: ignore[union-attr, misc]
+    process.take(packet(1000), taken)
+    assert taken == [b"drop"]
+    process.take(packet(500), taken)
+    assert taken == [b"drop", b"drop"]
+
+
+def test_the_mtu_is_that_which_the_interface_has_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = iter((1500, 600))
+    monkeypatch.setattr(inject, "_ifreq", lambda *_: bytes(16) + struct.pack("=i", next(sizes)))
+    injector = Injector.__new__(Injector)
+    injector._probe = injector.device = None  # type: ignore[assignment]
+    assert (injector.mtu, injector.mtu) == (1500, 600)
+
+
+def test_a_frame_that_the_interface_takes_no_more_is_counted(process: Process) -> None:
+    order(process, {"queue": 1, "spec": Spec(delay_s=0.005)})
+    for length in (1000, 1000, 500):
+        process.take(packet(length), [])
+    process.injector.mtu = 600  # type: ignore[union-attr, misc]
+    for one, flip in process.classes[1].due(time.monotonic_ns() + NS):
+        process.release(one, flip, [])
+    assert process.injector.sent == [500]  # type: ignore[union-attr]
+    answer = process.order(b'{"op": "stats"}')
+    assert (answer["classes"]["1"]["released"], answer["classes"]["1"]["unsent"]) == (3, 1)

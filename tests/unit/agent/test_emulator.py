@@ -52,7 +52,7 @@ def test_nothing_asked_passes_everything_at_once_and_in_order() -> None:
     assert out == [(n, n * MS) for n in range(100)]
     assert one.counts.as_json() | {"most_held": 1} == {
         "seen": 100, "delayed": 0, "lost": 0, "duplicated": 0, "corrupted": 0, "reordered": 0, "over_limit": 0,
-        "released": 100, "most_held": 1,
+        "released": 100, "most_held": 1, "unsent": 0,
     }  # fmt: skip
 
 
