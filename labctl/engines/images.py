@@ -34,8 +34,8 @@ def ensure(
 ) -> dict[str, str]:
     """Make sure the image of every service is there; service -> image name. `where` is the file that names them.
 
-    Raises ScenarioError for what can be no image's name, MissingError when an image is neither here nor buildable, LabError when
-    a build fails.
+    Raises ScenarioError for what can be no image's name, MissingError when an image is neither here nor buildable, LabError
+    when a build fails.
     """
     names = {name: image_name(config, name) for name in services}
     todo: dict[str, dict[str, Any]] = {}
