@@ -14,7 +14,7 @@ from typing import Any
 
 from labctl import __version__
 from labctl.engines.agents import AgentRefused
-from labctl.engines.base import AddressesTaken, Engine, Say
+from labctl.engines.base import AddressesTaken, Engine, NoSuchLab, Say
 from labctl.errors import LabctlError, LabError, MissingError, ScenarioError
 from labctl.evidence.record import VERSION, Before
 from labctl.evidence.rundir import RunDirectory
@@ -71,8 +71,8 @@ def execute(request: Request, engine: Engine, record: RunDirectory, run: str) ->
         with session_of(request, engine, record, run, lab_stack) as session:
             for step in session.plan.steps:
                 session.take(step)
-    except ScenarioError:
-        raise  # a file to be mended, and no run that broke
+    except (ScenarioError, NoSuchLab):
+        raise  # a file or a command line to be mended, and no run that broke
     except (KeyboardInterrupt, Exception) as error:
         note(record, error)
         lab_stack.close()  # does nothing, unless an interrupt came right before it was to be done

@@ -187,7 +187,8 @@ def run_scenario(
     """
     loaded = scenario if isinstance(scenario, Loaded) else prepare(scenario, options.overrides, case=case)[0]
     run = new_run_name(loaded.scenario.scenario)
-    engine = engine or engine_for(run, options.lab or (kept_name(run) if options.keep else None), options.tshark)
+    engine = engine or engine_for(run, _lab_of(options, run), options.tshark)
+    from labctl.engines.base import NoSuchLab
     from labctl.runner import Request, execute
 
     record = RunDirectory.create(options.out, run, _reading_ahead(observe))
@@ -199,7 +200,7 @@ def run_scenario(
         execute(request, engine, record, run)
         with uninterrupted():
             return Run(record.path, conclude(record))
-    except ScenarioError:
+    except (ScenarioError, NoSuchLab):
         record.remove()
         raise
     except (EvidenceError, UsageError):
@@ -208,6 +209,15 @@ def run_scenario(
         raise LabError(record.lost) from None  # it was not written: that is why it cannot be read
     finally:
         record.close()
+
+
+def _lab_of(options: Options, run: str) -> str | None:
+    """The standing lab that is used, or will stand afterwards. Raises UsageError for what can be no name of one."""
+    from labctl.engines.labels import lab_name
+
+    if options.lab is not None:
+        return lab_name(options.lab)
+    return kept_name(run) if options.keep else None
 
 
 def not_run(loaded: Loaded, error: LabctlError) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 import tempfile
 from collections.abc import Callable, Sequence
@@ -20,7 +19,7 @@ from labctl.engines.base import AddressesTaken
 from labctl.engines.daemon import connect
 from labctl.engines.docker import OWN_COMPOSE, DockerEngine, addresses_of, programs_image
 from labctl.engines.images import ensure, machine_lock, remove_untagged
-from labctl.engines.labels import HOST, OWNER, RUN, STANDING
+from labctl.engines.labels import HOST, OWNER, RUN, STANDING, lab_name
 from labctl.engines.leftovers import RUN_VARIABLE, dead_runs, each, end_exec, remove
 from labctl.engines.owner import Owner, is_alive
 from labctl.errors import LabError, UsageError
@@ -29,8 +28,6 @@ from labctl.interrupts import handled, heard
 from labctl.lab import PROGRAMS, Lab, from_compose, read_lab
 from labctl.session.together import everywhere
 
-NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
-
 
 def bring_up(compose: Path | None, name: str, say: Callable[[str], None]) -> tuple[str, ...]:
     """Bring up every host of a lab under a name; those that were not up.
@@ -38,8 +35,7 @@ def bring_up(compose: Path | None, name: str, say: Callable[[str], None]) -> tup
     A lab that stands already and of which hosts are down gets those again. Raises ScenarioError for a compose file that is no
     lab, UsageError, MissingError, LabError.
     """
-    if not NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no name for a lab; write lower case letters, digits and dashes")
+    lab_name(name)
     path = resolved(compose or OWN_COMPOSE)
     if compose is not None:
         read_lab(path)  # before Compose does, which reads a device without end
@@ -113,11 +109,11 @@ def _route(client: AgentClient, lab: Lab, host: str) -> None:
 
 
 def take_down(name: str) -> tuple[int, int]:
-    """Take a standing lab down; how many containers and networks went. Raises LabError when there is none."""
+    """Take a standing lab down; how many containers and networks went. Raises UsageError when there is none."""
     api = connect()
     label = f"{STANDING}={name}"
     if not api.containers(all=True, filters={"label": label}) and not api.networks(filters={"label": label}):
-        raise LabError(f"no lab named {name} stands here; `labctl ps` shows what does")
+        raise UsageError(f"no lab named {name} stands here; `labctl ps` shows what does")
     removed = remove(api, [label])
     door.remove(DockerEngine(api, "down", name).project)
     return removed
@@ -195,10 +191,10 @@ def _why_down(api: APIClient, lab: str, host: str) -> str | None:
 
 
 def only_lab(api: APIClient) -> str:
-    """The name of the lab that stands, when there is just one. Raises LabError, UsageError."""
+    """The name of the lab that stands, when there is just one. Raises UsageError."""
     labs = _standing_labs(api)
     if not labs:
-        raise LabError("no lab stands here; `labctl up` makes one")
+        raise UsageError("no lab stands here; `labctl up` makes one")
     if len(labs) > 1:
         raise UsageError(f"several labs stand here; choose one with --lab: {', '.join(sorted(labs))}")
     return labs.pop()

@@ -12,13 +12,13 @@ from typing import BinaryIO
 
 import click
 
-from labctl.cli.options import HOST, LAB, offers
+from labctl.cli.options import HOST, LAB, NamedPath, lab_named, offers
 from labctl.cli.output import echo_json, interrupt_unread, say, silence
 from labctl.errors import LabctlError, UsageError
 
 
 @click.command()
-@click.argument("compose", required=False, type=click.Path(path_type=Path))
+@click.argument("compose", required=False, type=NamedPath())
 @click.option("--name", default="lab", show_default=True, help="What other commands call it.")
 def up(compose: Path | None, name: str) -> None:
     """Bring up a lab that stays, for work by hand and for `labctl run --lab NAME`."""
@@ -31,7 +31,7 @@ def up(compose: Path | None, name: str) -> None:
 
 
 @click.command()
-@click.argument("name", default="lab", shell_complete=offers("labs"))
+@click.argument("name", default="lab", callback=lab_named, shell_complete=offers("labs"))
 def down(name: str) -> None:
     """Take a standing lab down."""
     from labctl.standing import take_down

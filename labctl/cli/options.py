@@ -21,8 +21,27 @@ def offers(what: str) -> Any:
     return complete
 
 
+class NamedPath(click.Path):
+    """A path that was given: an empty one, as of a variable that is not set, would mean the current folder."""
+
+    def __init__(self, exists: bool = False) -> None:
+        super().__init__(path_type=Path, exists=exists)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("an empty name is no file's and no folder's; write . for the current folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def lab_named(ctx: click.Context, param: click.Parameter, name: str | None) -> str | None:  # noqa: ARG001
+    """The name of a standing lab, as `labctl up` takes it. Raises UsageError."""
+    from labctl.engines.labels import lab_name
+
+    return None if name is None else lab_name(name)
+
+
 PATHS = click.argument(
-    "paths", nargs=-1, required=True, type=click.Path(path_type=Path), shell_complete=offers("scenarios")
+    "paths", nargs=-1, required=True, type=NamedPath(), shell_complete=offers("scenarios")
 )
 WORDS = click.option("-k", "words", multiple=True, metavar="WORD", help="Only scenarios with this in their name; repeatable.")
 TAGS = click.option(
@@ -37,8 +56,11 @@ SET = click.option(
     "--set", "sets", multiple=True, metavar="NAME=VALUE", shell_complete=offers("parameters"),
     help="Change a parameter of the scenario.",
 )  # fmt: skip
-RUN = click.argument("run", type=click.Path(path_type=Path, exists=True), shell_complete=offers("runs"))
-LAB = click.option("--lab", metavar="NAME", help="Which standing lab, when there are several.", shell_complete=offers("labs"))
+RUN = click.argument("run", type=NamedPath(exists=True), shell_complete=offers("runs"))
+LAB = click.option(
+    "--lab", metavar="NAME", callback=lab_named, shell_complete=offers("labs"),
+    help="Which standing lab, when there are several.",
+)  # fmt: skip
 HOST = click.argument("host", shell_complete=offers("hosts"))
 SEEDS = click.IntRange(0, 2**31 - 1)
 BACKENDS = click.Choice(["auto", "netem", "nfqueue"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from labctl.cli.options import RUN, offers
+from labctl.cli.options import RUN, NamedPath, offers
 from labctl.cli.output import console_for, echo_json
 
 
@@ -57,8 +57,8 @@ def show(run: Path, width: int | None) -> None:
 
 
 @click.command()
-@click.argument("first", type=click.Path(path_type=Path, exists=True), shell_complete=offers("runs"))
-@click.argument("second", type=click.Path(path_type=Path, exists=True), shell_complete=offers("runs"))
+@click.argument("first", type=NamedPath(exists=True), shell_complete=offers("runs"))
+@click.argument("second", type=NamedPath(exists=True), shell_complete=offers("runs"))
 def diff(first: Path, second: Path) -> None:
     """What changed between two runs of a scenario: verdicts, errnos, times, packets."""
     from labctl.report.diff import diff as compare

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from labctl.cli.options import CASES, PATHS, SEEDS, SET, TAGS, WORDS, offers, overrides
+from labctl.cli.options import CASES, PATHS, SEEDS, SET, TAGS, WORDS, NamedPath, offers, overrides
 from labctl.cli.output import echo_json, say
 from labctl.errors import ScenarioError
 
@@ -70,7 +70,7 @@ def check_filters(scenarios: Sequence[Loaded]) -> None:
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path), shell_complete=offers("scenarios"))
+@click.argument("path", type=NamedPath(), shell_complete=offers("scenarios"))
 @SET
 @CASES
 @click.option("--seed", type=SEEDS, default=0, show_default=True, help="The run's, by which chance falls.")
@@ -90,8 +90,8 @@ def explain(path: Path, sets: tuple[str, ...], cases: tuple[str, ...], seed: int
 
 
 @click.command()
-@click.argument("compose", required=False, type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where; scenarios/first.yaml beside it when not given.")
+@click.argument("compose", required=False, type=NamedPath())
+@click.option("-o", "--output", type=NamedPath(), help="Where; scenarios/first.yaml beside it when not given.")
 def init(compose: Path | None, output: Path | None) -> None:
     """Write a first scenario for your own compose file, with its hosts and ports filled in."""
     from labctl.first import find_compose, write_first
@@ -102,7 +102,7 @@ def init(compose: Path | None, output: Path | None) -> None:
 
 
 @click.command("list")
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path), shell_complete=offers("scenarios"))
+@click.argument("paths", nargs=-1, type=NamedPath(), shell_complete=offers("scenarios"))
 @click.option(
     "--errno", metavar="SYMBOL", shell_complete=offers("errnos"),
     help="Only scenarios that produce this error, like ECONNRESET.",

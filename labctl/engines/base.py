@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from labctl.errors import LabError
+from labctl.errors import LabError, UsageError
 from labctl.lab import Lab
 
 Say = Callable[[str], None]
@@ -25,6 +25,10 @@ class Disturbed:
 
 class AddressesTaken(LabError):
     """Somebody took the addresses between our looking and our asking; others will do."""
+
+
+class NoSuchLab(UsageError):
+    """No lab of the name that was given stands here: there is nothing to be run on."""
 
 
 class Channel(Protocol):

@@ -22,7 +22,7 @@ from docker.types import LogConfig
 
 from labctl.agent.nursery import DOORS
 from labctl.engines import agentimage, compose, door, images, notes
-from labctl.engines.base import AddressesTaken, Channel, Disturbed, Say
+from labctl.engines.base import AddressesTaken, Channel, Disturbed, NoSuchLab, Say
 from labctl.engines.daemon import DaemonGone
 from labctl.engines.docker_stream import AttachedChannel, DockerChannel, DockerProcess, ForkedChannel
 from labctl.engines.door import DoorChannel
@@ -138,10 +138,10 @@ class DockerEngine:
         return LabError(f"the host {host} ended with {state['ExitCode']} instead of staying up: {said}")
 
     def attach(self) -> Lab:
-        """Use the standing lab of this name; the lab as its containers and networks say. Raises LabError."""
+        """Use the standing lab of this name; the lab as its containers and networks say. Raises NoSuchLab, LabError."""
         found = self._hosts_here()
         if not found:
-            raise LabError(
+            raise NoSuchLab(
                 f"no lab named {self._standing} stands here; `labctl up --name {self._standing}` makes one"
             )
         self._stays = True

@@ -34,7 +34,7 @@ def ensure(
 ) -> dict[str, str]:
     """Make sure the image of every service is there; service -> image name. `where` is the file that names them.
 
-    Raises ScenarioError for what can be no image's name, MissingError when an image is neither here nor buildable, LabError
+    Raises ScenarioError for what can be no image's name, MissingError when an image is neither here nor buildable, and LabError
     when a build fails.
     """
     names = {name: image_name(config, name) for name in services}

@@ -132,11 +132,15 @@ def test_a_name_that_is_taken_is_a_usage_error(lab: str) -> None:
 
 
 def test_a_lab_that_does_not_stand_is_told(tmp_path: Path, short: Path) -> None:
-    """`down` and `run --lab` of a lab that is not there end with 4 and say which and what to do."""
-    down = labctl("down", "no-such-lab")
-    assert (down.code, "no lab named no-such-lab stands here" in down.err) == (4, True)
+    """To name a lab that is not there is bad usage for every command, which says which and what to do; nothing is left."""
+    for command in (
+        ("down", "no-such-lab"), ("fault", "list", "--lab", "no-such-lab"), ("exec", "--lab", "no-such-lab", "a", "true"),
+        ("fault", "add", "--lab", "no-such-lab", "a", "drop", "--protocol", "tcp"), ("capture", "--lab", "no-such-lab", "a"),
+    ):  # fmt: skip
+        done = labctl(*command)
+        assert (done.code, "no lab named no-such-lab stands here" in done.err) == (2, True), command
     ran = labctl("run", short, "--lab", "no-such-lab", "--out", tmp_path / "runs")
-    assert ran.code == 4
+    assert (ran.code, list((tmp_path / "runs").iterdir())) == (2, [])
     assert "no lab named no-such-lab stands here; `labctl up --name no-such-lab` makes one" in " ".join(
         (ran.out + ran.err).split()
     )

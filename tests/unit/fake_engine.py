@@ -28,8 +28,7 @@ from labctl.agent import __main__ as agent_main
 from labctl.agent.action import Commands
 from labctl.agent.claims import Claims
 from labctl.agent.command import Ran
-from labctl.engines.base import AddressesTaken, Disturbed
-from labctl.errors import LabError
+from labctl.engines.base import AddressesTaken, Disturbed, NoSuchLab
 from labctl.evidence.packets import FIELDS
 from labctl.evidence.pcapng import ENHANCED_PACKET, IF_NAME, INTERFACE, MAGIC, SECTION, block, option
 from labctl.faults.base import FaultPlan
@@ -377,7 +376,7 @@ class FakeEngine:
     def attach(self) -> Lab:
         self._point("attach")
         if self.standing is None:
-            raise LabError("no lab named x stands here")
+            raise NoSuchLab("no lab named x stands here")
         self.world.lab = self.standing
         return self.standing
 

@@ -344,6 +344,46 @@ def test_a_compose_file_that_only_compose_finds_wrong_is_a_usage_error_and_leave
     assert list((tmp_path / "runs").iterdir()) == []
 
 
+def test_a_lab_that_does_not_stand_is_bad_usage_and_leaves_no_run(
+    scenario: Path, tmp_path: Path, engines: Engines
+) -> None:
+    """Which labs there are is asked of the engine when the run has begun: exit 2, told once, and no directory."""
+    result = call("run", scenario, "--lab", "x", "--out", tmp_path / "runs")
+    assert (result.exit_code, result.stderr) == (2, "labctl: no lab named x stands here\n")
+    assert len(engines) == 1
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["", "A B", "-x", "a" * 32])
+def test_what_can_be_no_labs_name_is_bad_usage(scenario: Path, tmp_path: Path, engines: Engines, name: str) -> None:
+    """Every command refuses it as `up` does: nothing is looked for, and no name is advised that cannot be had."""
+    said = f"labctl: {name!r} is no name for a lab; write lower case letters, digits and dashes\n"
+    for command in (
+        ("exec", f"--lab={name}", "client", "true"), ("capture", f"--lab={name}", "client"), ("fault", "list", f"--lab={name}"),
+        ("fault", "remove", f"--lab={name}", "all"), ("down", "--", name), ("up", f"--name={name}"),
+        ("run", scenario, f"--lab={name}", "--out", tmp_path / "runs"),
+    ):  # fmt: skip
+        result = call(*command)
+        assert (result.exit_code, result.stderr) == (2, said), command
+    assert engines == []
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("check", ""), ("run", ""), ("explain", ""), ("list", ""), ("init", ""), ("up", ""), ("judge", ""), ("diff", "", "")],
+    ids=" ".join,
+)  # fmt: skip
+def test_an_empty_name_is_not_the_current_folder(
+    scenario: Path, monkeypatch: pytest.MonkeyPatch, engines: Engines, command: tuple[str, ...]
+) -> None:
+    """A variable that is not set must not run all there is."""
+    monkeypatch.chdir(scenario.parent)
+    result = call(*command)
+    assert (result.exit_code, "write . for the current folder" in " ".join(result.stderr.split())) == (2, True)
+    assert engines == []
+
+
 def test_a_mistake_in_one_of_several_starts_none(scenario: Path, tmp_path: Path, engines: Engines) -> None:
     """All scenarios are checked before the first is started."""
     (tmp_path / "wrong.yaml").write_text(SCENARIO.replace("probe", "prob"), encoding="utf-8")
