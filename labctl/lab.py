@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from labctl.composefile import read
 from labctl.errors import Problem, ScenarioError
-from labctl.scenario.words import shorten
+from labctl.scenario.words import did_you_mean, shorten
 
 if TYPE_CHECKING:
     from labctl.faults.base import Family, Site
@@ -29,6 +29,7 @@ BLOCKS = 2 ** (BLOCK_PREFIX - POOL.prefixlen)
 POOL6 = "fd6c:6162:6374"
 
 ROLE = "labctl.role"
+ROUTER = "router"
 PROGRAMS = "labctl.programs"
 
 _OWN_PORT = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\]|0\.0\.0\.0):(\d{1,5})\b")
@@ -259,10 +260,14 @@ def from_compose(config: Mapping[str, Any], path: Path) -> Lab:
             no_hosts[name] = f"{why}: {_shown(service[why])}"
             continue
         labels = from_label_list(service.get("labels"))
+        role = labels.get(ROLE)
+        if role not in (None, ROUTER) and "$" not in str(role):  # Compose alone knows what a variable is
+            near = did_you_mean(str(role), [ROUTER], "a host that forwards is a router, any other has no role", cutoff=0.5)
+            raise _unusable(path, f"the service {name} has {ROLE}: {shorten(str(role))}, and there is no such role{near}")
         hosts[name] = Host(
             name=name,
             networks=_words(service.get("networks"), path, f"networks: of the service {name}") or ("default",),
-            is_router=labels.get(ROLE) == "router",
+            is_router=role == ROUTER,
             programs=labels.get(PROGRAMS),
             depends_on=_words(service.get("depends_on"), path, f"depends_on: of the service {name}"),
             ports=tuple(dict.fromkeys(

@@ -45,6 +45,22 @@ def test_our_own_lab_is_four_hosts_with_the_router_between() -> None:
     assert lab.hosts["client"].programs == "/opt/labctl/programs"
 
 
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ("{labctl.role: ruoter}", "labctl.role: ruoter, and there is no such role; did you mean router? A host that"),
+        ("[labctl.role=Router]", "labctl.role: Router, and there is no such role; did you mean router?"),
+        ("{labctl.role: switch}", "labctl.role: switch, and there is no such role; a host that forwards is a router, any"),
+        ("{labctl.role: }", "labctl.role: , and there is no such role; a host that forwards"),
+    ],
+)  # fmt: skip
+def test_a_role_that_is_none_is_told(labels: str, said: str) -> None:
+    """A host that should forward and does not would make every scenario through it fail for another reason."""
+    with pytest.raises(ScenarioError, match=re.escape(f"cannot be a lab: the service x has {said}")):
+        lab_of(f"services: {{x: {{image: i, labels: {labels}}}}}")
+    assert not lab_of("services: {x: {image: i, labels: {labctl.role: '${ROLE}'}}}").hosts["x"].is_router
+
+
 def test_both_forms_of_labels_networks_and_dependencies_mean_the_same() -> None:
     """Compose allows lists and mappings; a lab is the same from either."""
     short = lab_of(
