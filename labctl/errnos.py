@@ -81,10 +81,10 @@ TEXTS: tuple[Text, ...] = (
     ),
     Text(
         "EACCES", "Permission denied",
-        "The kernel forbids it: a broadcast without SO_BROADCAST, or, by IPv6, an ICMPv6 \"administratively prohibited\". Also, not in the catalogue: "
-        "a port below 1024 without the right to it, and a route of type prohibit.",
+        "The kernel forbids it: a broadcast without SO_BROADCAST, or, by IPv6, an ICMPv6 \"administratively prohibited\", "
+        "a failed policy or a route that rejects. Also, not in the catalogue: a port below 1024 without the right to it, and a route of type prohibit.",
         "At once; after ICMPv6 one round trip.",
-        "Nothing, or ICMPv6 1/1.",
+        "Nothing, or ICMPv6 1/1, 1/5 or 1/6.",
         "Which call? bind(): `ip_unprivileged_port_start`, CAP_NET_BIND_SERVICE. send(): SO_BROADCAST. connect() by IPv6: the firewall that answers.",
         "ip(7), socket(7), net/ipv6/icmp.c (tab_unreach)",
     ),
@@ -270,6 +270,8 @@ ICMP: tuple[Icmp, ...] = (
     Icmp(True, 1, 1, "administratively prohibited", "EACCES", "the same"),
     Icmp(True, 1, 3, "address unreachable", "EHOSTUNREACH", _SOFT),
     Icmp(True, 1, 4, "port unreachable", "ECONNREFUSED", "the same"),
+    Icmp(True, 1, 5, "source address failed a policy", "EACCES", "the same"),
+    Icmp(True, 1, 6, "route that rejects", "EACCES", "the same"),
     Icmp(True, 2, None, "packet too big", "nothing: smaller segments", "EMSGSIZE, if it forbids fragments"),
     Icmp(True, 3, 0, "hop limit exceeded", "EHOSTUNREACH", _SOFT),
 )

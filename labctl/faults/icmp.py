@@ -36,6 +36,8 @@ V6: dict[str, str] = {
     "beyond-scope": "1/2",
     "address-unreachable": "1/3",
     "port-unreachable": "1/4",
+    "failed-policy": "1/5",
+    "reject-route": "1/6",
     "packet-too-big": "2",
     "time-exceeded": "3",
     "ttl-zero-during-transit": "3/0",

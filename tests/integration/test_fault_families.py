@@ -96,6 +96,7 @@ SPECS: list[tuple[str, dict[str, Any], str]] = [
     *(("reject", {"protocol": "tcp", "with": answer}, "server") for answer in
       ("tcp-reset", "icmp-net-unreachable", "icmp-host-unreachable", "icmp-port-unreachable", "icmp-admin-prohibited")),
     ("reject", {"with": "icmp-proto-unreachable"}, "server"),
+    *(("reject", {"with": answer, "family": "ipv6"}, "server") for answer in ("icmp6-policy-fail", "icmp6-reject-route")),
     ("drop", {"nth": 2**31 - 2}, "server"),
     ("drop", {"first": 2**31 - 2}, "server"),
     ("drop", {"every": 2**31 - 2}, "server"),

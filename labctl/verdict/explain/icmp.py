@@ -11,6 +11,7 @@ UNREACHABLE = {
 }  # fmt: skip
 UNREACHABLE_V6 = {
     0: "no route", 1: "administratively prohibited", 3: "address unreachable", 4: "port unreachable",
+    5: "source address failed a policy", 6: "reject route",
 }  # fmt: skip
 # icmp_err_convert, net/ipv4/icmp.c; tcp_v4_err, net/ipv4/tcp_ipv4.c; tab_unreach, net/ipv6/icmp.c
 ERRNO = {
@@ -18,8 +19,8 @@ ERRNO = {
     (3, 9): "ENETUNREACH", (3, 10): "EHOSTUNREACH", (3, 13): "EHOSTUNREACH", (11, 0): "EHOSTUNREACH",
 }  # fmt: skip
 ERRNO_V6 = {
-    (1, 0): "ENETUNREACH", (1, 1): "EACCES", (1, 3): "EHOSTUNREACH", (1, 4): "ECONNREFUSED", (2, 0): "EMSGSIZE",
-    (3, 0): "EHOSTUNREACH",
+    (1, 0): "ENETUNREACH", (1, 1): "EACCES", (1, 3): "EHOSTUNREACH", (1, 4): "ECONNREFUSED", (1, 5): "EACCES",
+    (1, 6): "EACCES", (2, 0): "EMSGSIZE", (3, 0): "EHOSTUNREACH",
 }  # fmt: skip
 
 

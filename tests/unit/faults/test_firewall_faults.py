@@ -223,3 +223,23 @@ def test_what_no_packet_could_match_is_refused_before_the_run(spec: dict[str, An
 def test_reject_with_what_icmpv6_does_not_have() -> None:
     with pytest.raises(Impossible, match="ICMPv6 has no icmp-host-prohibited; write with: icmp-admin-prohibited"):
         planned("reject", {"with": "icmp-host-prohibited"}, "server", dual=True)
+
+
+@pytest.mark.parametrize("answer", ["icmp6-policy-fail", "icmp6-reject-route"])
+def test_reject_with_what_only_icmpv6_has(answer: str) -> None:
+    """In a lab with both families it is to be said that IPv4 goes on as before; in one with IPv4 only there is no such answer."""
+    six = commands(planned("reject", {"with": answer, "family": "ipv6"}, "server", dual=True))
+    assert six[1] == f"ip6tables -A LABCTL-x -j REJECT --reject-with {answer}"
+    for dual, more in ((True, ", or family: ipv6$"), (False, "$")):
+        with pytest.raises(Impossible, match=f"ICMP has no {answer}; write with: icmp-admin-prohibited{more}"):
+            planned("reject", {"with": answer}, "server", dual)
+
+
+@pytest.mark.parametrize("answer", ["icmp-proto-unreachable", "icmp-net-prohibited", "icmp-host-prohibited"])
+def test_what_a_refusal_of_an_answer_names_is_taken(answer: str) -> None:
+    """In a lab with both families the answer is there for IPv4, once that is said."""
+    with pytest.raises(Impossible, match=f"ICMPv6 has no {answer}; write with: icmp-admin-prohibited, or family: ipv4$"):
+        planned("reject", {"with": answer}, "server", dual=True)
+    assert len(commands(planned("reject", {"with": answer, "family": "ipv4"}, "server", dual=True))) == 3
+    with pytest.raises(Impossible, match=f"ICMPv6 has no {answer}; write with: icmp-admin-prohibited$"):
+        planned("reject", {"with": answer, "family": "ipv6"}, "server", dual=True)

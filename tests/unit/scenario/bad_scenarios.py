@@ -217,7 +217,7 @@ NO_SCENARIO: list[tuple[str, tuple[str, ...]]] = [
         HEAD + RUN + ("  - fault: w\n    at: {a: 3}\n    reject: {with: tcp-rset, protocol: tcp}\n"),
         (
             "f.yaml:7:5: at: must be text or a list, not a mapping",
-            "f.yaml:8:20: with: cannot be 'tcp-rset'; did you mean tcp-reset? It is one of tcp-reset, icmp-net-unreachable, icmp-host-unreachable, icmp-port-unreachable, icmp-proto-unreachable, icmp-net-prohibited, icmp-host-prohibited or icmp-admin-prohibited",
+            "f.yaml:8:20: with: cannot be 'tcp-rset'; did you mean tcp-reset? It is one of tcp-reset, icmp-net-unreachable, icmp-host-unreachable, icmp-port-unreachable, icmp-proto-unreachable, icmp-net-prohibited, icmp-host-prohibited, icmp-admin-prohibited, icmp6-policy-fail or icmp6-reject-route",
         ),
     ),
     (
