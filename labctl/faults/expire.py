@@ -9,6 +9,7 @@ Proof: entries deleted, and packets of forgotten connections that were dropped o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, ClassVar, Literal
 
@@ -16,26 +17,33 @@ from pydantic import Field, model_validator
 
 from labctl.faults.base import Change, FaultPlan, Impossible, Site
 from labctl.faults.chain import Chain, Chains, Match, chains
-from labctl.faults.match import Packets
+from labctl.faults.match import Ends
 
 TARGETS: dict[str, Match] = {"drop": ("-j", "DROP"), "reset": ("-p", "tcp", "-j", "REJECT", "--reject-with", "tcp-reset")}
 MIDSTREAM: Match = ("-p", "tcp", "!", "--syn", "-m", "conntrack", "--ctstate", "NEW,INVALID")
 
 
-class Expire(Packets):
+class Expire(Ends):
     kind: ClassVar[str] = "expire"
     summary: ClassVar[str] = "A router's connection tracking forgets connections that go on."
 
+    protocol: Literal["tcp", "udp"] = Field(description="Only connections of this protocol.")
     then: Literal["adopt", "drop", "reset"] = Field(
         default="adopt", description="What the router does with packets of TCP connections that it does not know."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _is_about_connections(cls, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            if any(key in value for key in ("flags", "state", "icmp_type")):
+                raise ValueError("expire is about whole connections; it takes protocol, family, from, to, sport and dport")
+            if (protocol := value.get("protocol", "all")) in ("icmp", "icmpv6", "all"):
+                raise ValueError(f"expire does not know connections of {protocol}; write protocol: tcp or protocol: udp")
+        return value
+
     @model_validator(mode="after")
-    def _is_about_connections(self) -> Expire:
-        if self.flags or self.state or self.icmp_type is not None:
-            raise ValueError("expire is about whole connections; it takes protocol, from, to, sport and dport")
-        if self.protocol not in ("tcp", "udp"):
-            raise ValueError(f"expire does not know connections of {self.protocol}; write protocol: tcp or protocol: udp")
+    def _has_a_syn_to_look_for(self) -> Expire:
         if self.then != "adopt" and self.protocol != "tcp":
             raise ValueError(f"then: {self.then} looks for connections begun without a SYN, so it is for protocol: tcp")
         return self

@@ -53,8 +53,8 @@ Port = Annotated[str, BeforeValidator(_port), Field(json_schema_extra={"type": [
 _WORDS_SCHEMA: dict[str, Any] = {"type": ["array", "string"], "items": {"type": "string"}}
 
 
-class Packets(Fault):
-    """Base of the faults that are about some packets: which protocol, from and to whom, ports, flags, ICMP type, state."""
+class Ends(Fault):
+    """Base of the faults that are about packets or connections between some ends: which protocol, from and to whom, ports."""
 
     protocol: Literal["tcp", "udp", "icmp", "icmpv6", "all"] = Field(
         default="all", description="Only packets of this protocol."
@@ -66,46 +66,13 @@ class Packets(Fault):
     destination: HostNames = Field(default=(), alias="to", description="Only packets to these hosts.")
     sport: Port | None = Field(default=None, description="Source port or range, TCP and UDP only.")
     dport: Port | None = Field(default=None, description="Destination port or range, TCP and UDP only.")
-    flags: Annotated[tuple[str, ...], BeforeValidator(_words), Field(json_schema_extra=_WORDS_SCHEMA)] = Field(
-        default=(),
-        description="TCP flags that must be set or, with `!`, unset, like `syn,!ack`; the others do not matter.",
-    )
-    icmp_type: Annotated[str, BeforeValidator(str)] | None = Field(
-        default=None, description="An ICMP type, by name (echo-request) or as type or type/code (3/4)."
-    )
-    state: Annotated[tuple[str, ...], BeforeValidator(_words), Field(json_schema_extra=_WORDS_SCHEMA)] = Field(
-        default=(), description=f"Connection tracking states, one or more of {', '.join(STATES)}."
-    )
 
     @model_validator(mode="after")
-    def _fits_its_protocol(self) -> Packets:
+    def _has_ends_that_can_be(self) -> Ends:
         if (self.sport or self.dport) and self.protocol not in ("tcp", "udp"):
             raise ValueError(f"protocol {self.protocol} has no ports; write protocol: tcp or protocol: udp")
-        if self.flags and self.protocol != "tcp":
-            raise ValueError(f"protocol {self.protocol} has no flags; write protocol: tcp")
-        if self.icmp_type is not None:
-            if self.protocol not in ("icmp", "icmpv6"):
-                raise ValueError(f"protocol {self.protocol} has no icmp_type; write protocol: icmp or protocol: icmpv6")
-            icmp.number(self.icmp_type, self.protocol)
-        return self
-
-    @model_validator(mode="after")
-    def _fits_its_family(self) -> Packets:
         if self.family and _FAMILY_OF.get(self.protocol, self.family) != self.family:
             raise ValueError(f"protocol {self.protocol} is never in {self.family}; leave family: out")
-        return self
-
-    @model_validator(mode="after")
-    def _does_not_contradict_itself(self) -> Packets:
-        names = [flag.removeprefix("!") for flag in self.flags]
-        for name in names:
-            if name not in TCP_FLAGS:
-                raise ValueError(f"{name!r} is no TCP flag; write some of {', '.join(TCP_FLAGS)}, each with or without a !")
-            if names.count(name) > 1:
-                raise ValueError(f"flags names {name} twice; write {name} (it is set) or !{name} (it is not)")
-        for state in self.state:
-            if state not in STATES:
-                raise ValueError(f"{state!r} is no state; write some of {', '.join(STATES)}")
         if len(self.source) == 1 and self.source == self.destination:
             raise ValueError(f"from and to are both {self.source[0]}, and a packet to oneself crosses no network; change one")
         return self
@@ -124,6 +91,49 @@ class Packets(Fault):
             raise Impossible(f"{asked} needs IPv6, and this lab has only IPv4; {instead}, "
                              "or give its networks enable_ipv6: true")  # fmt: skip
         return usable
+
+    def nobody(self, site: Site) -> Impossible:
+        """What to raise when no family has a packet that could match."""
+        named = ", ".join(dict.fromkeys((*self.hosts(), site.host)))
+        return Impossible(f"{named} have no address family in common, so no packet could match")
+
+
+class Packets(Ends):
+    """Base of the faults that are about some packets: between which ends, and which flags, ICMP type, state."""
+
+    flags: Annotated[tuple[str, ...], BeforeValidator(_words), Field(json_schema_extra=_WORDS_SCHEMA)] = Field(
+        default=(),
+        description="TCP flags that must be set or, with `!`, unset, like `syn,!ack`; the others do not matter.",
+    )
+    icmp_type: Annotated[str, BeforeValidator(str)] | None = Field(
+        default=None, description="An ICMP type, by name (echo-request) or as type or type/code (3/4)."
+    )
+    state: Annotated[tuple[str, ...], BeforeValidator(_words), Field(json_schema_extra=_WORDS_SCHEMA)] = Field(
+        default=(), description=f"Connection tracking states, one or more of {', '.join(STATES)}."
+    )
+
+    @model_validator(mode="after")
+    def _fits_its_protocol(self) -> Packets:
+        if self.flags and self.protocol != "tcp":
+            raise ValueError(f"protocol {self.protocol} has no flags; write protocol: tcp")
+        if self.icmp_type is not None:
+            if self.protocol not in ("icmp", "icmpv6"):
+                raise ValueError(f"protocol {self.protocol} has no icmp_type; write protocol: icmp or protocol: icmpv6")
+            icmp.number(self.icmp_type, self.protocol)
+        return self
+
+    @model_validator(mode="after")
+    def _does_not_contradict_itself(self) -> Packets:
+        names = [flag.removeprefix("!") for flag in self.flags]
+        for name in names:
+            if name not in TCP_FLAGS:
+                raise ValueError(f"{name!r} is no TCP flag; write some of {', '.join(TCP_FLAGS)}, each with or without a !")
+            if names.count(name) > 1:
+                raise ValueError(f"flags names {name} twice; write {name} (it is set) or !{name} (it is not)")
+        for state in self.state:
+            if state not in STATES:
+                raise ValueError(f"{state!r} is no state; write some of {', '.join(STATES)}")
+        return self
 
     def match(self, site: Site, family: Family, answers: bool = False) -> Match | None:
         """The iptables arguments for these packets, or for those that answer them; None when a named host has no address there.
@@ -156,8 +166,3 @@ class Packets(Fault):
         if self.state:
             words += ("-m", "conntrack", "--ctstate", ",".join(state.upper() for state in self.state))
         return tuple(words)
-
-    def nobody(self, site: Site) -> Impossible:
-        """What to raise when no family has a packet that could match."""
-        named = ", ".join(dict.fromkeys((*self.hosts(), site.host)))
-        return Impossible(f"{named} have no address family in common, so no packet could match")

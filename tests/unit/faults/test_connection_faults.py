@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
 from sites import commands, planned
 
+from labctl.faults import FAULTS
 from labctl.faults.base import Impossible
 
 
@@ -129,3 +130,14 @@ def test_resolve_names_the_hosts_that_must_exist() -> None:
     from labctl.faults.resolve import Resolve
 
     assert Resolve.model_validate(spec).hosts() == ("server", "nobody")
+
+
+def test_expire_offers_what_it_takes() -> None:
+    """What documents, schema and help say of it comes from its fields: no key that is always refused, and that it needs a protocol."""
+    fields = FAULTS["expire"].model_fields
+    assert [field.alias or name for name, field in fields.items()] == [
+        "protocol", "family", "from", "to", "sport", "dport", "then"
+    ]  # fmt: skip
+    assert [name for name, field in fields.items() if field.is_required()] == ["protocol"]
+    for protocol in get_args(fields["protocol"].annotation):
+        planned("expire", {"protocol": protocol, "sport": 1, "dport": "2-3", "from": "client", "to": "server"}, "router")
