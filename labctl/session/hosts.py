@@ -24,7 +24,8 @@ class Hosts:
 
     `heard` says who is told of what an agent reports by itself, by the word for it; what nobody asked for goes into the record.
     `killed` are the hosts that are not up now, each with the fault that did it; `former` the agents of lives that are over.
-    `before` are the faults that others had put at these hosts when the run began.
+    `linked` is what each host that has link faults can do for them. `before` are the faults that others had put at these hosts
+    when the run began.
     """
 
     plan: Plan
@@ -36,7 +37,7 @@ class Hosts:
     heard: dict[str, Heard] = field(default_factory=dict)
     killed: dict[str, str] = field(default_factory=dict)
     former: list[AgentClient] = field(default_factory=list)
-    linked: list[str] = field(default_factory=list)
+    linked: dict[str, dict[str, Any]] = field(default_factory=dict)
     before: list[Before] = field(default_factory=list)
 
     def open(self, stack: ExitStack) -> None:
@@ -80,8 +81,15 @@ class Hosts:
         self._quiet([host])
 
     def _link_sites(self) -> list[str]:
-        faults = [fault for step in self.plan.steps for fault in step.faults]
-        return list(dict.fromkeys(fault.host for fault in faults if fault.request()["type"] == "link"))
+        return list(self._link_requests())
+
+    def _link_requests(self) -> dict[str, list[dict[str, Any]]]:
+        """What the agent of each host that has link faults is asked for."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for fault in (fault for step in self.plan.steps for fault in step.faults):
+            if (request := fault.request())["type"] == "link":
+                found.setdefault(fault.host, []).append(request)
+        return found
 
     def _quiet(self, hosts: Sequence[str]) -> None:
         """Switch offloads off at these hosts, where netem makes link faults."""
@@ -91,24 +99,29 @@ class Hosts:
     def prepare_links(self) -> None:
         """Find out which backend link faults will have, before there is any, and make the hosts ready for it.
 
-        Asked again when the plan has grown, it looks at hosts that had none before.
-        Raises MissingError when the scenario has link faults and neither backend can make them here.
+        Asked again when the plan has grown, it looks at hosts that had none before. A seed that netem cannot take here makes
+        `auto` nfqueue for all of them. Raises MissingError when the scenario has link faults and neither backend can make them.
         """
         sites = self._link_sites()
         if "netem" not in self.environment and not sites:
             self.environment["netem"] = self.agents[self.plan.hosts[0]].call("netem")
-        sites = [host for host in sites if host not in self.linked]
-        if not sites:
-            return
-        self.linked += sites
-        found = everywhere(lambda host: self.agents[host].call("capabilities"), sites)
-        self.environment["netem"] = all(can["netem"] for can in found)
+        fresh = [host for host in sites if host not in self.linked]
+        self.linked |= dict(zip(fresh, everywhere(lambda host: self.agents[host].call("capabilities"), fresh), strict=True))
+        for host, requests in self._link_requests().items():
+            self._choose_backend(host, self.linked[host], any(map(_has_seed, requests)))
+        if fresh:
+            self.environment["netem"] = all(can["netem"] for can in self.linked.values())
+            self._quiet(self.plan.hosts)
+
+    def _choose_backend(self, host: str, can: dict[str, Any], seeded: bool) -> None:
         wanted = ("netem", "nfqueue") if self.link_backend == "auto" else (self.link_backend,)
-        for host, can in zip(sites, found, strict=True):
-            if not any(can[backend] for backend in wanted):
-                why = "; ".join(can["reasons"].get(backend, f"no {backend}") for backend in wanted)
-                raise MissingError(f"link faults at {host} need {' or '.join(wanted)}: {why}")
-        self._quiet(self.plan.hosts)
+        lacks = {backend: "seed" if backend == "netem" and can["netem"] and seeded else backend for backend in wanted}
+        able = [backend for backend, needed in lacks.items() if can[needed]]
+        if not able:
+            why = "; ".join(can["reasons"].get(needed, f"no {needed}") for needed in lacks.values())
+            raise MissingError(f"link faults at {host} need {' or '.join(wanted)}: {why}")
+        if can["netem"] and "netem" not in able:
+            self.link_backend = "nfqueue"
 
     def _devices(self, host: str) -> list[str]:
         return list(self.agents[host].devices.values())
@@ -150,6 +163,10 @@ class Hosts:
             self.heard[word](host, message)
         else:
             self.record.event(word, host=host, **message)
+
+
+def _has_seed(request: dict[str, Any]) -> bool:
+    return any(part["spec"].get("seed") is not None for part in request["parts"])
 
 
 def _found(hellos: Iterable[tuple[str, dict[str, Any]]]) -> list[Before]:
