@@ -16,8 +16,9 @@ IFB = re.compile(r"\blci\d+\b")
 
 @dataclass(frozen=True)
 class Row:
-    """`faults`: link specs put one after the other and on together. `says`: each of these lines must be in tc's listing.
+    """`faults`: link specs put one after the other and on together, but for the last `healed`, which are healed again.
 
+    `says`: each of these lines must be in tc's listing.
     `netem` is short for the one line that most rows need: everything after `limit N` of the only netem qdisc.
     """
 
@@ -26,6 +27,7 @@ class Row:
     netem: str = ""
     says: tuple[str, ...] = ()
     limit: int = 1000
+    healed: int = 0
 
     def __str__(self) -> str:
         return self.name
@@ -78,6 +80,10 @@ TABLE = (
         slot={"distribution": "normal", "delay_s": 0.05, "jitter_s": 0.01},
     ),
     Row("two-delays", ({"delay_s": 0.04}, {"delay_s": 0.06}), "delay 100ms"),
+    Row(
+        "distribution-healed", ({"delay_s": 0.05, "jitter_s": 0.01}, {"jitter_s": 0.01, "distribution": "normal"}),
+        "delay 50ms  10ms", healed=1,
+    ),
     Row("delay-and-loss", ({"delay_s": 0.1}, {"loss": 5, "seed": 7}), "delay 100ms loss 5% seed 7"),
     Row("two-losses", ({"loss": 50, "seed": 7}, {"loss": 50}), "loss 75% seed 7"),
     Row(
@@ -110,7 +116,9 @@ TABLE = (
 
 def as_argument(rows: Sequence[Row]) -> str:
     """The rows as guest/fault_table.py takes them."""
-    return json.dumps([{"name": row.name, "faults": row.faults} for row in rows])
+    return json.dumps([
+        {"name": row.name, "faults": row.faults, **({"healed": row.healed} if row.healed else {})} for row in rows
+    ])  # fmt: skip
 
 
 def plain(line: str) -> str:
