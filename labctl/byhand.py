@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import queue
 import random
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import yaml
 from pydantic import ValidationError
 
 from labctl.agent.death import CHAIN
-from labctl.engines.agents import AgentClient
+from labctl.engines.agents import AgentClient, AgentRefused
 from labctl.engines.daemon import connect
 from labctl.engines.docker import DockerEngine
 from labctl.errors import LabError, UsageError
@@ -21,54 +23,109 @@ from labctl.faults import FAULTS
 from labctl.faults.base import Fault, FaultPlan, Impossible
 from labctl.lab import Lab
 from labctl.scenario.check import unknown_host
-from labctl.scenario.words import nearest
-from labctl.session.faults import bind
+from labctl.scenario.messages import explain
+from labctl.scenario.model import FaultStep
+from labctl.scenario.shape import shape_at
+from labctl.scenario.tree import Loc, Mark, Tree, scalar
+from labctl.scenario.words import nearest, shorten
+from labctl.scenario.yamltext import Source, fragment
+from labctl.session.faults import BEGIN_TIMEOUT_S, bind
 
+_TAG = "tag:yaml.org,2002:"
 NAME = re.compile(r"[a-z][a-z0-9-]{0,19}")  # as in a scenario: it is part of a chain's name (iptables(8), 28 characters)
 
 
 def parse_fault(kind: str, words: Sequence[str]) -> Fault:
-    """A fault from the command line: `link --delay 100ms --to server`. Keys are those of a scenario.
+    """A fault from the command line: `link --delay 100ms --to server --loss-gemodel '{p: 5%, r: 25%}'`.
 
-    Raises UsageError naming the option that is wrong and what would be right.
+    Keys are those of a scenario. Raises UsageError naming the option that is wrong and what would be right.
     """
     if kind not in FAULTS:
         raise UsageError(
             f"there is no fault {kind!r}{_hint(kind, list(FAULTS))}; there are {', '.join(FAULTS)}"
         )
     model = FAULTS[kind]
-    values: dict[str, Any] = {}
-    for key, value in _options(words):
-        name = key.replace("-", "_")
-        values[name] = [*_listed(values[name]), value] if name in values else value
+    tree = Tree(Source("", ""))
+    # As if each option stood in a line of its own below the fault's kind: so a problem tells by its line whose it is.
+    tree.marks = {(): _mark(0, "mapping"), (kind,): _mark(0, "mapping")}
+    options = _options(model, words)
+    values = {name: _value(tree, node, (kind, name), line) for line, (name, node) in enumerate(options.items(), 1)}
     try:
-        return model.model_validate(values)
+        step = FaultStep.model_validate({"fault": "x", "at": "x", kind: values})
     except ValidationError as error:
-        first = error.errors()[0]
-        option = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else kind
-        known = [field.alias or name for name, field in model.model_fields.items()]
-        if first["type"] == "extra_forbidden":
-            options = ", ".join("--" + k.replace("_", "-") for k in known)
-            raise UsageError(
-                f"{kind} has no {option}{_hint(option, ['--' + k for k in known])}; it has {options}"
-            ) from None
-        raise UsageError(f"{option}: {first['msg'].removeprefix('Value error, ')}") from None
+        _refuse_keys(model, error)
+        tree.problems += explain(tree, FaultStep, error, ())
+    else:
+        if not tree.problems:
+            return step.spec
+    first = tree.problems[0]
+    key = [kind, *options][first.line]
+    place = _option(key) if first.line else kind
+    raise UsageError(f"{place}: {first.message.removeprefix(f'{key}: ').removeprefix(f'{kind} ')}")
 
 
-def _options(words: Sequence[str]) -> Iterator[tuple[str, Any]]:
+def _refuse_keys(model: type[Fault], error: ValidationError) -> None:
+    """Raises UsageError for an option that this kind of fault has not, and for one that it needs and that is missing."""
+    fields = {field.alias or name: field for name, field in model.model_fields.items()}
+    for first in error.errors():
+        if len(first["loc"]) != 2 or first["type"] not in ("extra_forbidden", "missing"):
+            continue
+        option = _option(str(first["loc"][1]))
+        if first["type"] == "missing":
+            about = fields[str(first["loc"][1])].description
+            raise UsageError(f"{model.kind} needs {option}: {about}") from None
+        has = ", ".join(map(_option, fields)) or "none"
+        hint = _hint(option, ["--" + key for key in fields])
+        raise UsageError(f"{model.kind} has no {option}{hint}; it has {has}") from None
+
+
+def _option(key: str) -> str:
+    return "--" + key.replace("_", "-")
+
+
+def _options(model: type[Fault], words: Sequence[str]) -> dict[str, yaml.Node]:
+    """The values by key, each as YAML has it: a mapping or a list as it is written, anything else as the text that it is."""
+    found: dict[str, list[yaml.Node]] = {}
     rest = list(words)
     while rest:
         word = rest.pop(0)
         if not word.startswith("--"):
             raise UsageError(f"{word!r} stands alone; write options like --delay 100ms")
-        key, equals, value = word[2:].partition("=")
+        key, equals, text = word[2:].partition("=")
         if not equals:
-            value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
-        yield key, int(value) if re.fullmatch("[0-9]{1,18}", value) else {"true": True, "false": False}.get(value, value)
+            text = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
+        name = key.replace("-", "_")
+        found.setdefault(name, []).extend(_nodes(model, name, text))
+    return {
+        name: nodes[0] if len(nodes) == 1 else yaml.SequenceNode(f"{_TAG}seq", nodes) for name, nodes in found.items()
+    }
 
 
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+def _nodes(model: type[Fault], name: str, text: str) -> list[yaml.Node]:
+    if text[:1] in ("{", "["):
+        if (node := fragment(text)) is None:
+            example = "write it as in a scenario, on one line, like {p: 5%, r: 25%}"
+            raise UsageError(f"{_option(name)}: {shorten(text)!r} is not YAML; {example}")
+        return [node]
+    is_text = shape_at(model, (name,)).takes_text
+    kind = "int" if re.fullmatch("[0-9]{1,18}", text) and not is_text else "bool" if text in ("true", "false") else "str"
+    return [yaml.ScalarNode(_TAG + kind, text)]
+
+
+def _mark(line: int, what: str, written: str | None = None) -> Mark:
+    return Mark(line, 1, (line, 1), what, written)
+
+
+def _value(tree: Tree, node: yaml.Node, loc: Loc, line: int) -> object:
+    """What a node is, with marks for all of it in the line of its option."""
+    if isinstance(node, yaml.MappingNode):
+        tree.marks[loc] = _mark(line, "mapping")
+        return {key: _value(tree, value, (*loc, key), line) for key, (_, value) in tree.pairs(node).items()}
+    if isinstance(node, yaml.SequenceNode):
+        tree.marks[loc] = _mark(line, "list")
+        return [_value(tree, item, (*loc, index), line) for index, item in enumerate(node.value)]
+    tree.marks[loc] = _mark(line, "text", str(node.value))
+    return scalar(node.tag, str(node.value))
 
 
 def _hint(word: str, known: list[str]) -> str:
@@ -98,11 +155,31 @@ def add(lab_name: str | None, host: str, name: str | None, fault: Fault) -> tupl
         raise UsageError(str(error)) from None
     if plan.engine is not None:
         return chosen, _disturb(engine, lab, plan)
-    with _resident(engine, lab, host) as agent:
-        request = bind(plan.request(), agent.devices)
+    events: queue.Queue[dict[str, Any]] = queue.Queue()
+    with _resident(engine, lab, host, events.put) as agent:
         note = {"kind": fault.kind, **fault.model_dump(mode="json", by_alias=True, exclude_defaults=True)}
-        answer: dict[str, Any] = agent.call("apply", name=chosen, action=request, kind=fault.kind, note=note)
+        asked = {"name": chosen, "action": bind(plan.request(), agent.devices), "kind": fault.kind, "note": note}
+        try:
+            answer = _grow(agent, asked, events) if getattr(fault, "ramp", None) else agent.call("apply", **asked)
+        except AgentRefused as error:
+            raise UsageError(str(error)) if error.detail.get("impossible") else error from None
     return chosen, answer
+
+
+def _grow(agent: AgentClient, asked: Mapping[str, Any], events: queue.Queue[dict[str, Any]]) -> dict[str, Any]:
+    """Put a fault that changes while it is in place, which its agent sees to; what was run. Raises AgentRefused, LabError."""
+    agent.call("schedule", timeline={}, **asked)
+    deadline = time.monotonic() + BEGIN_TIMEOUT_S
+    event: dict[str, Any] = {}
+    while event.get("name") != asked["name"]:  # the agent may tell of others
+        try:
+            event = events.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            raise LabError(f"the fault {asked['name']} at {agent.host} has not begun after {BEGIN_TIMEOUT_S:g}s") from None
+    if event["event"] == "fault-error":
+        agent.call("undo", name=asked["name"])
+        raise AgentRefused(f"{agent.host}: {event['error']}", {"impossible": event["impossible"]})
+    return {key: event[key] for key in ("ran", "time", "backend", "interface")}
 
 
 def swept(lab_name: str | None) -> list[str]:
@@ -203,8 +280,10 @@ def _held(engine: DockerEngine, host: str) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def _resident(engine: DockerEngine, lab: Lab, host: str) -> Iterator[AgentClient]:
+def _resident(
+    engine: DockerEngine, lab: Lab, host: str, heard: Callable[[dict[str, Any]], None] = lambda _: None
+) -> Iterator[AgentClient]:
     """The resident agent of a host; it stays when the block ends, and what it holds stays with it."""
-    agent = AgentClient(host, engine.resident_agent(host), lambda *_: None)
+    agent = AgentClient(host, engine.resident_agent(host), lambda _, event: heard(event))
     agent.greet(dict(lab.hosts[host].addresses or {}))
     yield agent

@@ -111,7 +111,9 @@ class Agent:
             detail = getattr(error, "detail", None) or {
                 "ran": [r.as_json() for r in getattr(error, "ran", [])]
             }
-            answer = {"id": number, "ok": False, "error": str(error), "detail": detail}
+            # Who asked by hand is to ask for something else; in a run it is an error as any other.
+            impossible = isinstance(error, ActionFailed) and not error.ran
+            answer = {"id": number, "ok": False, "error": str(error), "detail": {**detail, "impossible": impossible}}
         except Exception as error:  # the driver must hear of a bug here, and the agent must live on to undo
             answer = {"id": number, "ok": False, "error": f"{type(error).__name__}: {error}", "detail": {}}
         self.write(answer)
@@ -210,14 +212,19 @@ class Agent:
             return LinkAction(self.links, request)
         return Interface.parse(request, self.changed) if request["type"] == "interface" else make_action(request)
 
-    def schedule(self, name: str, action: dict[str, Any], timeline: dict[str, Any], kind: str = "") -> dict[str, Any]:
-        """Apply and remove a fault on a timeline; `fault-applied` and `fault-removed` events say when it happened."""
+    def schedule(
+        self, name: str, action: dict[str, Any], timeline: dict[str, Any], kind: str = "", note: object = None
+    ) -> dict[str, Any]:
+        """Apply and remove a fault on a timeline; `fault-applied` and `fault-removed` events say when it happened.
+
+        `kind` and `note` are as `apply` has them.
+        """
         if name in self.schedules or name in self.journal.names():
             raise Refused(f"{name} is applied already")
         made = self.make(action)  # what is wrong with it is said now, not when its time comes
         self.claims.take(name, kind, needed(name, made))
         schedule = Schedule(name, lambda: self.make(action), Timeline(**timeline), self.journal, self.write)
-        self.schedules[name] = schedule
+        self.schedules[name], self.notes[name] = schedule, note
         schedule.start()
         return {"time": time.time()}
 

@@ -64,11 +64,19 @@ class Ramping(Protocol):
 
 
 class ActionFailed(Exception):
-    """A command of a fault was refused; what had been done before it is undone again."""
+    """A command of a fault was refused; what had been done before it is undone again. Without any, nothing was tried."""
 
     def __init__(self, ran: list[Ran]) -> None:
         super().__init__(str(next(r for r in ran if not r.ok)))
         self.ran = ran
+
+
+class Impossible(ActionFailed):
+    """What is asked for cannot be here, as things are; the message says why, and nothing was tried."""
+
+    def __init__(self, why: str) -> None:
+        Exception.__init__(self, why)
+        self.ran = []
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .action import ActionFailed, Commands, failed
+from .action import ActionFailed, Commands, Impossible, failed
 from .claims import is_held
 from .command import Ran, Runner, run
 
@@ -92,8 +92,7 @@ class Interface:
         self._addresses += [address for address in self._addresses_now() if address not in self._addresses]
         self._routes += [route for route in self._routes_now() if route not in self._routes]
         if self.mtu is not None and (why := self._why_not(self.mtu, there.mtu if there else self._mtu())):
-            argv = ("ip", "link", "set", "dev", self.device, "mtu", str(self.mtu))
-            raise ActionFailed([Ran(argv, None, "", why, 0.0)])
+            raise Impossible(why)
         self.rules.stage()  # all of them: they only count, or drop what the interface makes happen
         self._is_staged = True
 

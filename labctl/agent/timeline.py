@@ -100,9 +100,13 @@ class Schedule:
                 else:
                     self._end(offset_s)
             except Exception as error:  # whatever it is: nobody else hears of what goes wrong in this thread
+                impossible = isinstance(error, ActionFailed) and not error.ran
                 self._tell(
-                    {"event": "fault-error", "name": self._name, "error": _words(error), "time": time.time()}
-                )
+                    {
+                        "event": "fault-error", "name": self._name, "error": _words(error), "impossible": impossible,
+                        "time": time.time(),
+                    }
+                )  # fmt: skip
                 return
 
     def _begin(self, asked_s: float, action: Action) -> None:

@@ -281,6 +281,18 @@ def test_a_timeline_without_end_goes_on() -> None:
     assert [next(moments)[0] for _ in range(6)] == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
 
 
+def test_what_cannot_be_is_told_apart_from_what_failed(ask: Any) -> None:
+    """Of a fault that is impossible where it is asked for nothing was tried, and the driver is told that it is so."""
+    rules = {"changes": [], "counters": [], "kernel": []}
+    refused = ask("apply", name="x", action={"type": "interface", "device": "lo", "mtu": 70000, **rules})
+    assert (refused["error"], refused["detail"]) == (
+        "lo carries no more than 65536 bytes already; write a smaller size", {"ran": [], "impossible": True},
+    )  # fmt: skip
+    no_such = {"type": "commands", "changes": [{"do": ["/no/such/command"], "undo": ["/no/such/command"]}]}
+    failed = ask("apply", name="y", action=no_such)
+    assert (failed["ok"], failed["detail"]["impossible"]) == (False, False)
+
+
 class Growing:
     """An action that grows, for longer than a test lasts; `during` is told each time how far it is."""
 
