@@ -22,7 +22,10 @@ from labctl.scenario.model import (
     UntilStep,
     WaitStep,
 )
+from labctl.scenario.words import shorten
 
+# As long as the name of a step may be.
+TITLE_CHARACTERS = 200
 # Where the bundled programs are in the image that brings them to hosts which have none.
 BUNDLED = "/opt/labctl/programs"
 
@@ -163,8 +166,8 @@ def command(words: tuple[str, ...], programs: str | None) -> tuple[str, ...]:
 
 
 def spoken(words: Iterable[str]) -> str:
-    """A command as a sentence has it: its words, an empty one as two quotes."""
-    return " ".join(word or "''" for word in words)
+    """A command as a sentence has it: its words on one line, an empty one as two quotes, no more than a step's name may be."""
+    return shorten(" ".join(word or "''" for word in words), TITLE_CHARACTERS)
 
 
 def default_title(step: AnyStep) -> str:

@@ -78,6 +78,17 @@ def test_steps_are_numbered_titled_and_timed() -> None:
     assert (steps[0].handles, steps[4].handles, steps[5].handles) == (("srv",), ("a",), ("srv",))
 
 
+def test_a_title_is_a_line_however_long_the_command_is() -> None:
+    """Its beginning is enough to know it by; what is run stays whole."""
+    script = "echo a\\n  exit\\n" + "x" * 200_000
+    long = f"  - {{run: [ls, {'a' * 200_000}], on: client, expect: {{exit: 1}}}}\n"
+    start, run = planned(f'  - {{start: [sh, -c, "{script}"], on: server}}\n' + long).steps
+    assert start.title.startswith("start sh -c echo a exit xxx")
+    assert start.title.endswith("xxx… on server")
+    assert run.title == f"run ls {'a' * 196}… on client"
+    assert (len(start.argv[2]), len(run.argv[1])) == (200_014, 200_000)
+
+
 def test_heal_all_is_every_fault_in_place_at_that_point() -> None:
     """`heal: all` stands for the faults that are in place there: not for those healed before or put later."""
     steps = planned(
