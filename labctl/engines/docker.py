@@ -9,7 +9,7 @@ import platform
 import random
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -32,9 +32,12 @@ from labctl.engines.owner import Owner
 from labctl.engines.watch import Watch
 from labctl.errors import LabError
 from labctl.lab import BLOCK_PREFIX, BLOCKS, POOL, PROGRAMS, ROLE, Host, Lab, Subnet, addressed, render
+from labctl.scenario.words import listing
 
 ROOT = Path(__file__).resolve().parents[2]
 UP_TIMEOUT_S = 120.0
+SAY_AFTER_S = 3.0
+CHECK_CHARACTERS = 500
 KILL_TIMEOUT_S = 30
 OWN_COMPOSE = ROOT / "docker-compose.yml"
 
@@ -110,27 +113,43 @@ class DockerEngine:
         if self._standing:
             notes.write_rendered(self._api, self._standing, self._labels(), rendered.read_text(encoding="utf-8"))
         self._find_containers(self._hosts_here())
-        self._wait_running(hosts)
+        self._wait_running(hosts, say)
 
-    def _wait_running(self, hosts: Sequence[str]) -> None:
-        """Until every host runs and, where it has a health check, is healthy. Compose's --wait looks only twice a second."""
-        deadline = time.monotonic() + UP_TIMEOUT_S
+    def _wait_running(self, hosts: Sequence[str], say: Say = lambda _: None) -> None:
+        """Until every host runs and, where it has a health check, is healthy. Compose's --wait looks only twice a second.
+
+        Whom it waits for is said after a while. Raises LabError for one that ends, is not up in time, or is found unhealthy.
+        """
+        begun = time.monotonic()
+        waiting = self._not_up(hosts)
+        has_said = False
+        while waiting:
+            waited_s = time.monotonic() - begun
+            if waited_s > UP_TIMEOUT_S:
+                host, state = next(iter(waiting.items()))
+                raise LabError(f"the host {host} is not up after {UP_TIMEOUT_S:g}s: {state}")
+            if waited_s > SAY_AFTER_S and not has_said:
+                has_said = True
+                say("waiting for " + listing([f"{host} ({state})" for host, state in waiting.items()], "and"))
+            time.sleep(0.02)
+            waiting = self._not_up(waiting)
+
+    def _not_up(self, hosts: Iterable[str]) -> dict[str, str]:
+        """The hosts that do not run yet or are not healthy yet, and how they are. Raises LabError for one that never will."""
+        found: dict[str, str] = {}
         for host in hosts:
-            while True:
-                try:
-                    state = self._api.inspect_container(self._containers[host])["State"]
-                except (KeyError, docker.errors.NotFound):
-                    raise LabError(f"the host {host} did not come up") from None
-                health = state.get("Health", {}).get("Status", "healthy")
-                if state["Running"] and health == "healthy":
-                    break
-                if state["Status"] in ("exited", "dead"):
-                    raise self._did_not_stay(host, state)
-                if time.monotonic() > deadline:
-                    raise LabError(
-                        f"the host {host} is not up after {UP_TIMEOUT_S:g}s: {state['Status']}, {health}"
-                    )
-                time.sleep(0.02)
+            try:
+                state = self._api.inspect_container(self._containers[host])["State"]
+            except (KeyError, docker.errors.NotFound):
+                raise LabError(f"the host {host} did not come up") from None
+            health = state.get("Health", {}).get("Status", "healthy")
+            if state["Status"] in ("exited", "dead"):
+                raise self._did_not_stay(host, state)
+            if health == "unhealthy":
+                raise LabError(f"the host {host} is unhealthy: {_last_check(state['Health'])}")
+            if not (state["Running"] and health == "healthy"):
+                found[host] = f"{state['Status']}, {health}" if "Health" in state else state["Status"]
+        return found
 
     def _did_not_stay(self, host: str, state: Mapping[str, Any]) -> LabError:
         logs = self._api.logs(self._containers[host], tail=5).decode(errors="replace").strip()
@@ -561,6 +580,13 @@ class DockerEngine:
 def programs_image(api: APIClient) -> str:
     """Make sure the image with the bundled programs is there; its name. Raises MissingError, LabError."""
     return images.ensure(api, compose.read_config(OWN_COMPOSE), ["server"], lambda _: None)["server"]
+
+
+def _last_check(health: Mapping[str, Any]) -> str:
+    """How the last try of a health check went: its status and the end of what it said."""
+    last = (health.get("Log") or [{}])[-1]
+    said = str(last.get("Output") or "").strip()[-CHECK_CHARACTERS:] or "nothing"
+    return f"its health check ended with {last.get('ExitCode')} and said: {said}"
 
 
 def _subnet(network: Mapping[str, Any]) -> Subnet:

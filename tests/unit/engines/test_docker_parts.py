@@ -475,3 +475,68 @@ def test_an_agent_image_that_somebody_removes_is_made_again(monkeypatch: pytest.
             with pytest.raises(LabError, match="no agent could be started for server"):
                 engine._beside("server", {}, ["-m", "agent"], detach=False)
     assert len(ensured) == 4
+
+
+def state(status: str = "running", health: str | None = None, *log: dict[str, Any]) -> dict[str, Any]:
+    told = {} if health is None else {"Health": {"Status": health, "FailingStreak": len(log), "Log": list(log)}}
+    return {"State": {"Running": status == "running", "Status": status, "ExitCode": 1, **told}}
+
+
+class Coming:
+    """Hosts that come up, each as its states say, one after the other; the last of them stays."""
+
+    def __init__(self, **states: list[dict[str, Any]]) -> None:
+        self.states = states
+
+    def inspect_container(self, host: str) -> dict[str, Any]:
+        told = self.states[host]
+        return told.pop(0) if len(told) > 1 else told[0]
+
+    def logs(self, _: str, tail: int) -> bytes:  # noqa: ARG002
+        return b"its last words\n"
+
+    def wait(self, say: Any = lambda _: None) -> None:
+        engine = DockerEngine(self, "run")  # type: ignore[arg-type]
+        engine._containers = {host: host for host in self.states}
+        engine._wait_running(list(self.states), say)
+
+
+FAILED = {"ExitCode": 7, "Output": "curl: (7) nobody listens\n"}
+
+
+@pytest.mark.parametrize(
+    ("states", "said"),
+    [
+        ([state("running", "starting"), state("running", "unhealthy", {"ExitCode": 1, "Output": "first"}, FAILED)],
+         "the host web is unhealthy: its health check ended with 7 and said: curl: (7) nobody listens"),
+        ([state("running", "unhealthy", {"ExitCode": 1, "Output": ""})],
+         "the host web is unhealthy: its health check ended with 1 and said: nothing"),
+        ([state("running", "unhealthy", {"ExitCode": 1, "Output": "x" * 9000 + "the end"})],
+         "the host web is unhealthy: its health check ended with 1 and said: " + "x" * 493 + "the end"),
+        ([state("created"), state("exited")], "the host web ended with 1 instead of staying up: its last words"),
+    ],
+)  # fmt: skip
+def test_a_host_that_will_not_be_up_is_told_at_once(states: list[dict[str, Any]], said: str) -> None:
+    """With what its health check, or itself, said last, and though another comes before it that is not up yet either."""
+    with pytest.raises(LabError) as caught:
+        Coming(slow=[state("running", "starting")], web=states).wait()
+    assert str(caught.value) == said
+
+
+def test_whom_a_lab_waits_for_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a while, by name and how each is; a lab that comes up at once says nothing."""
+    heard: list[str] = []
+    Coming(web=[state()], db=[state("running", "healthy")]).wait(heard.append)
+    assert heard == []
+    monkeypatch.setattr("labctl.engines.docker.SAY_AFTER_S", 0.0)
+    slow = [state("running", "starting")] * 3
+    Coming(web=[*slow, state("running", "healthy")], db=[state("created"), state("created"), state()], up=[state()]).wait(
+        heard.append
+    )
+    assert heard == ["waiting for web (running, starting) and db (created)"]
+
+
+def test_a_host_that_does_not_come_up_in_time_is_told_with_how_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labctl.engines.docker.UP_TIMEOUT_S", 0.01)
+    with pytest.raises(LabError, match=r"the host web is not up after 0.01s: running, starting$"):
+        Coming(web=[state("running", "starting")]).wait()
