@@ -24,7 +24,7 @@ from labctl.plan import Plan, PlannedStep, plan
 from labctl.scenario.check import check
 from labctl.scenario.loader import Loaded
 from labctl.scenario.model import StartStep, StopStep, UntilStep, WaitStep
-from labctl.session.captures import Captures
+from labctl.session.captures import CaptureFilterRefused, Captures
 from labctl.session.faults import Faults
 from labctl.session.hosts import Hosts
 from labctl.session.programs import WATCH_S, Programs, StepFailed
@@ -53,7 +53,8 @@ class Request:
 def execute(request: Request, engine: Engine, record: RunDirectory, run: str) -> None:
     """Run a scenario and leave its record in `record`. Never raises for what happens to the run; it is in the record.
 
-    Raises ScenarioError where the lab is found to be none, or not to be one for this scenario, before anything was made.
+    Raises ScenarioError where the lab is found to be none, or not to be one for this scenario, before anything was made; and
+    for a capture filter that is none, when all that was made is gone.
 
      1. save the scenario, and the plan before anything is touched
      2. bring the lab up
@@ -110,6 +111,8 @@ def session_of(
         finally:
             with uninterrupted():
                 stack.close()
+    except CaptureFilterRefused as error:
+        raise ScenarioError([request.loaded.problem(("capture", "filter"), str(error))]) from None
     except LabError as error:  # asked last, as an engine that is being ended takes its hosts away before it goes itself
         if (lost := engine.lost()) is not None:
             raise LabError(lost) from error

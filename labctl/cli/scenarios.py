@@ -11,7 +11,7 @@ import click
 
 from labctl.cli.options import CASES, PATHS, SEEDS, SET, TAGS, WORDS, NamedPath, offers, overrides
 from labctl.cli.output import echo_json, say
-from labctl.errors import ScenarioError
+from labctl.errors import Problem, ScenarioError
 
 if TYPE_CHECKING:
     from labctl.scenario.loader import Loaded
@@ -26,7 +26,7 @@ SHOWN_OTHERS = 5
 @WORDS
 @TAGS
 @CASES
-@click.option("--filters", is_flag=True, help="Also ask tshark about every packet filter; needs Docker, or a tshark here.")
+@click.option("--filters", is_flag=True, help="Also ask tshark and dumpcap about every filter; needs Docker, or them here.")
 def check_command(
     paths: tuple[Path, ...], sets: tuple[str, ...], filters: bool, words: tuple[str, ...], tags: tuple[str, ...],
     cases: tuple[str, ...],
@@ -49,7 +49,7 @@ def check_command(
 
 
 def check_filters(scenarios: Sequence[Loaded]) -> None:
-    """Ask tshark about every packet filter of the scenarios. Raises ScenarioError with those that it refuses."""
+    """Ask tshark and dumpcap about every filter of the scenarios. Raises ScenarioError with those that they refuse."""
     from labctl.engines.tshark import refused, tshark
 
     ask, can_ask = tshark(say)
@@ -65,8 +65,26 @@ def check_filters(scenarios: Sequence[Loaded]) -> None:
     problems = [
         loaded.problem(loc, f"Wireshark refuses this filter: {bad[text]}") for loaded, loc, text in places if text in bad
     ]
+    problems += _capture_filters(scenarios)
     if problems:
         raise ScenarioError(list(dict.fromkeys(problems)))
+
+
+def _capture_filters(scenarios: Sequence[Loaded]) -> list[Problem]:
+    """What dumpcap says of those with which scenarios choose what is recorded."""
+    from labctl.engines.tshark import dumpcap
+    from labctl.evidence.packets import capture_filter_problem
+
+    captures = [(loaded, text) for loaded in scenarios if (text := loaded.scenario.capture.filter) is not None]
+    if not captures:
+        return []
+    ask = dumpcap(say)
+    said = {text: ask(text) for text in dict.fromkeys(text for _, text in captures)}
+    return [
+        loaded.problem(("capture", "filter"), capture_filter_problem(why))
+        for loaded, text in captures
+        if (why := said[text]) is not None
+    ]
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from math import isfinite
 from operator import itemgetter
@@ -45,6 +46,8 @@ FIELDS: dict[str, str] = {
     "info": "_ws.col.info",
 }
 SENTINEL = "labctl sentinel"
+_NO_CAPTURE_FILTER = "Invalid capture filter"
+_WHY_NOT = re.compile(r"valid capture filter \((.+)\)\.$", re.MULTILINE)
 _REFUSED = "Some fields aren't valid"
 
 
@@ -120,6 +123,19 @@ def refused_filter(said: str, filters: Sequence[str]) -> str | None:
     if _REFUSED not in said:
         return None
     return next((f for f in filters if filter_expression(f) in said), filters[0] if filters else None)
+
+
+def refused_capture_filter(said: str) -> str | None:
+    """Why dumpcap takes a capture filter for none, from what it said, or None when it said something else."""
+    if _NO_CAPTURE_FILTER not in said:
+        return None
+    why = _WHY_NOT.search(said)
+    return why[1] if why else "it is none"
+
+
+def capture_filter_problem(why: str) -> str:
+    """What to say of a capture filter that dumpcap refuses."""
+    return f"libpcap refuses this filter: {why}; its words are those of pcap-filter(7), like tcp port 80"
 
 
 class Packet(NamedTuple):

@@ -12,13 +12,25 @@ from typing import Any
 
 from labctl.engines.agents import AgentClient, AgentRefused
 from labctl.errors import LabError
-from labctl.evidence.packets import dissect_argv, join_tables, refusal, refusal_argv, refused_filter
+from labctl.evidence.packets import (
+    capture_filter_problem,
+    dissect_argv,
+    join_tables,
+    refusal,
+    refusal_argv,
+    refused_capture_filter,
+    refused_filter,
+)
 from labctl.evidence.pcapng import join
 from labctl.interrupts import uninterrupted
 from labctl.session.hosts import Hosts
 from labctl.session.together import everywhere, recorded
 
 CAPTURE_TIMEOUT_S = 60.0
+
+
+class CaptureFilterRefused(LabError):
+    """What the scenario has as its capture filter is none; the message is for that place in its file."""
 
 
 @dataclass
@@ -115,6 +127,8 @@ class Captures:
             )  # fmt: skip
             agent.result(dissecting, "dissect_start")
         except AgentRefused as error:
+            if (why := refused_capture_filter(str(error))) is not None:
+                raise CaptureFilterRefused(capture_filter_problem(why)) from None
             raise LabError(f"the capture of {host} did not start: {error}") from None
         self.parts.append(Part(host, agent, 1 + sum(p.host == host for p in self.parts), tuple(filters)))
         self.record.event("capture-start", host=host, **answer)

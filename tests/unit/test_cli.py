@@ -21,10 +21,11 @@ from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner, Result
-from fake_engine import COMPOSE, SCENARIO, FakeEngine, Fuse, World, in_memory
+from fake_engine import COMPOSE, SCENARIO, FakeCapture, FakeEngine, Fuse, World, in_memory
 
 import labctl.runs
 from labctl import __version__
+from labctl.agent.capture import CaptureFailed
 from labctl.calibrate import Row, binomial, calibrate
 from labctl.cli import main
 from labctl.cli.output import console_for, ready_streams, try_to_write
@@ -382,6 +383,31 @@ def test_an_empty_name_is_not_the_current_folder(
     result = call(*command)
     assert (result.exit_code, "write . for the current folder" in " ".join(result.stderr.split())) == (2, True)
     assert engines == []
+
+
+DUMPCAP = """Capturing on 'Loopback: lo' and 'eth0'
+dumpcap: Invalid capture filter "(tpc port 80) or ether proto 0x88b5" for interface 'lo'.
+
+That string isn't a valid capture filter (can't parse filter expression: syntax error).
+See the User's Guide for a description of the capture filter syntax."""
+
+
+def test_a_capture_filter_that_is_none_is_a_mistake_in_the_scenario(
+    scenario: Path, tmp_path: Path, engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """dumpcap finds it out when the lab is up: exit 2 with the place in the file, and neither lab nor directory is left."""
+
+    def refuse(_: object) -> None:
+        raise CaptureFailed(f"dumpcap made no /tmp/x.pcapng: {DUMPCAP}")
+
+    monkeypatch.setattr(FakeCapture, "start", refuse)
+    scenario.write_text(SCENARIO.replace("steps:", "capture: {filter: tpc port 80}\nsteps:"), encoding="utf-8")
+    result = call("run", scenario, "--out", tmp_path / "runs")
+    why = "libpcap refuses this filter: can't parse filter expression: syntax error; its words are those of pcap-filter(7),"
+    line = scenario.read_text(encoding="utf-8").splitlines().index("capture: {filter: tpc port 80}") + 1
+    assert (result.exit_code, result.stderr) == (2, f"{scenario}:{line}:19: {why} like tcp port 80\n")
+    assert list((tmp_path / "runs").iterdir()) == []
+    assert [engine.downs for engine in engines] == [1]
 
 
 def test_a_mistake_in_one_of_several_starts_none(scenario: Path, tmp_path: Path, engines: Engines) -> None:
