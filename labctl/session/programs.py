@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import signal
 import threading
 import time
@@ -16,6 +15,7 @@ from labctl.engines.agents import AgentRefused
 from labctl.engines.base import Process
 from labctl.errors import LabError
 from labctl.evidence.shapes import is_outcome
+from labctl.matching import SIMPLER, TooSlow, matches
 from labctl.plan import PlannedStep
 from labctl.scenario.model import Ready, RunStep
 from labctl.session.hosts import Hosts
@@ -35,7 +35,10 @@ class StepFailed(Exception):
 
 @dataclass
 class Running:
-    """A program on a host, and what the record calls it. `signalled` is the last signal that we sent it while it ran."""
+    """A program on a host, and what the record calls it.
+
+    `signalled` is the last signal that we sent it while it ran, `searched` the output in which nothing was found.
+    """
 
     id: str
     handle: str
@@ -46,6 +49,7 @@ class Running:
     finished: bool = False
     killed_by: str | None = None
     signalled: str | None = None
+    searched: str | None = None
 
     def signal(self, name: str) -> None:
         """Send it a signal by name, unless it has ended. Raises LabError."""
@@ -99,10 +103,10 @@ class Programs:
                         f"{running.handle} is not ready: {error}{self._said(running)}", running.id
                     ) from None
                 return
-            if ready.output and self._has_written(running, ready.output):
+            if ready.output and self._has_written(running, ready, deadline):
                 return
             if running.process.wait(WATCH_S / 10):
-                if ready.output and self._has_written(running, ready.output):
+                if ready.output and self._has_written(running, ready, deadline):
                     return  # the last that it did
                 self._ended(running)
                 raise StepFailed(
@@ -115,8 +119,21 @@ class Programs:
                 )
             self.hosts.check()
 
-    def _has_written(self, running: Running, pattern: str) -> bool:
-        return re.search(pattern, self._text(running), re.MULTILINE) is not None
+    def _has_written(self, running: Running, ready: Ready, deadline: float) -> bool:
+        """Whether what makes it ready is in its output. Raises StepFailed when that is not found out before the deadline."""
+        text = self._text(running)
+        if text == running.searched:
+            return False
+        try:
+            found = matches(ready.output or "", text, max(WATCH_S, deadline - time.monotonic()))
+        except TooSlow:
+            raise StepFailed(
+                f"{running.handle} is not known to be ready: looking for {ready.output!r} in what it wrote gave no answer "
+                f"within {ready.timeout:g}s; {SIMPLER}{self._said(running)}",
+                running.id,
+            ) from None
+        running.searched = None if found else text
+        return found
 
     def bound(self, host: str, ready: Ready) -> Future[Any]:
         """Have a host's agent wait for a socket; refused when there is none in time."""

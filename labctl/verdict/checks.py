@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from labctl.evidence.record import Evidence, ProgramRecord, Sample
 from labctl.evidence.shapes import number
+from labctl.matching import LIMIT_S, SIMPLER, TooSlow, matches
 from labctl.scenario.model import (
     DurationRange,
     Expectation,
@@ -119,14 +119,17 @@ def _text(name: str, wanted: TextMatch, text: str) -> Iterator[Finding]:
     if wanted.contains is not None:
         yield Finding.of(f"{name}.contains", repr(wanted.contains), actual, wanted.contains in text)
     if wanted.matches is not None:
-        yield Finding.of(
-            f"{name}.matches",
-            f"/{wanted.matches}/",
-            actual,
-            re.search(wanted.matches, text, re.MULTILINE) is not None,
-        )
+        yield _matches(f"{name}.matches", wanted.matches, text)
     if wanted.lacks is not None:
         yield Finding.of(f"{name}.lacks", f"no {wanted.lacks!r}", actual, wanted.lacks not in text)
+
+
+def _matches(name: str, pattern: str, text: str) -> Finding:
+    try:
+        return Finding.of(name, f"/{pattern}/", shorten(text), matches(pattern, text))
+    except TooSlow:
+        why = f"no answer within {LIMIT_S:g}s of looking for it in {len(text)} characters; {SIMPLER}"
+        return Finding(name, f"/{pattern}/", why, "error")
 
 
 def _sockets(wanted: SocketExpectation, evidence: Evidence, step: int) -> Iterator[Finding]:

@@ -466,6 +466,14 @@ def test_a_server_that_never_listens_is_an_error(run: Runner) -> None:
     assert "serve is not ready: server: nothing listens on tcp port 80 after 0.02s" in ran.value["reason"]
 
 
+def test_a_sign_that_takes_too_long_to_look_for_is_given_up_in_time(run: Runner) -> None:
+    """The limit of ready: holds for the expression too, which may be one that would go on for years."""
+    text = SCENARIO.replace("ready: {listen: 80}", "ready: {output: '^((((((.+)+)+)+)+)+)+$X', timeout: 200ms}")
+    reason = run(text=text).value["reason"]
+    looked = "looking for '^((((((.+)+)+)+)+)+)+$X' in what it wrote gave no answer within 0.2s; write it so that"
+    assert f"serve is not known to be ready: {looked}" in reason
+
+
 def test_a_server_that_never_says_it_is_ready_is_an_error(run: Runner) -> None:
     """A server whose output never matches is an error that names what was waited for."""
     text = SCENARIO.replace("ready: {listen: 80}", "ready: {output: ready now, timeout: 20ms}")

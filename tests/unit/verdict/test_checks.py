@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 from made_up import PROGRAM, evidence, packet, socket
 
 from labctl.evidence.record import Evidence, Sample
+from labctl.matching import matches
 from labctl.scenario.model import Expectation
 from labctl.verdict.checks import check
 from labctl.verdict.finding import Finding, worst
@@ -55,6 +57,15 @@ def test_outcomes(
     """What a program reports is held against what was asked, and both are in the finding."""
     (finding,) = found(expect, evidence(outcome=outcome))
     assert (finding.expected, finding.actual, finding.verdict) == (expected, actual, verdict)
+
+
+def test_an_expression_that_gives_no_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows then whether it is there; it is named with the limit and with what to do."""
+    monkeypatch.setattr("labctl.verdict.checks.matches", partial(matches, limit_s=0.2))
+    (finding,) = found({"stdout": {"matches": "^(a+)+$"}}, stdout="a" * 46 + "!")
+    assert (finding.check, finding.expected, finding.verdict) == ("stdout.matches", "/^(a+)+$/", "error")
+    why = "no answer within 10s of looking for it in 47 characters"
+    assert finding.actual == f"{why}; write it so that no repeat stands within another, nor beside one that takes the same"
 
 
 def test_success_and_a_limit_of_its_own_can_be_asked_together() -> None:
