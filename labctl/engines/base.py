@@ -51,13 +51,17 @@ class Process(Protocol):
     """A program running on a host."""
 
     def wait(self, timeout_s: float) -> bool:
-        """Whether it has ended, waiting at most timeout_s seconds for that."""
+        """Whether it has ended and all is known of that, waiting at most timeout_s seconds for it."""
 
     def exit_status(self) -> int | None:
         """Its exit status, or None while it runs; 128 + n when signal n ended it."""
 
     def ended_at(self) -> float | None:
-        """When it was seen to have ended, as seconds since the epoch by this machine's clock; None while it runs."""
+        """When it was seen to have ended, as seconds since the epoch by this machine's clock; None while it runs.
+
+        That is the end of its process: what it has forked may run on, and write where it wrote. How it ended may be known
+        later.
+        """
 
     def refusal(self) -> str | None:
         """Why it could not be run at all (no such command, not executable), in the words of who tried; None when it ran."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import select
 import socket
 import struct
 import threading
@@ -15,6 +17,7 @@ import docker.errors
 from docker import APIClient
 
 from labctl.engines import leftovers, nearby
+from labctl.engines.owner import number_inside
 from labctl.engines.written import LAUNCHER, Errors, Written
 from labctl.errors import LabError
 from labctl.evidence.shapes import NOT_RUN
@@ -23,6 +26,15 @@ STDOUT, STDERR = 1, 2
 _FRAME = struct.Struct(">BxxxL")
 CLOSE_TIMEOUT_S = 10.0
 START_TIMEOUT_S = 20.0
+# A program that goes on for so long is looked for among this machine's processes, so that its end is seen.
+LOOK_AFTER_S = 0.1
+# What it wrote just before its end comes as long as no more than QUIET_S pass without anything, and at most OUTPUT_END_S, as in
+# Docker itself (daemon/monitor.go, ProcessEvent).
+QUIET_S = 0.25
+OUTPUT_END_S = 2.0
+# Docker takes the ends of programs on one host one after the other, for each as long as its output goes on, up to twice that.
+STATUS_TIMEOUT_S = 30.0
+ASK_FIRST_S, ASK_LAST_S = 0.01, 1.0
 ASK_NURSERY = ["python3", "-S", "-E", "/opt/labctl/agent/nursery.py", "ask"]
 
 
@@ -175,8 +187,13 @@ class DockerProcess:
         self._out, self._err = Written(), Errors()
         self._exit: int | None = None
         self._ended_at: float | None = None
+        self._silent_at: float | None = None
         self._ended = threading.Event()
         self._has_said_who = threading.Event()
+        self._heard_at = time.monotonic()
+        self._is_silent = threading.Event()  # its output has ended
+        self._number = 0  # on the machine of the daemon
+        self._sees: bool | None = None  # whether that is this one
         try:
             launcher = [*LAUNCHER, leftovers.program_mark(run)]
             created = api.exec_create(container, [*launcher, *argv], environment=env | {leftovers.RUN_VARIABLE: run})
@@ -187,7 +204,8 @@ class DockerProcess:
             raise LabError(
                 f"{argv[0]} could not be started on {host}: {error.explanation or error}"
             ) from None
-        threading.Thread(target=self._pump, name=f"exec-{host}", daemon=True).start()
+        for each in (self._pump, self._follow):
+            threading.Thread(target=each, name=f"exec-{host}", daemon=True).start()
 
     def wait(self, timeout_s: float) -> bool:
         return self._ended.wait(timeout_s)
@@ -217,13 +235,15 @@ class DockerProcess:
     def signal(self, name: str) -> None:
         # Docker answers before it has started anything.
         self._has_said_who.wait(START_TIMEOUT_S)
-        if self._ended.is_set():
+        if self._err.pid is None and self._is_silent.is_set():
+            self._ended.wait(START_TIMEOUT_S)
+        if self._ended_at is not None:
             return
         if self._err.pid is None:
             raise LabError(
                 f"{self.argv[0]} on {self._host} has not said its process number, so it cannot be signalled"
             )
-        number = self._api.exec_inspect(self._id)["Pid"]
+        number = self._number or self._api.exec_inspect(self._id)["Pid"]
         if number and nearby.send(number, self._err.pid, self._mark, name):
             return
         created = self._api.exec_create(
@@ -239,14 +259,88 @@ class DockerProcess:
         try:
             for kind, data in self._stream.frames():
                 (self._err if kind == STDERR else self._out).add(data)
+                self._heard_at = time.monotonic()
                 if self._err.pid is not None:
                     self._has_said_who.set()
         except (OSError, ValueError):
             pass
-        ended_at = time.time()
-        with contextlib.suppress(docker.errors.APIError, OSError, LabError):
-            self._exit = self._api.exec_inspect(self._id)["ExitCode"]
-        self._ended_at = ended_at
-        self._ended.set()
+        self._silent_at = time.time()
+        self._is_silent.set()
         self._has_said_who.set()
-        self._stream.close()
+
+    def _follow(self) -> None:
+        """Wait for the end of the program, which is that of its process: what it has forked may hold its output on for long."""
+        try:
+            self._exit = self._end()
+        finally:
+            self._ended_at = self._ended_at or time.time()
+            self._ended.set()
+            self._stream.close()
+
+    def _end(self) -> int | None:
+        """Note when it has ended as soon as that is known; the status, which the daemon may tell later, or never."""
+        self._has_said_who.wait(START_TIMEOUT_S)
+        pause = LOOK_AFTER_S
+        while True:
+            is_silent = self._is_silent.wait(pause)
+            said = self._asked()
+            if said is None or not said["Running"]:
+                self._ended_at = self._silent_at or time.time()
+                self._hear_out()
+                return said["ExitCode"] if said is not None else None
+            self._number = said["Pid"]
+            process = nearby.handle(self._number, self._err.pid or 0, self._mark)
+            if process is not None:
+                return self._end_of(process)
+            if is_silent or self._is_gone():
+                self._ended_at = self._silent_at or time.time()
+                self._hear_out()
+                return self._status()
+            pause = min(ASK_LAST_S, pause * 2)
+
+    def _is_gone(self) -> bool:
+        """Whether its process is no more, though the daemon has not come to that yet: its host is seen here, and it is not."""
+        if self._sees is None:
+            try:
+                first = self._api.inspect_container(self._container)["State"]["Pid"]
+            except (docker.errors.APIError, OSError, LabError):
+                return False
+            self._sees = nearby.sees(first, self._container)
+        return self._sees and number_inside(str(self._number)) != self._err.pid
+
+    def _end_of(self, process: int) -> int | None:
+        """The same for a process of this machine, by a descriptor of it, which is closed."""
+        try:
+            end = select.poll()
+            end.register(process)
+            while not end.poll(ASK_LAST_S * 1000):
+                if self._is_silent.is_set() and self._asked() is None:  # not its output has ended, but the daemon
+                    return None
+        finally:
+            os.close(process)
+        self._ended_at = time.time()
+        self._hear_out()
+        return self._status()
+
+    def _hear_out(self) -> None:
+        """What it wrote before its end is on its way yet; what comes later is not its own."""
+        last = time.monotonic() + OUTPUT_END_S
+        self._heard_at = time.monotonic()
+        while (now := time.monotonic()) < min(last, self._heard_at + QUIET_S):
+            if self._is_silent.wait(min(last, self._heard_at + QUIET_S) - now):
+                return
+
+    def _status(self) -> int | None:
+        pause, last = ASK_FIRST_S, time.monotonic() + STATUS_TIMEOUT_S
+        while (said := self._asked()) is not None and said["Running"] and time.monotonic() < last:
+            time.sleep(pause)
+            pause = min(ASK_LAST_S, pause * 2)
+        return said["ExitCode"] if said is not None else None
+
+    def _asked(self) -> Mapping[str, Any] | None:
+        """What the daemon says of it; None when it does not know it any more."""
+        try:
+            said: Mapping[str, Any] = self._api.exec_inspect(self._id)
+        except (docker.errors.APIError, OSError, LabError):
+            return None
+        return said

@@ -1,7 +1,10 @@
-"""Signals to programs in containers of this machine without Docker, which needs 50 ms to start a kill(1) beside each."""
+"""Programs in containers of this machine, without Docker: signals, for which it needs 50 ms to start a kill(1) beside each, and
+their ends, which it tells only when their output has ended as well.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -10,23 +13,40 @@ from labctl.engines.owner import number_inside
 
 
 def send(number: int, inside: int, mark: str, name: str) -> bool:
-    """Send SIG`name` to a process of this machine, by its number here; to that which has the mark in its environment alone.
-
-    `inside` is its number in its own PID namespace. False where there is no such process to be seen or signalled from here, as
-    with a daemon on another machine, another user's container, or a program that has cleared its environment: then nothing was
-    sent. The process that is looked at is the one that is signalled, whatever becomes of its number (pidfd_open(2)).
-    """
-    try:
-        process = os.pidfd_open(number)
-    except (AttributeError, OSError):  # no Linux, or no such process
+    """Send SIG`name` to a process of this machine. False where none is seen or can be signalled; nothing was sent then."""
+    process = handle(number, inside, mark)
+    if process is None:
         return False
     try:
-        environment = Path(f"/proc/{number}/environ").read_bytes().split(b"\0")
-        if mark.encode() not in environment or number_inside(str(number)) != inside:
-            return False
         signal.pidfd_send_signal(process, signal.Signals[f"SIG{name}"])
     except OSError:
         return False
     finally:
         os.close(process)
     return True
+
+
+def handle(number: int, inside: int, mark: str) -> int | None:
+    """A descriptor of a process of this machine, by its number here: of that which has the mark in its environment alone.
+
+    `inside` is its number in its own PID namespace. None where there is no such process to be seen from here, as with a daemon
+    on another machine, another user's container, or a program that has cleared its environment. The process that was looked at
+    is the one that the descriptor is of, whatever becomes of its number (pidfd_open(2)): it can be polled for its end.
+    """
+    try:
+        process = os.pidfd_open(number)
+    except (AttributeError, OSError):  # no Linux, or no such process
+        return None
+    with contextlib.suppress(OSError):
+        environment = Path(f"/proc/{number}/environ").read_bytes().split(b"\0")
+        if mark.encode() in environment and number_inside(str(number)) == inside:
+            return process
+    os.close(process)
+    return None
+
+
+def sees(number: int, container: str) -> bool:
+    """Whether the process of that number here is one of a container (its ID), so that whose others are not here are nowhere."""
+    with contextlib.suppress(OSError):
+        return container in Path(f"/proc/{number}/cgroup").read_text(encoding="utf-8", errors="replace")
+    return False

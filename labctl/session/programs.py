@@ -7,6 +7,7 @@ import json
 import signal
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -155,7 +156,7 @@ class Programs:
     def gone(self, dying: list[Running]) -> None:
         """Wait until programs of a host that was killed have ended, and save what they said."""
         for running in dying:
-            running.process.wait(STOP_GRACE_S)
+            _ends(running.process, STOP_GRACE_S)
             self._ended(running)
 
     def kill(self, handle: str, host: str, fault: str) -> None:
@@ -169,25 +170,22 @@ class Programs:
         running.signal("KILL")
 
     def wait_end(self, running: Running, timeout_s: float) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not running.process.wait(min(WATCH_S, max(0.0, deadline - time.monotonic()))):
-            self.hosts.check()
-            if time.monotonic() >= deadline:
-                running.signal("KILL")
-                running.process.wait(STOP_GRACE_S)
-                self._ended(running)
-                raise StepFailed(
-                    f"{running.handle} did not end within {timeout_s:g}s and was killed{self._said(running)}",
-                    running.id,
-                )
+        if not _ends(running.process, timeout_s, self.hosts.check):
+            running.signal("KILL")
+            _ends(running.process, STOP_GRACE_S)
+            self._ended(running)
+            raise StepFailed(
+                f"{running.handle} did not end within {timeout_s:g}s and was killed{self._said(running)}",
+                running.id,
+            )
         self._ended(running)
 
     def _stop(self, running: Running) -> None:
         with contextlib.suppress(LabError):  # a program that cannot be signalled ends with its host
             running.signal("TERM")
-            if not running.process.wait(STOP_GRACE_S):
+            if not _ends(running.process, STOP_GRACE_S):
                 running.signal("KILL")
-                running.process.wait(STOP_GRACE_S)
+                _ends(running.process, STOP_GRACE_S)
         self._ended(running)
 
     def _ended(self, running: Running) -> None:
@@ -227,6 +225,16 @@ class Programs:
         """End what still runs. What fails at one is recorded and keeps no other from being ended."""
         left = [r for r in self.programs.values() if not r.finished]
         everywhere(recorded(self.record, self._stop), left)
+
+
+def _ends(process: Process, timeout_s: float, check: Callable[[], object] = lambda: None) -> bool:
+    """Whether a program ends in time; then, once the engine says how, which may be later. `check` may raise meanwhile."""
+    deadline = time.monotonic() + timeout_s
+    while not process.wait(min(WATCH_S, max(0.0, deadline - time.monotonic()) or WATCH_S)):
+        check()
+        if time.monotonic() >= deadline and process.ended_at() is None:
+            return False
+    return True
 
 
 def split_outcome(out: bytes) -> tuple[bytes, dict[str, Any] | None]:

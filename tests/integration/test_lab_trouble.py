@@ -158,6 +158,19 @@ def test_a_program_that_never_ends_is_killed_at_its_timeout(tmp_path: Path) -> N
     assert left_of(run_name(tmp_path / "runs")) == []
 
 
+def test_what_a_program_leaves_behind_is_not_waited_for(tmp_path: Path) -> None:
+    """A program has ended when its process has, though a child of its holds its output; Docker itself waits 2 s for that."""
+    forks = "sh, -c, 'echo before; sleep 300 & exit 3'"
+    steps = "".join(
+        f"  - {{run: [{forks}], on: client, timeout: 1500ms, expect: {{exit: 3, within: 1500ms, stdout: {{exact: before}}}}}}\n"
+        for _ in range(2)
+    )
+    path = scenario(tmp_path, f"{steps}  - {{run: ['true'], on: client, expect: {{exit: 0}}}}\n")
+    done = labctl("run", path, "--out", tmp_path / "runs", "--json")
+    assert done.code == 0, done.out + done.err
+    assert left_of(run_name(tmp_path / "runs")) == []
+
+
 def test_what_did_not_run_or_was_not_kept_is_no_pass(tmp_path: Path) -> None:
     """A command that the image has not is an error unless its status is asked for, and so is a finding on output that was cut.
 

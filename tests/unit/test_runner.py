@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,6 +38,7 @@ from labctl.runner import Request, execute
 from labctl.runs import judge_run
 from labctl.scenario.loader import load
 from labctl.session.faults import Faults
+from labctl.session.programs import _ends
 from labctl.verdict.judge import result
 
 # Every call a run makes, in the order of a run; hosts are asked side by side. The test below holds this list to the truth.
@@ -464,6 +466,15 @@ def test_a_server_that_never_listens_is_an_error(run: Runner) -> None:
     text = SCENARIO.replace("ready: {listen: 80}", "ready: {listen: 80, timeout: 20ms}")
     ran = run(text=text, prepare=lambda engine: engine.world.bound.clear())
     assert "serve is not ready: server: nothing listens on tcp port 80 after 0.02s" in ran.value["reason"]
+
+
+@pytest.mark.parametrize(("ended_at", "ends"), [(1.0, True), (None, False)])
+def test_a_program_that_has_ended_is_waited_for_until_it_is_known_how(ended_at: float | None, ends: bool) -> None:
+    """Its time is over when it ends, not when the engine can tell its status; one that runs has no more than its time."""
+    waits = iter([False, False, False, True])
+    late = types.SimpleNamespace(wait=lambda _: next(waits), ended_at=lambda: ended_at)
+    assert _ends(late, 0.0) is ends  # type: ignore[arg-type]
+    assert (list(waits) == []) is ends
 
 
 def test_a_sign_that_takes_too_long_to_look_for_is_given_up_in_time(run: Runner) -> None:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import socket
 import struct
+import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from labctl.engines import docker_stream, nearby
 from labctl.engines.daemon import Daemon
 from labctl.engines.docker_stream import AttachedChannel, DockerProcess
 
+About = Callable[[], dict[str, object]]
 UPGRADED = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
 
 
@@ -46,11 +50,11 @@ def received(connection: socket.socket) -> bytes:
 
 @contextmanager
 def daemon(
-    place: Path, pieces: list[bytes], asked: list[bytes], ends: bool = True, status: int = 0
+    place: Path, pieces: list[bytes], asked: list[bytes], ends: bool = True, status: int = 0, about: About = dict
 ) -> Iterator[Daemon]:
     """A daemon that answers every upgrade with these pieces, and all else as one asked about an exec that ended with `status`.
 
-    `asked` is filled with what was asked; unless it `ends`, a program goes on until one was told TERM.
+    `asked` is filled with what was asked; unless it `ends`, a program goes on until one was told TERM. `about` tells otherwise.
     """
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listening.bind(str(place))
@@ -62,7 +66,9 @@ def daemon(
             while request := received(connection):
                 asked.append(request)
                 if b"upgrade: tcp" not in request.lower():
-                    connection.sendall(answer({"Id": "one", "ExitCode": status, "Pid": 0}))
+                    runs = not ends and b'"TERM"' not in b"".join(asked)
+                    said = {"Id": "one", "Running": runs, "ExitCode": None if runs else status, "Pid": 0, "State": {"Pid": 0}}
+                    connection.sendall(answer(said | about()))
                     continue
                 for piece in pieces:
                     connection.sendall(piece)
@@ -173,6 +179,95 @@ def test_a_program_that_ends_without_a_number_needs_no_signal(tmp_path: Path) ->
         process.signal("TERM")
         assert b"TERM" not in b"".join(asked)
         assert process.wait(10)
+
+
+HELD = [UPGRADED + PID + HELLO]
+
+
+def inspections(asked: list[bytes]) -> int:
+    return sum(request.startswith(b"GET ") and b"/exec/one/json" in request for request in asked)
+
+
+def test_an_ordinary_program_is_asked_about_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For its status, when its output has ended: one that is over soon costs the daemon no more than that."""
+    monkeypatch.setattr(docker_stream, "LOOK_AFTER_S", 10.0)
+    with daemon(tmp_path / "docker.sock", TOGETHER["everything at once"], asked := []) as api:
+        process = DockerProcess(api, "client", "0123", ("true",), {}, "run")
+        assert process.wait(10)
+        assert inspections(asked) == 1
+
+
+@pytest.mark.parametrize("looked_for", [True, False], ids=["a process that is seen here", "one that only the daemon sees"])
+def test_the_end_of_its_process_is_the_end_of_a_program(tmp_path: Path, looked_for: bool) -> None:
+    """What it has forked may hold its output for as long as it likes; what was written before the end is there."""
+    with subprocess.Popen(["sleep", "60"], env={**os.environ, "LABCTL_RUN": "run"}) as real:
+
+        def about() -> dict[str, object]:
+            runs = real.poll() is None
+            return {"Running": runs, "ExitCode": None if runs else 9, "Pid": real.pid if looked_for else 0}
+
+        pid = frame(2, b"labctl-pid %d\n" % real.pid)
+        with daemon(tmp_path / "docker.sock", [UPGRADED + pid + HELLO], asked := [], ends=False, about=about) as api:
+            process = DockerProcess(api, "client", "0123", ("sh",), {}, "run")
+            assert not process.wait(0.5)
+            assert process.ended_at() is None
+            before, known = time.time(), inspections(asked)
+            real.kill()
+            assert process.wait(10)
+            ended_at = process.ended_at()
+            assert ended_at is not None
+            assert before <= ended_at <= time.time()
+            assert (process.exit_status(), process.output()) == (9, (b"hello\n", b""))
+            assert known <= 1 or not looked_for
+
+
+def test_a_program_that_had_ended_before_anybody_looked_is_over(tmp_path: Path) -> None:
+    """The daemon knows that it has ended, and goes on with its output."""
+    with daemon(tmp_path / "docker.sock", HELD, [], ends=False, about=lambda: {"Running": False, "ExitCode": 0}) as api:
+        process = DockerProcess(api, "client", "0123", ("sh",), {}, "run")
+        assert process.wait(10)
+        assert (process.exit_status(), process.output()[0]) == (0, b"hello\n")
+
+
+def test_output_that_is_still_on_its_way_when_a_program_has_ended_is_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For as long as some comes within a moment."""
+    monkeypatch.setattr(docker_stream, "LOOK_AFTER_S", 0.0)
+    monkeypatch.setattr(docker_stream, "QUIET_S", 10.0)
+    monkeypatch.setattr(docker_stream, "OUTPUT_END_S", 10.0)
+    pieces = [UPGRADED + PID, *[b""] * 50, HELLO, *[b""] * 50, BYE]
+    with daemon(tmp_path / "docker.sock", pieces, []) as api:
+        process = DockerProcess(api, "client", "0123", ("sh",), {}, "run")
+        assert process.wait(20)
+        assert process.output()[0] == b"hello\nbye\n"
+
+
+@pytest.mark.parametrize("is_held", [False, True], ids=["with its output", "while its output goes on"])
+def test_a_status_that_the_daemon_learns_late_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_held: bool
+) -> None:
+    """It takes the ends of programs on one host one after the other; when this one ended is known before how."""
+    monkeypatch.setattr(nearby, "sees", lambda *_: True)
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    is_known = threading.Event()
+
+    def about() -> dict[str, object]:
+        over = is_known.is_set()
+        return {"Running": not over, "ExitCode": 3 if over else None, "Pid": gone.pid, "State": {"Pid": 1}}
+
+    with daemon(tmp_path / "docker.sock", [UPGRADED + PID + BYE], [], ends=not is_held, about=about) as api:
+        process = DockerProcess(api, "client", "0123", ("sh",), {}, "run")
+        deadline = time.monotonic() + 10
+        while process.ended_at() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert not process.wait(0)
+        process.signal("TERM")  # needs no more
+        is_known.set()
+        assert process.wait(10)
+        assert (process.exit_status(), process.output()[0]) == (3, b"bye\n")
 
 
 def test_who_reads_a_stream_hears_that_it_was_closed(tmp_path: Path) -> None:

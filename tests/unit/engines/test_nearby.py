@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -49,3 +50,11 @@ def test_where_the_system_says_no_nothing_is_sent(monkeypatch: pytest.MonkeyPatc
     assert not nearby.send(program.pid, program.pid, MARK, "KILL")
     monkeypatch.delattr(os, "pidfd_open")
     assert not nearby.send(program.pid, program.pid, MARK, "KILL")
+
+
+def test_processes_of_a_container_are_seen_where_its_first_is() -> None:
+    """By its cgroup, which bears the container's ID; a number that means another process here, or none, says nothing."""
+    here = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()[-1].rpartition(":")[2]
+    assert nearby.sees(os.getpid(), here)
+    assert not nearby.sees(os.getpid(), "4f" * 32)
+    assert not nearby.sees(2**22 + 1, here)  # beyond the largest number that there can be (proc_sys_kernel(5), pid_max)
