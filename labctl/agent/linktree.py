@@ -131,16 +131,19 @@ def _late(spec: Spec) -> Spec:
 
 
 def _seeded(spec: Spec, seed: int | None, change: int) -> Spec:
-    """With the seed for this change of a netem, where chance is asked for that a seed covers: loss and corruption.
-
-    Each change begins the kernel's generator anew (sch_netem.c, netem_change), with a seed by time if none is given. The same
-    seed again would give all packets of a ramp the fate of the first.
-    """
+    """With the seed for this change of a netem, where chance is asked for that a seed covers: loss and corruption."""
     chance = spec.loss or spec.loss_gemodel or spec.loss_state or spec.corrupt
     own = spec.seed if spec.seed is not None else seed if chance else None
-    if own is None or change == 0:
-        return replace(spec, seed=own)
-    return replace(spec, seed=generator(own, f"change {change}")())
+    return replace(spec, seed=own if own is None else later_seed(own, change))
+
+
+def later_seed(seed: int, change: int) -> int:
+    """What a netem is told at its change of this number, 0 being the first time, for a seed that was asked for.
+
+    A change with a seed begins the kernel's generator anew (sch_netem.c, netem_change), so the same one again would give all
+    packets of a ramp the fate of the first. Without a seed kernels before 2026 begin anew as well, with one that nobody knows.
+    """
+    return generator(seed, f"change {change}")() if change else seed
 
 
 def _shaped(spec: Spec) -> Argv:

@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from labctl.agent.linktree import later_seed
+
 ROOT_QDISC = "qdisc htb 1ab: dev eth0 root r2q 10 default 0x10 direct_packets_stat 0 direct_qlen 1000"
-# Counts and numbers that the kernel chooses itself; a seed that was asked for is short and stays.
-CHOSEN = re.compile(r" refcnt \d+| seed \d{9,}| fh \S+| chain \d+| pref \d+| not_in_hw")
+# Counts and numbers that the kernel chooses itself; a seed that was asked for, or made from one, is short and stays.
+CHOSEN = re.compile(r" refcnt \d+| seed \d{11,}| fh \S+| chain \d+| pref \d+| not_in_hw")
 IFB = re.compile(r"\blci\d+\b")
 
 
@@ -85,12 +87,12 @@ TABLE = (
         "delay 50ms  10ms", healed=1,
     ),
     Row("delay-and-loss", ({"delay_s": 0.1}, {"loss": 5, "seed": 7}), "delay 100ms loss 5% seed 7"),
-    Row("two-losses", ({"loss": 50, "seed": 7}, {"loss": 50}), "loss 75% seed 7"),
+    Row("two-losses", ({"loss": 50, "seed": 7}, {"loss": 50}), f"loss 75% seed {later_seed(7, 1)}"),
     Row(
         "everything",
         ({"delay_s": 0.04, "jitter_s": 0.01, "distribution": "normal", "loss": 5, "seed": 7}, {"duplicate": 4, "corrupt": 2},
          {"reorder": 10}, {"rate_bps": 1_000_000, "limit": 100}),
-        "delay 40ms  10ms loss 5% duplicate 4% reorder 10% corrupt 2% rate 1Mbit seed 7 gap 1", limit=100,
+        f"delay 40ms  10ms loss 5% duplicate 4% reorder 10% corrupt 2% rate 1Mbit seed {later_seed(7, 3)} gap 1", limit=100,
     ),
     Row(
         "rate-with-a-burst", ({"rate_bps": 1_000_000, "burst_bytes": 10_000},),

@@ -50,7 +50,7 @@ def main(table: list[dict[str, Any]]) -> None:
     with bed() as (agent, _):
         found: dict[str, Any] = {"before": listing(agent)}
         for one in table:
-            found[one.pop("name")] = row(agent, **one)
+            found[one["name"]] = row(agent, one["faults"], one.get("healed", 0))
         found["after"] = listing(agent)
     print(json.dumps(found))
 
