@@ -473,7 +473,7 @@ def test_a_program_that_has_ended_is_waited_for_until_it_is_known_how(ended_at: 
     """Its time is over when it ends, not when the engine can tell its status; one that runs has no more than its time."""
     waits = iter([False, False, False, True])
     late = types.SimpleNamespace(wait=lambda _: next(waits), ended_at=lambda: ended_at)
-    assert _ends(late, 0.0) is ends  # type: ignore[arg-type]
+    assert _ends(late, 0.0) is ends
     assert (list(waits) == []) is ends
 
 
