@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from labctl.cli.options import BACKENDS, CASES, PATHS, SEEDS, SET, TAGS, WORDS, offers, overrides
+from labctl.cli.options import BACKENDS, CASES, PATHS, SEEDS, SET, TAGS, WORDS, NamedPath, offers, overrides
 from labctl.cli.output import (
     Quiet,
     Telling,
@@ -52,12 +52,12 @@ INDEX = "index.html"
     "--out",
     default=Path("runs"),
     show_default=True,
-    type=click.Path(path_type=Path),
+    type=NamedPath(),
     help="Where run directories go.",
 )
 @click.option("--lab", metavar="NAME", help="Use a standing lab (labctl up).", shell_complete=offers("labs"))
 @click.option("--keep", is_flag=True, help="Leave the lab up afterwards, as one that stands.")
-@click.option("--junit", type=click.Path(path_type=Path), help="Also write a JUnit file over all runs.")
+@click.option("--junit", type=NamedPath(), help="Also write a JUnit file over all runs.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else, on stdout."
 )
@@ -67,7 +67,7 @@ INDEX = "index.html"
 )  # fmt: skip
 @click.option(
     "--markdown",
-    type=click.Path(path_type=Path),
+    type=NamedPath(),
     help="Also write a Markdown summary, for a pull request or a CI job.",
 )
 @click.option("--seed", type=SEEDS, help="For everything random; recorded in the result.")

@@ -372,7 +372,10 @@ def test_what_can_be_no_labs_name_is_bad_usage(scenario: Path, tmp_path: Path, e
 
 @pytest.mark.parametrize(
     "command",
-    [("check", ""), ("run", ""), ("explain", ""), ("list", ""), ("init", ""), ("up", ""), ("judge", ""), ("diff", "", "")],
+    [
+        ("check", ""), ("run", ""), ("explain", ""), ("list", ""), ("init", ""), ("up", ""), ("judge", ""), ("diff", "", ""),
+        ("run", "x.yaml", "--out="), ("run", "x.yaml", "--junit="), ("run", "x.yaml", "--markdown="),
+    ],
     ids=" ".join,
 )  # fmt: skip
 def test_an_empty_name_is_not_the_current_folder(
