@@ -110,13 +110,12 @@ def _step(step: object, at: Loc, now: _Now) -> Iterator[Finding]:
         yield from _command(step.run, "run", step.on, now)
         # A misspelt program is reported as that, not as one that reports no outcome.
         meant = nearest(step.run[0], PROGRAMS, cutoff=_MISSPELT) or step.run[0]
-        yield from _expected(step.expect, meant, step.timeout, now)
+        yield from _expected(step.expect, meant, step.timeout or now.loaded.scenario.timeout, now)
     elif isinstance(step, FinishStep | StopStep):
         kind, handle = ("finish", step.finish) if isinstance(step, FinishStep) else ("stop", step.stop)
         program = yield from _ended(kind, handle, line, now)
         if step.expect and program:
-            timeout = step.timeout if isinstance(step, FinishStep) else None
-            yield from _expected(step.expect, program, timeout, now)
+            yield from _expected(step.expect, program, None, now)
     elif isinstance(step, FaultStep):
         yield from _fault(step, line, now)
         if isinstance(step.spec, Kill):
@@ -292,9 +291,8 @@ def _heal(names: tuple[str, ...], now: _Now) -> Iterator[Finding]:
 
 
 def _expected(expect: Expectation, program: str, timeout: float | None, now: _Now) -> Iterator[Finding]:
-    scenario = now.loaded.scenario
     for loc, host in expect.hosts():
         if message := now.unknown(host):
             yield ("expect", *loc), message
-    for loc, message in cannot_hold(expect, program, timeout or scenario.timeout, scenario.capture):
+    for loc, message in cannot_hold(expect, program, timeout, now.loaded.scenario.capture):
         yield ("expect", *loc), message

@@ -22,9 +22,10 @@ _CAPTURE_FILTER = re.compile(r"\s*(?:(?:ip6?|tcp|udp)\s+)?(?:(?:src|dst)\s+)?(po
 _BRACKETS = {")": "(", "]": "[", "}": "{"}
 
 
-def cannot_hold(expect: Expectation, program: str, timeout_s: float, capture: Capture) -> Iterator[Finding]:
-    """Every reason why `expect` cannot apply to a step that runs `program` and ends after `timeout_s` at the
-    latest.
+def cannot_hold(expect: Expectation, program: str, timeout_s: float | None, capture: Capture) -> Iterator[Finding]:
+    """Every reason why `expect` cannot apply to a step about `program`.
+
+    `timeout_s` is when the step ends it at the latest; None where it may have begun long before the step.
 
     Yields the location inside the expectation and what to write instead.
     """
@@ -40,7 +41,7 @@ def cannot_hold(expect: Expectation, program: str, timeout_s: float, capture: Ca
     for index, symbol in enumerate(expect.errno or ()):
         if symbol is not None and (message := _no_errno(symbol)):
             yield ("errno", index), message
-    if expect.elapsed and expect.elapsed.min is not None and expect.elapsed.min >= timeout_s:
+    if timeout_s and expect.elapsed and expect.elapsed.min is not None and expect.elapsed.min >= timeout_s:
         limit = format_duration(timeout_s)
         yield (
             ("elapsed", "min"),

@@ -155,6 +155,7 @@ def test_a_good_scenario_has_no_problem() -> None:
             ["8:29: this step is ended after its timeout of 30s; write a longer timeout: at the step"],
         ),
         (probe("{elapsed: {min: 40s}}", "    timeout: 60s\n"), []),
+        ("  - {start: [probe, recv, '', 80], on: db}\n  - {finish: probe, expect: {elapsed: {min: 40s}}}\n", []),
         (
             probe("{stdout: '', stderr: {contains: '', lacks: ''}}"),
             [
