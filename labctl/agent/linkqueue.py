@@ -67,29 +67,29 @@ def hook(where: Where, verb: str) -> tuple[str, ...]:
 
 def explain(where: Where, families: tuple[int, ...], classes: tuple[LinkClass, ...]) -> list[tuple[str, ...]]:
     """The iptables commands of a first fault, for people. Pure."""
-    table = HOOKS[where.direction][0]
-    asked = [c for c in classes if not c.spec.is_neutral]
-    queues = {c.key: FIRST_QUEUE + i for i, c in enumerate(asked)}
-    marked = where.direction == "ingress" and any(c.spec.duplicate for c in asked)
-    return [
-        (TOOLS[family], "-w", "5", "-t", table, *rule)
-        for family in families
-        for rule in (("-N", chain(where)), *rules(where, family, classes, queues, marked), hook(where, "-A"))
-    ]
+    queues = {c.key: FIRST_QUEUE + i for i, c in enumerate(c for c in classes if not c.spec.is_neutral)}
+    return _led(where, families, (), classes, queues)
 
 
 def changed(
     where: Where, families: tuple[int, ...], before: tuple[LinkClass, ...], now: tuple[LinkClass, ...], queues: dict[str, int]
 ) -> list[tuple[str, ...]]:
     """What turns the classes of an interface into others, for people: the rules, where they differ, and the orders. Pure."""
-    table = HOOKS[where.direction][0]
+    return [*_led(where, families, before, now, queues), *told(now, queues)]
+
+
+def _led(
+    where: Where, families: tuple[int, ...], before: tuple[LinkClass, ...], now: tuple[LinkClass, ...], queues: dict[str, int]
+) -> list[tuple[str, ...]]:
+    if before and {c.key for c in before if not c.spec.is_neutral} == queues.keys():
+        return []
     marked = where.direction == "ingress" and any(c.spec.duplicate for c in (*before, *now))
-    found: list[tuple[str, ...]] = []
-    for family in families:
-        wanted = rules(where, family, now, queues, marked)
-        if {c.key for c in before if not c.spec.is_neutral} != queues.keys():
-            found += [(TOOLS[family], "-w", "5", "-t", table, *rule) for rule in (("-F", chain(where)), *wanted)]
-    return [*found, *told(now, queues)]
+    begin, end = (("-F", chain(where)), ()) if before else (("-N", chain(where)), (hook(where, "-A"),))
+    return [
+        (TOOLS[family], "-w", "5", "-t", HOOKS[where.direction][0], *rule)
+        for family in families
+        for rule in (begin, *rules(where, family, now, queues, marked), *end)
+    ]
 
 
 def told(classes: tuple[LinkClass, ...], queues: dict[str, int]) -> list[tuple[str, ...]]:

@@ -9,16 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from labctl.agent.linkclass import ALL, LinkClass, LinkFault, classes
 from labctl.agent.linkport import Where
-from labctl.agent.linkqueue import FIRST_QUEUE, changed, told
+from labctl.agent.linkqueue import FIRST_QUEUE, changed
 from labctl.agent.linkspec import Contradiction
 from labctl.agent.linktree import Tree, after, commands, removals, tree
 from labctl.faults.base import Change, Family, FaultPlan, Impossible
-from labctl.faults.link import Link, alone
+from labctl.faults.link import Link, alone, placed
 
 Argv = tuple[str, ...]
+Place = tuple[str, str | None, str]
+
+
+def place(host: str, part: Mapping[str, Any], way: Callable[[str, str], str | None]) -> Place:
+    """The line that a part of a link fault's plan is about: host, network (None where no path leads), direction."""
+    device = part["device"]
+    return host, device[5:-1] if device else way(host, part["peer"]), part["direction"]
 
 
 class _Numbers(dict[str, int]):
@@ -72,7 +80,7 @@ class Lines:
     """Every line of a lab; `way` says by which network a host reaches a peer (Lab.way)."""
 
     way: Callable[[str, str], str | None]
-    _lines: dict[tuple[str, str | None, str], _Line] = field(default_factory=dict)
+    _lines: dict[Place, _Line] = field(default_factory=dict)
 
     def put(self, plan: FaultPlan) -> FaultPlan:
         """A fault comes: its plan with the commands that it takes among those in place. Raises Impossible."""
@@ -82,20 +90,11 @@ class Lines:
         changes: list[Change] = []
         queued: list[Argv] = []
         for part in plan.action["parts"]:
-            device = part["device"] or f"{{toward:{part['peer']}}}"
-            network = device[5:-1] if part["device"] else self.way(plan.host, part["peer"])
-            line = self._lines.setdefault(
-                (plan.host, network, part["direction"]), _Line(Where(device, part["direction"]), families)
-            )
+            line = self._lines.setdefault(place(plan.host, part, self.way), _Line(placed(part), families))
             is_first = not line.faults
             netem, nfqueue = _become(line, {**line.faults, plan.name: LinkFault.from_json(plan.name, part)})
-            if is_first:
-                first, nfqueue = alone(part, plan.name, families)
-                changes += first
-                queued += [*nfqueue, *told(line.now, line.queues)]
-            else:
-                changes += [Change(argv, ()) for argv in netem]
-                queued += nfqueue
+            changes += alone(part, plan.name, families)[0] if is_first else [Change(argv, ()) for argv in netem]
+            queued += nfqueue
         return replace(plan, changes=tuple(changes), alternatives={"nfqueue": tuple(queued)})
 
     def take(self, name: str) -> Iterator[FaultPlan]:

@@ -6,6 +6,7 @@ of the two it was is in the record. `labctl.agent.linkspec` holds what both shar
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
@@ -360,12 +361,17 @@ class Link(Fault):
         return found
 
 
+def placed(part: Mapping[str, Any]) -> Where:
+    """Where a part of a plan is, with the placeholder of an interface that has no name yet."""
+    return Where(part["device"] or f"{{toward:{part['peer']}}}", part["direction"])
+
+
 def alone(
     part: dict[str, Any], name: str, families: tuple[Family, ...]
 ) -> tuple[list[Change], list[tuple[str, ...]]]:
     """The commands of both backends for one part of a plan, when no other fault is on the interface. Raises Impossible."""
-    device = part["device"] or f"{{toward:{part['peer']}}}"
-    where = Where(device, part["direction"])
+    where = placed(part)
+    device = where.device
     try:
         divided = classes([LinkFault.from_json(name, part)])
         on = device if where.direction == "egress" else "lci0"

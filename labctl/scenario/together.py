@@ -8,9 +8,8 @@ from labctl.agent.linkclass import LinkFault, classes
 from labctl.agent.linkspec import Contradiction
 from labctl.agent.linktree import tree
 from labctl.faults.base import FaultPlan
+from labctl.faults.lines import Place, place
 from labctl.lab import Lab
-
-Where = tuple[str, str | None, str]
 
 
 @dataclass
@@ -18,7 +17,7 @@ class LinksInPlace:
     """The link faults that are in place at one point of a scenario, by host, network and direction."""
 
     lab: Lab
-    _on: dict[Where, dict[str, LinkFault]] = field(default_factory=dict)
+    _on: dict[Place, dict[str, LinkFault]] = field(default_factory=dict)
 
     def put(self, plan: FaultPlan) -> str | None:
         """Add a fault; what contradicts it there, anywhere on a ramp, or None. What does is added as well: it is said once."""
@@ -26,9 +25,7 @@ class LinksInPlace:
         action = plan.action or {}
         goal = action.get("ramp", {}).get("spec", {})
         for part in action.get("parts", ()):
-            device = part["device"]
-            network = device[5:-1] if device else self.lab.way(plan.host, part["peer"])
-            there = self._on.setdefault((plan.host, network, part["direction"]), {})
+            there = self._on.setdefault(place(plan.host, part, self.lab.way), {})
             fault = LinkFault.from_json(plan.name, part)
             there[plan.name] = replace(fault, spec=fault.spec.reaching(goal))
             if len(there) > 1:
