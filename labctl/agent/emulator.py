@@ -204,10 +204,11 @@ class Emulator(Generic[P]):
 
     def next_ns(self) -> int | None:
         """When `due` has something to do next; None when none is held."""
-        times = [self._sending[0][0]] if self._sending else []
-        if self._held:
-            times.append(max(self._held[0][0], self._slots.open_ns))
-        return min(times, default=None)
+        sent_ns = self._sending[0][0] if self._sending else None
+        if not self._held:
+            return sent_ns
+        held_ns = max(self._held[0][0], self._slots.open_ns)
+        return held_ns if sent_ns is None else min(sent_ns, held_ns)
 
     def due(self, now_ns: int) -> list[tuple[P, int]]:
         """Packets that go on now, in order, each with the bit to flip in it (any size: take it modulo), or -1."""

@@ -88,7 +88,7 @@ def test_whoever_interrupts_the_leader_interrupts_all_runs(
         assert asked.wait(60)
     while generations is not None and descendants(leader.pid) < generations:
         assert leader.poll() is None, leader.communicate()[0]
-        time.sleep(0.01)
+        time.sleep(0.03)
     leader.send_signal(number)
     said, _ = leader.communicate(timeout=60)
     assert leader.returncode == 130, said
