@@ -177,6 +177,13 @@ class Packet(NamedTuple):
         """Whether all the given TCP flags are set (RFC 9293, 3.1)."""
         return self.flags is not None and self.flags & flags == flags
 
+    @property
+    def is_icmp_error(self) -> bool:
+        """Whether it quotes the packet that it is about (RFC 1122, 3.2.2; RFC 4443, 2.1)."""
+        if self.icmpv6 is not None:
+            return self.icmpv6[0] < 128
+        return self.icmp is not None and self.icmp[0] in (3, 4, 5, 11, 12)
+
 
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 

@@ -84,7 +84,7 @@ def _packets(
         yield Finding(name, expected, str(error), "error")
         return
     counted = _counted(name, wanted.count, selected)
-    yield counted if selected else _with(counted, strangers(wanted.filter, evidence, scenario))
+    yield _quoting(counted, selected) if selected else _with(counted, strangers(wanted.filter, evidence, scenario))
     try:
         yield from _times(wanted, selected, evidence, step)
     except _CannotTell as error:
@@ -94,6 +94,16 @@ def _packets(
 def _counted(name: str, wanted: int | CountRange, selected: Sequence[Packet]) -> Finding:
     finding = in_range(name, wanted, len(selected), str)
     return replace(finding, actual=finding.actual + (f" ({_numbers(selected)})" if selected else ""))
+
+
+def _quoting(finding: Finding, selected: Sequence[Packet]) -> Finding:
+    """A wrong count, with which of it an error may have brought in: Wireshark's fields are those of the quoted packet too."""
+    errors = [packet for packet in selected if packet.is_icmp_error]
+    if finding.verdict == "pass" or len(errors) in (0, len(selected)):
+        return finding
+    are = "is an ICMP error" if len(errors) == 1 else "are ICMP errors"
+    those = f"{_numbers(errors)} {are} that may only quote such a packet"
+    return replace(finding, actual=f"{finding.actual}, of which {those}")
 
 
 def _with(finding: Finding, strange: str | None) -> Finding:

@@ -64,6 +64,22 @@ UNREACHABLE = packet(7, 2.0, back=True, flags=None, sport=None, dport=None, icmp
 NO_ROUTE = packet(8, 2.1, back=True, flags=None, sport=None, dport=None, icmpv6=(1, 3))
 
 
+@pytest.mark.parametrize("error", [(3, 1), (11, 0)])
+def test_a_wrong_count_tells_which_only_quote_such_a_packet(error: tuple[int, int]) -> None:
+    """`icmp.type == 8` is true of an ICMP error about an echo request as well. Errors alone, or a right count, need no word."""
+
+    def said(*kinds: tuple[int, int], count: int = 9) -> str:
+        packets = [
+            packet(n, 1.5, flags=None, sport=None, dport=None, icmp=kind, selected=A) for n, kind in enumerate(kinds, 1)
+        ]
+        return found({"packets": [{"at": "client", "filter": "tcp", "count": count}]}, at_client(*packets))[0].actual
+
+    ping = (8, 0)
+    assert said(ping, error) == "2 (#1, #2), of which #2 is an ICMP error that may only quote such a packet"
+    assert said(error, ping, error).endswith(", of which #1, #3 are ICMP errors that may only quote such a packet")
+    assert said(error, ping, count=2) == said(ping, ping, count=2) == said(ping, ping) == said(error, error) == "2 (#1, #2)"
+
+
 @pytest.mark.parametrize(
     ("expect", "actual", "verdict"),
     [
