@@ -242,14 +242,14 @@ class Agent:
         """
         if name in self.schedules:
             self.schedules.pop(name).cancel()
-        ran, packets = self.journal.undo(name)
+        ran, proof = self.journal.undo(name)
         if failed(ran):
             raise Refused(f"could not undo: {failed(ran)[0]}", {"ran": [r.as_json() for r in ran]})
         self.claims.drop(name)
         self.journal.when_empty(lambda: nftables.remove_new(self.tables))
         return {
             "ran": [r.as_json() for r in ran],
-            "packets": packets,
+            **proof.as_json(),
             "time": ran[0].ended if ran else time.time(),
         }
 
@@ -274,10 +274,10 @@ class Agent:
         faults = []
         for name in reversed(self.journal.names()):
             if name != death.CHAIN:
-                undone, packets = self.journal.undo(name)  # what fails goes with the namespace
+                undone, proof = self.journal.undo(name)  # what fails goes with the namespace
                 self.claims.drop(name)
                 taken = [r.as_json() for r in undone]
-                faults.append({"name": name, "ran": taken, "packets": packets, "time": silent})
+                faults.append({"name": name, "ran": taken, **proof.as_json(), "time": silent})
         missing = None
         if self.capture is not None:
             missing = self.capture.finish()

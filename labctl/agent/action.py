@@ -54,6 +54,24 @@ class Quenched(Protocol):
         """End the effect; `count` still tells what it had been, and `undo` follows. Never raises."""
 
 
+@dataclass(frozen=True)
+class Proof:
+    """How many packets a fault touched; and of those it has `seen`, to how many it did what. None is not known."""
+
+    packets: int | None = None
+    effect: dict[str, int] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {"packets": self.packets, "effect": self.effect}
+
+
+class Detailed(Protocol):
+    """An action that counts more than the packets it has touched."""
+
+    def proof(self) -> Proof:
+        """What `count` tells and the effect, by one look. Raises ActionFailed."""
+
+
 class Ramping(Protocol):
     """An action that can also change while it is in place, from 0.0 (as it begins) to 1.0, over `ramp_s` seconds."""
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from .action import Action, ActionFailed, failed
+from .action import Action, ActionFailed, Proof, failed
 from .command import Ran
 
 
@@ -52,8 +52,8 @@ class Journal:
                 self._staged.discard(name)
                 raise
 
-    def undo(self, name: str) -> tuple[list[Ran], int | None]:
-        """Take a fault back; the commands, and how many packets it touched (None when it is not in place).
+    def undo(self, name: str) -> tuple[list[Ran], Proof]:
+        """Take a fault back; the commands, and what it touched (nothing known when it is not in place).
 
         The packets are counted before the undo takes the counters away. A count that cannot be read does not keep the
         fault in place; it is reported as None.
@@ -61,22 +61,22 @@ class Journal:
         with self._lock:
             action = self._applied.pop(name, None)
             if action is None:
-                return [], None
+                return [], Proof()
             in_place = name not in self._staged
             quenched: list[Ran] = action.quench() if in_place and hasattr(action, "quench") else []
-            packets = _counted(action) if in_place else None
+            proof = _proof(action) if in_place else Proof()
             undone = action.undo()
             if failed(undone):
                 self._applied[name] = action  # so that `close` tries again
             else:
                 self._staged.discard(name)
-            return quenched + undone, packets
+            return quenched + undone, proof
 
     def count(self, name: str) -> int | None:
         """Packets a fault has touched so far; None when it is not in place or that cannot be read."""
         with self._lock:
             action = self._applied.get(name)
-            return None if action is None or name in self._staged else _counted(action)
+            return None if action is None or name in self._staged else _proof(action).packets
 
     def close(self) -> list[Ran]:
         """Take everything back, the newest first, and accept nothing more."""
@@ -96,8 +96,8 @@ class Journal:
             return list(self._applied)
 
 
-def _counted(action: Action) -> int | None:
+def _proof(action: Action) -> Proof:
     try:
-        return action.count()
+        return action.proof() if hasattr(action, "proof") else Proof(action.count())
     except ActionFailed:
-        return None
+        return Proof()

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from . import netlink
+from .action import Proof
 from .claims import Claims
 from .command import Ran
 from .linkclass import LinkClass, LinkFault, classes
@@ -205,15 +207,21 @@ class LinkAction:
         return ran
 
     def count(self) -> int:
-        return sum(effect.touched(Spec.from_json(part["spec"]).reaching(self._goal)) for part, effect in self._effects())
+        return self.proof().packets or 0
 
-    def effects(self) -> list[dict[str, Any]]:
-        """What it did, in full, by interface and direction."""
-        return [{"interface": w.device, "direction": w.direction, **vars(e)} for w, e in self._links.effect(self).items()]
+    def proof(self) -> Proof:
+        """What it did at all its interfaces and directions together; see `Effect`."""
+        found = self._effects()
+        total: Counter[str] = Counter()
+        for spec, effect in found:
+            total.update(effect.of(spec))
+        return Proof(sum(effect.touched(spec) for spec, effect in found), dict(total))
 
-    def _effects(self) -> list[tuple[dict[str, Any], Effect]]:
+    def _effects(self) -> list[tuple[Spec, Effect]]:
+        """For each of its places all that it asks for there, a ramp's goal too, and what came of it."""
         found = self._links.effect(self)
-        return [(part, found[where]) for where, part in self._wheres() if where in found]
+        specs = {where: Spec.from_json(part["spec"]).reaching(self._goal) for where, part in self._wheres()}
+        return [(spec, found[where]) for where, spec in specs.items() if where in found]
 
     def _put(self, fraction: float) -> list[Ran]:
         seed, families = self._request.get("seed", 0), tuple(self._request.get("families", (4,)))

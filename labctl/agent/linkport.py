@@ -67,6 +67,24 @@ class Effect:
                 parts.append(self.seen if counted is None else counted)
         return max(sum(parts), self.over_limit)
 
+    def of(self, spec: Spec) -> dict[str, int]:
+        """What was done of that which `spec` asks for, to how many of the packets that were `seen`.
+
+        What the backend cannot count is left out. What nobody asks for is in it where it happened: packets over the limit, and
+        those that could not be sent on.
+        """
+        asked = {
+            "delayed": bool(spec.delay_s or spec.jitter_s or spec.rate_bps or spec.slot),
+            "lost": bool(spec.loss or spec.loss_gemodel or spec.loss_state),
+            "duplicated": bool(spec.duplicate),
+            "corrupted": bool(spec.corrupt),
+            "reordered": bool(spec.reorder),
+            "over_limit": bool(self.over_limit),
+            "unsent": bool(self.unsent),
+        }
+        counted = {name: getattr(self, name) for name, wanted in asked.items() if wanted}
+        return {"seen": self.seen, **{name: count for name, count in counted.items() if count is not None}}
+
 
 class Port(Protocol):
     """One interface and direction, as a backend keeps it."""

@@ -7,10 +7,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
-from .action import Action, ActionFailed, failed
+from .action import Action, ActionFailed, Proof, failed
 from .command import Ran
 from .journal import Journal
 
@@ -112,7 +111,7 @@ class Schedule:
     def _begin(self, asked_s: float, action: Action) -> None:
         ran = self._journal.apply(self._name, action)
         about = action.about() if hasattr(action, "about") else {}
-        self._said("applied", asked_s, ran[-1].ended if ran else time.time(), ran, None, about)
+        self._said("applied", asked_s, ran[-1].ended if ran else time.time(), ran, Proof().as_json() | about)
 
     def _ramp(self, action: Action, end_s: float) -> None:
         """Have it grow from now on; one whose fault ends meanwhile (`end_s` from the start) is over with it."""
@@ -129,10 +128,10 @@ class Schedule:
                 return
 
     def _end(self, asked_s: float) -> None:
-        ran, packets = self._journal.undo(self._name)
+        ran, proof = self._journal.undo(self._name)
         if failed(ran):
             raise ActionFailed(failed(ran))
-        self._said("removed", asked_s, ran[0].ended if ran else time.time(), ran, packets)
+        self._said("removed", asked_s, ran[0].ended if ran else time.time(), ran, proof.as_json())
 
     def _said(
         self,
@@ -140,14 +139,13 @@ class Schedule:
         asked_s: float,
         ended: float,
         ran: list[Ran],
-        packets: int | None,
-        about: Mapping[str, Any] = MappingProxyType({}),
+        about: Mapping[str, Any],
     ) -> None:
         # The last command of a fault puts it in place, the first command of its undo takes it away.
         self._tell(
             {
                 "event": f"fault-{phase}", "name": self._name, "asked": self._wall + asked_s, "time": ended,
-                "ran": [r.as_json() for r in ran], "packets": packets, **about,
+                "ran": [r.as_json() for r in ran], **about,
             }
         )  # fmt: skip
 

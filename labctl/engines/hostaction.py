@@ -93,8 +93,8 @@ class HostFaults:
     def _undo(self, name: str) -> dict[str, Any]:
         if name in self._schedules:
             self._schedules.pop(name).cancel()
-        ran, packets = self._journal.undo(name)
+        ran, proof = self._journal.undo(name)
         if failed(ran):
             raise AgentRefused(f"could not undo: {failed(ran)[0]}", {})
         ended = ran[0].ended if ran else time.time()
-        return {"ran": [r.as_json() for r in ran], "packets": packets, "time": ended}
+        return {"ran": [r.as_json() for r in ran], **proof.as_json(), "time": ended}

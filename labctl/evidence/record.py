@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -60,7 +61,8 @@ class StepRecord:
 class Span:
     """One time that a fault was in place: asked for, applied and removed, and the packets it touched meanwhile.
 
-    `end_asked` is when it was to end: by its timeline, or by who healed it (None where nobody asked: its host died).
+    `end_asked` is when it was to end: by its timeline, or by who healed it (None where nobody asked: its host died). `effect`
+    is what it did to how many of the packets it has `seen`, where that was counted.
     """
 
     asked: float
@@ -68,6 +70,7 @@ class Span:
     removed: float | None = None
     packets: int | None = None
     end_asked: float | None = None
+    effect: Mapping[str, int] | None = None
 
 
 @dataclass
@@ -101,6 +104,16 @@ class FaultRecord:
     def packets(self) -> int | None:
         counts = [span.packets for span in self.spans]
         return None if None in counts else sum(c for c in counts if c is not None)
+
+    @property
+    def effect(self) -> dict[str, int] | None:
+        """What it did each time together; None while any of them was not counted."""
+        total: Counter[str] = Counter()
+        for span in self.spans:
+            if span.effect is None:
+                return None
+            total.update(span.effect)
+        return dict(total)
 
     def touched_before(self, step: int, began: float) -> int | None:
         """How many packets it had touched when a step began; None when nobody counted then."""
@@ -344,6 +357,7 @@ def _take(evidence: Evidence, line: dict[str, Any]) -> None:
         if named and named[-1].spans[-1].removed is None:
             span = named[-1].spans[-1]
             span.removed, span.packets, span.end_asked = line["t"], line["packets"], line.get("asked")
+            span.effect = line.get("effect")
     elif kind == "fault-counts":
         for counted in line["faults"]:
             for fault in evidence.faults:

@@ -100,7 +100,10 @@ EVENTS: dict[str, dict[str, Check]] = {
         "step": whole, "faults": list_of(like({"name": text, "host": text, "packets": or_null(whole)})),
     },
     "checksums": {"step": whole, "hosts": mapping_of(mapping_of(whole))},
-    "fault-removed": {"name": text, "host": text, "packets": or_null(whole), "asked": or_absent(or_null(number))},
+    "fault-removed": {
+        "name": text, "host": text, "packets": or_null(whole), "effect": or_absent(or_null(mapping_of(whole))),
+        "asked": or_absent(or_null(number)),
+    },
     "capture-end": {
         "host": text, "file": lambda value: text(value) and _CAPTURE.fullmatch(value) is not None, "packets": whole,
         "dropped": whole, "complete": flag, "reason": or_null(text), "filters": list_of(text), "refused": list_of(text),

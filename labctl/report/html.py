@@ -19,7 +19,7 @@ from labctl.report import plain
 from labctl.report.ladder import Ladder, ladder
 from labctl.report.pagedata import embed, page_data
 from labctl.report.series import MAX_SOCKETS, SocketSeries, sockets
-from labctl.verdict.judge import RunVerdict, StepVerdict, result
+from labctl.verdict.judge import RunVerdict, StepVerdict, result, what_it_did
 
 LATE_S = 0.005  # a fault on a timeline is in place, and gone, within this of its time
 # A page stays readable and small whatever a program said; its whole output is in the run directory.
@@ -95,6 +95,7 @@ def _environment() -> Environment:
         "size": plain.size,
         "plural": plain.plural,
         "late": _late,
+        "what_it_did": what_it_did,
     }
     return environment
 

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from labctl.report.plain import printable
+from labctl.verdict.judge import what_it_did
 from labctl.verdict.programs import last_call
 
 MARK = {"pass": ("✓", "green"), "fail": ("✗", "red"), "error": ("!", "bold red"), "skip": ("-", "yellow")}
@@ -48,7 +49,7 @@ def describe_event(event: Mapping[str, Any]) -> str | None:
     if kind == "fault-applied":
         return f"  {event['kind']} is in place on {event['host']}"
     if kind == "fault-removed":
-        return f"  healed; it touched {count(event['packets'] or 0, 'packet')}"
+        return f"  healed; it touched {count(event['packets'] or 0, 'packet')}{what_it_did(event.get('effect'), ': ')}"
     if kind == "error":
         return f"error: {event['message']}"
     if kind == "interrupted":

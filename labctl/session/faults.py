@@ -206,7 +206,8 @@ class Faults:
         asked = message.get("asked")
         self.record.event(
             "fault-removed", t=self.hosts.at(fault.host, message["time"]), name=fault.name, host=fault.host,
-            packets=message["packets"], ran=message["ran"], asked=None if asked is None else self.hosts.at(fault.host, asked),
+            packets=message["packets"], effect=message.get("effect"), ran=message["ran"],
+            asked=None if asked is None else self.hosts.at(fault.host, asked),
         )  # fmt: skip
 
 

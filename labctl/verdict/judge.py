@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -246,9 +247,25 @@ def _last_words(program: ProgramRecord) -> str:
 def _done(step: AnyStep, evidence: Evidence) -> str:
     if isinstance(step, FaultStep | HealStep):
         names = step.heal if isinstance(step, HealStep) else (step.fault,)
-        about = [(f, touched(f, evidence)) for f in evidence.faults if f.name in names or names == ("all",)]
-        return "; ".join(f"{f.name} on {f.host} touched {n} packet{'s' * (n != 1)}" for f, n in about) or "done"
+        about = [f for f in evidence.faults if f.name in names or names == ("all",)]
+        return "; ".join(_proof(fault, touched(fault, evidence)) for fault in about) or "done"
     return "waited" if step.kind == "wait" else "done"
+
+
+def _proof(fault: FaultRecord, packets: int | None) -> str:
+    return f"{fault.name} on {fault.host} touched {packets} packet{'s' * (packets != 1)}{what_it_did(fault.effect, ': ')}"
+
+
+_EFFECTS = {
+    "delayed": "delayed {:,}", "lost": "lost {:,}", "duplicated": "duplicated {:,}", "corrupted": "corrupted {:,}",
+    "reordered": "reordered {:,}", "over_limit": "dropped {:,} over the limit", "unsent": "could not send on {:,}",
+}  # fmt: skip
+
+
+def what_it_did(effect: Mapping[str, int] | None, before: str = "") -> str:
+    """What a fault did to its packets, after `before`: `of 80 it delayed 77, lost 3`. Nothing where nobody counted that."""
+    told = [words.format(effect[name]) for name, words in _EFFECTS.items() if name in effect] if effect else []
+    return f"{before}of {effect['seen']:,} it {', '.join(told)}" if effect and told and "seen" in effect else ""
 
 
 def result(run: RunVerdict) -> dict[str, Any]:
@@ -307,6 +324,7 @@ def _fault(fault: FaultRecord, packets: int | None) -> dict[str, Any]:
         "removed": fault.removed,
         "spans": [asdict(span) for span in fault.spans],
         "packets": packets,
+        "effect": fault.effect,
         "fired": bool(packets),
     }
 

@@ -14,7 +14,7 @@ import restored
 
 from labctl.agent import interface as interface_module
 from labctl.agent.__main__ import ACTIONS
-from labctl.agent.action import ActionFailed, Commands, failed
+from labctl.agent.action import ActionFailed, Commands, Proof, failed
 from labctl.agent.command import Ran
 from labctl.agent.dns import NXDOMAIN, SERVFAIL, Question, Responder, parse_question, reply
 from labctl.agent.expire import Expire
@@ -118,8 +118,8 @@ def test_every_action_may_wait_for_its_time(kind: str) -> None:
     journal.stage("x", action)
     assert journal.count("x") is None
     assert action.count() == 0
-    ran, packets = journal.undo("x")
-    assert (packets, failed(ran)) == (None, [])
+    ran, proof = journal.undo("x")
+    assert (proof, failed(ran)) == (Proof(), [])
     assert journal.names() == []
     made, gone = (tuple(changes[0][key]) in kernel.log for key in ("do", "undo"))
     assert made == gone == (kind != "reset")

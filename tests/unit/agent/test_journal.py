@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import restored
 
-from labctl.agent.action import ALREADY_GONE, ActionFailed, Change, Commands, failed
+from labctl.agent.action import ALREADY_GONE, ActionFailed, Change, Commands, Proof, failed
 from labctl.agent.command import Ran, run
 from labctl.agent.journal import Journal
 
@@ -96,7 +96,7 @@ def test_a_name_is_applied_once() -> None:
 
 def test_what_is_not_applied_needs_no_undo() -> None:
     """Undoing an unknown fault, or one that was undone, runs nothing and is no error."""
-    assert Journal().undo("a") == ([], None)
+    assert Journal().undo("a") == ([], Proof())
 
 
 def test_an_undo_that_fails_stays_to_be_tried_again() -> None:
@@ -213,8 +213,8 @@ def test_what_is_only_staged_is_neither_counted_nor_quenched() -> None:
     action.counters = ({"tool": "iptables", "table": "filter", "chain": "x"},)
     journal.stage("a", action)
     assert journal.count("a") is None
-    ran, packets = journal.undo("a")
-    assert (packets, [r.argv for r in ran]) == (None, [("undo", "1")])
+    ran, proof = journal.undo("a")
+    assert (proof, [r.argv for r in ran]) == (Proof(), [("undo", "1")])
     assert log == [("do", "1"), ("undo", "1")]
     journal.stage("a", action)
     journal.apply("a", action)
@@ -252,7 +252,7 @@ def test_a_count_that_cannot_be_read_does_not_keep_the_fault() -> None:
     )
     action.counters = ({"tool": "iptables", "table": "filter", "chain": "x"},)
     journal.apply("a", action)
-    assert journal.undo("a")[1] is None
+    assert journal.undo("a")[1] == Proof()
     assert log[-1] == ("undo", "1")
 
 

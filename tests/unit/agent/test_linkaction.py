@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from labctl.agent.action import Proof
 from labctl.agent.command import Ran
 from labctl.agent.journal import Journal
 from labctl.agent.link import LinkAction, Links
@@ -130,6 +131,35 @@ def test_a_ramp_counts_what_it_does_anywhere_on_its_way(
     moving.do()
     port.now = {"all": Effect(seen=10, lost=3)}
     assert moving.count() == 3
+
+
+@pytest.mark.parametrize(
+    ("spec", "did"),
+    [
+        ({"loss": 5}, {"lost": 2}), ({"delay_s": 0.1}, {"delayed": 25}), ({"duplicate": 1}, {"duplicated": 3}),
+        ({"corrupt": 1, "loss_gemodel": {"p": 1}}, {"lost": 2, "corrupted": 4}), ({"reorder": 5}, {}), ({"loss": 0}, {}),
+    ],
+)  # fmt: skip
+def test_what_a_fault_did_is_told_when_it_goes(links: Links, port: FakePort, spec: dict[str, Any], did: dict[str, int]) -> None:
+    """Of what it asks for; not what others did to the same packets, nor what nobody counted. Dropped ones are told anyway."""
+    journal = Journal()
+    journal.apply("line", action(links, "line", **spec))
+    port.now = {"all": Effect(seen=30, delayed=25, lost=2, duplicated=3, corrupted=4)}
+    assert LinkAction.proof(journal._applied["line"]).effect == {"seen": 30, **did}  # type: ignore[arg-type]
+    port.now = {"all": Effect(seen=40, delayed=25, lost=2, duplicated=3, corrupted=4, over_limit=5, unsent=1)}
+    _, proof = journal.undo("line")
+    assert proof.effect == {"seen": 40, **did, "over_limit": 5, "unsent": 1}
+
+
+def test_what_a_fault_did_at_its_places_is_one_sum(port: FakePort) -> None:
+    """A line may be bad both ways."""
+    links, back = Links(probe=lambda: "none"), FakePort()
+    links._ports = {EGRESS: port, Where("lo", "ingress"): back}
+    parts = [{"device": "lo", "direction": d, "spec": {"loss": 5}, "target": []} for d in ("egress", "ingress")]
+    both = LinkAction(links, {"type": "link", "name": "both", "parts": parts, "seed": 1})
+    both.do()
+    port.now, back.now = {"all": Effect(seen=10, lost=1)}, {"all": Effect(seen=20, lost=2)}
+    assert both.proof() == Proof(3, {"seen": 30, "lost": 3})
 
 
 def test_backends_are_not_mixed_on_one_interface(links: Links) -> None:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,7 +18,7 @@ from labctl.report.html import render
 from labctl.report.pagedata import embed
 from labctl.report.series import MAX_POINTS, Point, thin
 from labctl.verdict.finding import Finding
-from labctl.verdict.judge import RunVerdict, StepVerdict
+from labctl.verdict.judge import RunVerdict, StepVerdict, result
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>'\"&{{7*7}}<!--\x1b[31m\u202e\u2028\0\ud800"
 
@@ -259,3 +260,19 @@ def test_a_fault_that_was_late_says_so(tmp_path: Path, applied: float, removed: 
     assert ("after it was asked for" in text) == (said is not None)
     if said:
         assert said in text
+
+
+def test_what_a_fault_did_stands_beside_its_packets(tmp_path: Path) -> None:
+    """On the page, in the result and in the reason of the step that ends it; each time together, and only what is known."""
+
+    def edit(effect: object) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        return lambda event: {**event, "effect": effect} if event["event"] == "fault-removed" else event
+
+    run = edited("firewall", tmp_path, edit({"seen": 1200, "lost": 3, "over_limit": 1, "another": 7}))
+    said = "of 1,200 it lost 3, dropped 1 over the limit"
+    assert said in Page(render(run, plan_of(run), "")).text
+    assert result(run)["faults"][0]["effect"] == {"seen": 1200, "lost": 3, "over_limit": 1, "another": 7}
+    assert [s.reason for s in run.steps if s.reason.endswith(f"packets: {said}") and " touched " in s.reason]
+    run = edited("firewall", tmp_path / "2", edit(None))
+    assert " it lost " not in Page(render(run, plan_of(run), "")).text
+    assert result(run)["faults"][0]["effect"] is None
