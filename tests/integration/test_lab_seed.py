@@ -40,6 +40,9 @@ def arrived(kind: str, folder: Path, *seed: object) -> tuple[list[int], int]:
     path.write_text(SCENARIO.replace("KIND", f"{kind}: {CHANCES[kind]}"), encoding="utf-8")
     done = labctl("run", path, "--out", folder / "runs", "--json", *seed)
     assert done.code == 0, done.out + done.err
+    (fault,) = done.json["faults"]
+    effect = fault["effect"]
+    assert effect is None if kind == "drop" else 0 < effect["lost"] == fault["packets"] < effect["seen"]
     (said,) = (folder / "runs" / done.json["run"] / "programs").glob("*server.out")
     return [int(n) for n in re.findall(r"tick (\d+)", said.read_text(encoding="utf-8"))], done.json["seed"]
 

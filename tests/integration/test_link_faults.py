@@ -61,14 +61,18 @@ def test_a_delay_delays_every_packet_and_loses_none(hosts: Bed, direction: str) 
 
 
 @pytest.mark.parametrize("direction", ["egress", "ingress"])
-@pytest.mark.parametrize("kind", ["loss", "duplicate", "corrupt"])
-def test_chances_are_about_what_was_asked(hosts: Bed, direction: str, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "did"), [("loss", "lost"), ("duplicate", "duplicated"), ("corrupt", "corrupted")])
+def test_chances_are_about_what_was_asked(hosts: Bed, direction: str, kind: str, did: str) -> None:
     client, server = hosts
     agent = client if direction == "egress" else server
     with fault(agent, "chance", direction, **{kind: 20.0}) as found:
         got = measure_chance(client, server, kind, 2000)
     assert 15 < got < 25
-    assert 300 < found["undone"]["packets"] < 500 or found["applied"]["backend"] == "netem"
+    undone = found["undone"]
+    assert 300 < undone["packets"] < 500 or found["applied"]["backend"] == "netem"
+    if found["applied"]["backend"] == "nfqueue":
+        assert undone["effect"] == {"seen": undone["effect"]["seen"], did: undone["packets"]}
+        assert undone["effect"]["seen"] >= 2000
 
 
 def test_the_same_seed_loses_the_same_packets(hosts: Bed) -> None:
