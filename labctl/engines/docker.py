@@ -378,10 +378,11 @@ class DockerEngine:
         self, host: str, labels: dict[str, str], detach: bool, module: str = "agent", words: Sequence[str] = ()
     ) -> DockerChannel:
         python = ["-m", module, *words]
+        tshark = self._tshark  # another host's agent may find out at the same time that there is none
         try:
-            container = self._beside(host, labels, python, detach, self._tshark)
+            container = self._beside(host, labels, python, detach, tshark)
         except LabError:
-            if self._tshark is None:
+            if tshark is None:
                 raise
             self._tshark = None  # a daemon that does not see our folder
             container = self._beside(host, labels, python, detach)

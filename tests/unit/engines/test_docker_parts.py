@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -540,3 +542,28 @@ def test_a_host_that_does_not_come_up_in_time_is_told_with_how_it_is(monkeypatch
     monkeypatch.setattr("labctl.engines.docker.UP_TIMEOUT_S", 0.01)
     with pytest.raises(LabError, match=r"the host web is not up after 0.01s: running, starting$"):
         Coming(web=[state("running", "starting")]).wait()
+
+
+def test_a_daemon_that_does_not_see_our_folders_gets_agents_without(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As where only its socket was mounted into a container. All hosts' agents find that out at the same moment."""
+    hosts = ("client", "router", "server")
+    refused = threading.Barrier(len(hosts))
+    engine = DockerEngine(object(), "run", tshark=tmp_path)  # type: ignore[arg-type]
+
+    def beside(host: str, labels: object, python: object, detach: bool, doors: Path | None = None) -> str:  # noqa: ARG001
+        if doors is None:
+            return host
+        refused.wait(10)
+        raise LabError("invalid mount config: bind source path does not exist")
+
+    class Api:
+        def start(self, container: str) -> None:
+            started.append(container)
+
+    started: list[str] = []
+    engine._api = Api()  # type: ignore[assignment]
+    monkeypatch.setattr(engine, "_beside", beside)
+    monkeypatch.setattr("labctl.engines.docker.AttachedChannel", lambda _, container: container)
+    with ThreadPoolExecutor(len(hosts)) as pool:
+        assert list(pool.map(engine.open_agent, hosts)) == list(hosts)
+    assert sorted(started) == list(hosts)
