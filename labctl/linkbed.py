@@ -13,15 +13,14 @@ import secrets
 import subprocess
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import labctl.agent
+from labctl.engines import agentimage
+from labctl.engines.daemon import connect
 from labctl.engines.labels import OWNER, RUN
 from labctl.engines.owner import Owner
 from labctl.errors import LabError
 
-AGENT_FOLDER = Path(labctl.agent.__file__).parent
 SUBNETS = tuple(f"198.19.{n}.0/24" for n in range(255, 239, -1))
 DEVICE = "eth0"
 _numbers = itertools.count(1)
@@ -107,8 +106,10 @@ def _docker(*argv: str) -> str:
 
 
 @contextlib.contextmanager
-def bed(image: str = "labctl/agent") -> Iterator[tuple[BedAgent, BedAgent]]:
-    """Two hosts that reach each other, with an agent in each; all of it is gone afterwards. Raises LabError."""
+def bed() -> Iterator[tuple[BedAgent, BedAgent]]:
+    """Two hosts that reach each other, with an agent in each; all of it is gone afterwards. Raises LabError, MissingError."""
+    with contextlib.closing(connect()) as api:
+        image = agentimage.ensure(api, lambda _: None)
     tag = f"labctl-bed-{secrets.token_hex(3)}"
     labels = ("--label", f"{RUN}={tag}", "--label", f"{OWNER}={Owner.me()}")  # so that gc finds what a killed driver leaves
     with contextlib.ExitStack() as stack:
@@ -119,7 +120,7 @@ def bed(image: str = "labctl/agent") -> Iterator[tuple[BedAgent, BedAgent]]:
             name, address = f"{tag}-{number}", f"{base}.{number}"
             _docker(
                 "run", "-d", "--name", name, "--network", tag, "--ip", address, "--cap-drop", "ALL", "--cap-add", "NET_ADMIN",
-                "--cap-add", "NET_RAW", "-v", f"{AGENT_FOLDER}:/opt/labctl/agent:ro", "--init", *labels, image, "sleep", "1800",
+                "--cap-add", "NET_RAW", "--init", *labels, image, "sleep", "1800",
             )  # fmt: skip
             stack.callback(_docker, "rm", "-f", name)
             agents.append(BedAgent(name, address))

@@ -21,7 +21,7 @@ from docker import APIClient
 from docker.types import LogConfig
 
 from labctl.agent.nursery import DOORS
-from labctl.engines import agentimage, compose, door, images, notes
+from labctl.engines import agentimage, compose, door, images, nearby, notes
 from labctl.engines.base import AddressesTaken, Channel, Disturbed, NoSuchLab, Say
 from labctl.engines.daemon import DaemonGone
 from labctl.engines.docker_stream import AttachedChannel, DockerChannel, DockerProcess, ForkedChannel
@@ -63,6 +63,7 @@ class DockerEngine:
         self._agent_image: str | None = None
         self._nurseries: dict[str, str] = {}
         self._doors: dict[str, Path] = {}
+        self._firsts: dict[str, tuple[int, bool]] = {}
         self._ran_on: set[str] = set()
         self._bereaved: dict[str, str | None] = {}  # hosts that were killed, and the nurseries of their first lives
         self._made_agents = False
@@ -428,7 +429,18 @@ class DockerEngine:
         container = self._companion(host) if beside else self._containers[host]
         if not beside:
             self._ran_on.add(host)
-        return DockerProcess(self._api, host, container, tuple(argv), dict(env), self._run)
+        return DockerProcess(self._api, host, container, tuple(argv), dict(env), self._run, self._first(container))
+
+    def _first(self, container: str) -> int:
+        """The number that a container's first process has on the daemon's machine; asked anew where it is seen here no more."""
+        first, is_seen = self._firsts.get(container, (0, True))
+        if is_seen and not nearby.sees(first, container):
+            try:
+                first = int(self._api.inspect_container(container)["State"]["Pid"])
+            except (docker.errors.APIError, requests.exceptions.RequestException):
+                return 0  # whatever it is, starting a program there says so
+            self._firsts[container] = first, nearby.sees(first, container)
+        return first
 
     def _companion(self, host: str) -> str:
         """A container with the bundled programs for a host that has none: its network namespace and names, no privilege."""

@@ -17,7 +17,6 @@ import docker.errors
 from docker import APIClient
 
 from labctl.engines import leftovers, nearby
-from labctl.engines.owner import number_inside
 from labctl.engines.written import LAUNCHER, Errors, Written
 from labctl.errors import LabError
 from labctl.evidence.shapes import NOT_RUN
@@ -178,12 +177,17 @@ class ForkedChannel(DockerChannel):
 
 
 class DockerProcess:
-    """A program started on a host with Docker's exec."""
+    """A program started on a host with Docker's exec. `first` is the number of the container's first process, 0 if not known.
+
+    Whoever asks the daemon about a program that has ended waits until its output has as well, or for two seconds (Docker 28;
+    ProcessEvent in daemon/monitor.go, which holds the lock meanwhile). So this machine's own processes are looked at first.
+    """
 
     def __init__(
-        self, api: APIClient, host: str, container: str, argv: tuple[str, ...], env: dict[str, str], run: str
+        self, api: APIClient, host: str, container: str, argv: tuple[str, ...], env: dict[str, str], run: str, first: int = 0
     ) -> None:
         self._api, self._host, self._container, self.argv = api, host, container, argv
+        self._first = first
         self._out, self._err = Written(), Errors()
         self._exit: int | None = None
         self._ended_at: float | None = None
@@ -193,7 +197,6 @@ class DockerProcess:
         self._heard_at = time.monotonic()
         self._is_silent = threading.Event()  # its output has ended
         self._number = 0  # on the machine of the daemon
-        self._sees: bool | None = None  # whether that is this one
         try:
             launcher = [*LAUNCHER, leftovers.program_mark(run)]
             created = api.exec_create(container, [*launcher, *argv], environment=env | {leftovers.RUN_VARIABLE: run})
@@ -283,6 +286,8 @@ class DockerProcess:
         pause = LOOK_AFTER_S
         while True:
             is_silent = self._is_silent.wait(pause)
+            if not is_silent and self._is_gone():
+                return self._over()
             said = self._asked()
             if said is None or not said["Running"]:
                 self._ended_at = self._silent_at or time.time()
@@ -293,20 +298,17 @@ class DockerProcess:
             if process is not None:
                 return self._end_of(process)
             if is_silent or self._is_gone():
-                self._ended_at = self._silent_at or time.time()
-                self._hear_out()
-                return self._status()
+                return self._over()
             pause = min(ASK_LAST_S, pause * 2)
 
     def _is_gone(self) -> bool:
-        """Whether its process is no more, though the daemon has not come to that yet: its host is seen here, and it is not."""
-        if self._sees is None:
-            try:
-                first = self._api.inspect_container(self._container)["State"]["Pid"]
-            except (docker.errors.APIError, OSError, LabError):
-                return False
-            self._sees = nearby.sees(first, self._container)
-        return self._sees and number_inside(str(self._number)) != self._err.pid
+        """Whether its process is no more, though the daemon may not have come to that yet: its host is seen here, it is not."""
+        return bool(self._first and self._err.pid) and nearby.has_ended(self._first, self._container, self._err.pid or 0)
+
+    def _over(self) -> int | None:
+        self._ended_at = self._silent_at or time.time()
+        self._hear_out()
+        return self._status()
 
     def _end_of(self, process: int) -> int | None:
         """The same for a process of this machine, by a descriptor of it, which is closed."""

@@ -1,5 +1,5 @@
 """Programs in containers of this machine, without Docker: signals, for which it needs 50 ms to start a kill(1) beside each, and
-their ends, which it tells only when their output has ended as well.
+their ends, which it tells only when their output has ended as well, or after two seconds.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import signal
 from pathlib import Path
 
 from labctl.engines.owner import number_inside
+
+FIRST = 1  # the number of the first process of a PID namespace in it (pid_namespaces(7))
 
 
 def send(number: int, inside: int, mark: str, name: str) -> bool:
@@ -50,3 +52,18 @@ def sees(number: int, container: str) -> bool:
     with contextlib.suppress(OSError):
         return container in Path(f"/proc/{number}/cgroup").read_text(encoding="utf-8", errors="replace")
     return False
+
+
+def has_ended(first: int, container: str, inside: int) -> bool:
+    """Whether a container of this machine has no process of that number in it any more, by the /proc that it has itself.
+
+    `first` is the number here of the container's first process. False wherever that cannot be seen.
+    """
+    processes = Path(f"/proc/{first}/root/proc")
+    try:
+        state = (processes / str(inside) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return (processes / str(FIRST) / "stat").exists() and sees(first, container)
+    except (OSError, IndexError):
+        return False
+    return state in ("Z", "X") and sees(first, container)

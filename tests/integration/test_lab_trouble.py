@@ -187,8 +187,9 @@ def test_what_did_not_run_or_was_not_kept_is_no_pass(tmp_path: Path) -> None:
     done = labctl("run", scenario(tmp_path, steps), "--out", tmp_path / "runs", "--json")
     assert done.code == 4, done.out + done.err
     told = {step["name"]: (step["verdict"], step["exit"]) for step in done.json["steps"]}
+    assert told.pop("too long") in (("error", 1), ("error", 255))  # by Docker 20.10, and by 28
     assert told == {
-        "crashes": ("fail", 3), "none": ("error", 127), "none and wanted": ("pass", 127), "too long": ("error", 1),
+        "crashes": ("fail", 3), "none": ("error", 127), "none and wanted": ("pass", 127),
         "says so itself": ("pass", 127), "much": ("error", 0),
     }  # fmt: skip
     reasons = {step["name"]: step["reason"] for step in done.json["steps"]}

@@ -243,22 +243,28 @@ def test_output_that_is_still_on_its_way_when_a_program_has_ended_is_heard(
         assert process.output()[0] == b"hello\nbye\n"
 
 
-@pytest.mark.parametrize("is_held", [False, True], ids=["with its output", "while its output goes on"])
+@pytest.mark.parametrize(
+    ("is_held", "says"), [(False, "it runs"), (True, "it runs"), (True, None)],
+    ids=["with its output", "while its output goes on", "and nobody is told meanwhile"],
+)  # fmt: skip
 def test_a_status_that_the_daemon_learns_late_is_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_held: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_held: bool, says: str | None
 ) -> None:
-    """It takes the ends of programs on one host one after the other; when this one ended is known before how."""
-    monkeypatch.setattr(nearby, "sees", lambda *_: True)
-    gone = subprocess.Popen(["true"])
-    gone.wait()
+    """It takes the ends of programs on one host one after the other; when this one ended is known before how.
+
+    Docker 28 answers nobody meanwhile who asks about the program, older ones that it runs.
+    """
+    monkeypatch.setattr(nearby, "has_ended", lambda *asked: asked == (1, "0123", 7))
     is_known = threading.Event()
 
     def about() -> dict[str, object]:
+        if says is None and inspections(asked):
+            is_known.wait(10)
         over = is_known.is_set()
-        return {"Running": not over, "ExitCode": 3 if over else None, "Pid": gone.pid, "State": {"Pid": 1}}
+        return {"Running": not over, "ExitCode": 3 if over else None, "Pid": 0}
 
-    with daemon(tmp_path / "docker.sock", [UPGRADED + PID + BYE], [], ends=not is_held, about=about) as api:
-        process = DockerProcess(api, "client", "0123", ("sh",), {}, "run")
+    with daemon(tmp_path / "docker.sock", [UPGRADED + PID + BYE], asked := [], ends=not is_held, about=about) as api:
+        process = DockerProcess(api, "client", "0123", ("sh",), {}, "run", 1)
         deadline = time.monotonic() + 10
         while process.ended_at() is None:
             assert time.monotonic() < deadline

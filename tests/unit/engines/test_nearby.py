@@ -58,3 +58,18 @@ def test_processes_of_a_container_are_seen_where_its_first_is() -> None:
     assert nearby.sees(os.getpid(), here)
     assert not nearby.sees(os.getpid(), "4f" * 32)
     assert not nearby.sees(2**22 + 1, here)  # beyond the largest number that there can be (proc_sys_kernel(5), pid_max)
+
+
+def test_the_end_of_a_program_is_seen_in_its_own_container() -> None:
+    """By what is there as /proc: one that lives, one that nobody has waited for, one that is no more. Else nobody can tell."""
+    here = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()[-1].rpartition(":")[2]
+    me = os.getpid()
+    with subprocess.Popen(["sleep", "60"]) as program:
+        assert not nearby.has_ended(me, here, program.pid)
+        program.kill()
+        os.waitid(os.P_PID, program.pid, os.WEXITED | os.WNOWAIT)
+        assert nearby.has_ended(me, here, program.pid)
+        assert not nearby.has_ended(me, "4f" * 32, program.pid)
+    assert nearby.has_ended(me, here, program.pid)
+    assert not nearby.has_ended(me, "4f" * 32, program.pid)
+    assert not nearby.has_ended(2**22 + 1, here, program.pid)
