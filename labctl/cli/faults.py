@@ -74,6 +74,7 @@ def fault_list(lab: str | None, as_json: bool) -> None:
 def fault_remove(lab: str | None, as_json: bool, name: str) -> None:
     """Take a fault away by name; `all` takes every one."""
     from labctl.byhand import remove
+    from labctl.verdict.judge import what_it_did
 
     tell_swept(lab)
     removed = remove(lab, name)
@@ -81,7 +82,8 @@ def fault_remove(lab: str | None, as_json: bool, name: str) -> None:
         echo_json(removed)
         return
     for item in removed:
-        click.echo(f"{item['name']} at {item['host']} is gone; it touched {item['packets']} packets")
+        did = what_it_did(item.get("effect"), ": ")
+        click.echo(f"{item['name']} at {item['host']} is gone; it touched {item['packets']} packets{did}")
     if not removed:
         click.echo("nothing was broken by hand")
 

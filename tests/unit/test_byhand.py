@@ -53,8 +53,11 @@ def test_all_faults_are_removed_however_many_there_are(lab: list[dict[str, Any]]
     assert call("remove", "all") == (0, "nothing was broken by hand\n")
     assert call("remove", "all", "--json") == (0, "[]\n")
     assert call("remove", "wall") == (2, "labctl: no fault named wall is there; `labctl fault list` shows what is\n")
-    lab += [{"host": "a", "name": "wall", "packets": 3}, {"host": "b", "name": "slow", "packets": 2}]
-    assert call("remove", "all") == (0, "slow at b is gone; it touched 2 packets\nwall at a is gone; it touched 3 packets\n")
+    lab += [
+        {"host": "a", "name": "wall", "packets": 3},
+        {"host": "b", "name": "slow", "packets": 2, "effect": {"seen": 5, "delayed": 2}},
+    ]
+    assert call("remove", "all") == (0, "slow at b is gone; it touched 2 packets: of 5 it delayed 2\nwall at a is gone; it touched 3 packets\n")
     assert lab == []
 
 
