@@ -167,12 +167,13 @@ def lab(
     not given); what the run is called; `timeout`, `capture` and `sample` as a scenario has them; the others as for `run`.
     Raises ScenarioError or UsageError for what cannot be; entering the block raises MissingError and LabError.
     """
+    from labctl.composefile import resolved
     from labctl.lab import read_lab
     from labctl.live.lab import Lab
     from labctl.runner import Request
     from labctl.scenario.check import unknown_host
 
-    path = OWN_LAB if compose is None else Path(compose).resolve()
+    path = OWN_LAB if compose is None else resolved(Path(compose))
     model = read_lab(path)
     for host in hosts or ():
         if (wrong := unknown_host(model, host)) is not None:

@@ -206,6 +206,14 @@ def test_a_lab_with_settings_that_cannot_be_is_refused_at_once(
         make(**settings)
 
 
+def test_a_compose_file_of_no_possible_name_is_refused_as_any_that_is_not_there(tmp_path: Path) -> None:
+    """Not with an error of pathlib's."""
+    (tmp_path / "loop.yml").symlink_to("loop.yml")
+    for name in ("a\0b", tmp_path / "loop.yml", tmp_path / "none.yml"):
+        with pytest.raises(api.ScenarioError, match="compose file"):
+            api.lab(name)
+
+
 def test_a_filter_that_comes_with_a_later_step_is_tried_on_the_whole_capture(make: MakeLab) -> None:
     """The captures began before anybody knew the filter; at their end it is asked, and the expectation judged by it."""
     wanted = {"at": "server", "filter": "tcp.dstport == 80", "count": 0}
