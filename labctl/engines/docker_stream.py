@@ -290,8 +290,7 @@ class DockerProcess:
                 return self._over()
             said = self._asked()
             if said is None or not said["Running"]:
-                self._ended_at = self._silent_at or time.time()
-                self._hear_out()
+                self._note_end()
                 return said["ExitCode"] if said is not None else None
             self._number = said["Pid"]
             process = nearby.handle(self._number, self._err.pid or 0, self._mark)
@@ -305,9 +304,12 @@ class DockerProcess:
         """Whether its process is no more, though the daemon may not have come to that yet: its host is seen here, it is not."""
         return bool(self._first and self._err.pid) and nearby.has_ended(self._first, self._container, self._err.pid or 0)
 
-    def _over(self) -> int | None:
+    def _note_end(self) -> None:
         self._ended_at = self._silent_at or time.time()
         self._hear_out()
+
+    def _over(self) -> int | None:
+        self._note_end()
         return self._status()
 
     def _end_of(self, process: int) -> int | None:

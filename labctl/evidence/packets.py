@@ -179,10 +179,10 @@ class Packet(NamedTuple):
 
     @property
     def is_icmp_error(self) -> bool:
-        """Whether it quotes the packet that it is about (RFC 1122, 3.2.2; RFC 4443, 2.1)."""
-        if self.icmpv6 is not None:
-            return self.icmpv6[0] < 128
-        return self.icmp is not None and self.icmp[0] in (3, 4, 5, 11, 12)
+        """Whether it reports an error, and so quotes the packet that it is about (RFC 792; RFC 1122, 3.2.2; RFC 4443, 2.1)."""
+        if self.icmp is not None:
+            return self.icmp[0] in (3, 4, 5, 11, 12)
+        return self.icmpv6 is not None and self.icmpv6[0] in (1, 2, 3, 4)
 
 
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16

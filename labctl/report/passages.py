@@ -17,9 +17,6 @@ IN_FLIGHT_S = 0.2
 # Packets without an identification of their own look alike; so many of them are looked through for each arrival.
 _SAME_ID = ("", "0x0000")
 _ALIKE = 24
-# The ICMP types that report an error (RFC 792; RFC 4443, section 2.1).
-ICMP_ERRORS = {3, 4, 5, 11, 12}
-ICMPV6_ERRORS = {1, 2, 3, 4}
 PROBLEMS = frozenset({"lost", "rst", "icmp", "retransmission", "zero-window", "forged", "duplicate"})
 
 
@@ -221,8 +218,7 @@ def _traits(passage: Passage, complete: set[str]) -> Iterator[str]:
     if passage.fate == "lost":
         yield "lost"
     if p.icmp is not None or p.icmpv6 is not None:
-        kind = (p.icmp or p.icmpv6 or (0, 0))[0]
-        if kind in (ICMP_ERRORS if p.icmp is not None else ICMPV6_ERRORS):
+        if p.is_icmp_error:
             yield "icmp"
     elif p.flags is not None:
         yield from _tcp_traits(passage)
