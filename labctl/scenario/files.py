@@ -76,11 +76,6 @@ def declared(source: Source) -> tuple[Cases, dict[str, Param]]:
     return grow.declared(source, root, (lower, compose(lower)) if lower else None)
 
 
-def case_names(source: Source) -> tuple[str, ...]:
-    """The cases alone. Raises as `declared`."""
-    return tuple(declared(source)[0])
-
-
 def tags_of(path: Path) -> tuple[str, ...]:
     """The tags of a scenario file; none for one that cannot be read."""
     try:
@@ -94,7 +89,7 @@ def tags_of(path: Path) -> tuple[str, ...]:
 def cases_of(path: Path) -> tuple[str | None, ...]:
     """The cases that a scenario file names; None alone for one that names none, or cannot be read: loading it says why."""
     try:
-        return (case_names(read(path)) if may_have_cases(path) else ()) or (None,)
+        return tuple(declared(read(path))[0] if may_have_cases(path) else ()) or (None,)
     except ScenarioError:
         return (None,)
 

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from labctl.errors import Problem, ScenarioError
 from labctl.faults import FAULTS
-from labctl.scenario.files import case_names, cased
+from labctl.scenario.files import cased, cases_of
 from labctl.scenario.grow import grow
 from labctl.scenario.include import included_by, put_below
 from labctl.scenario.messages import empties, explain
@@ -83,7 +83,7 @@ def load_cases(
     source = read(path)
     found = []
     told: dict[str | None, list[Problem]] = {}
-    for case in case_names(source) or (None,):
+    for case in cases_of(Path(path)):
         try:
             found.append(from_source(source, overrides, case=case))
         except ScenarioError as error:
