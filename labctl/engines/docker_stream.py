@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import secrets
 import select
 import socket
 import struct
@@ -27,10 +28,10 @@ CLOSE_TIMEOUT_S = 10.0
 START_TIMEOUT_S = 20.0
 # A program that goes on for so long is looked for among this machine's processes, so that its end is seen.
 LOOK_AFTER_S = 0.1
-# What it wrote just before its end comes as long as no more than QUIET_S pass without anything, and at most OUTPUT_END_S, as in
-# Docker itself (daemon/monitor.go, ProcessEvent).
-QUIET_S = 0.25
+# What it wrote before its end is waited for as long as Docker itself does, where something that it forked may hold its output
+# (daemon/monitor.go, ProcessEvent); where nothing does, the output ends as soon as a daemon that is busy comes to it.
 OUTPUT_END_S = 2.0
+OUTPUT_LATE_S = 20.0
 # Docker takes the ends of programs on one host one after the other, for each as long as its output goes on, up to twice that.
 STATUS_TIMEOUT_S = 30.0
 ASK_FIRST_S, ASK_LAST_S = 0.01, 1.0
@@ -194,14 +195,14 @@ class DockerProcess:
         self._silent_at: float | None = None
         self._ended = threading.Event()
         self._has_said_who = threading.Event()
-        self._heard_at = time.monotonic()
         self._is_silent = threading.Event()  # its output has ended
         self._number = 0  # on the machine of the daemon
         try:
             launcher = [*LAUNCHER, leftovers.program_mark(run)]
-            created = api.exec_create(container, [*launcher, *argv], environment=env | {leftovers.RUN_VARIABLE: run})
+            marks = {leftovers.RUN_VARIABLE: run, leftovers.PROGRAM_VARIABLE: secrets.token_hex(8)}
+            created = api.exec_create(container, [*launcher, *argv], environment=env | marks)
             self._id: str = created["Id"]
-            self._mark = f"{leftovers.RUN_VARIABLE}={run}"
+            self._mark = f"{leftovers.PROGRAM_VARIABLE}={marks[leftovers.PROGRAM_VARIABLE]}"
             self._stream = Upgraded(api.exec_start(self._id, socket=True))
         except docker.errors.APIError as error:
             raise LabError(
@@ -262,7 +263,6 @@ class DockerProcess:
         try:
             for kind, data in self._stream.frames():
                 (self._err if kind == STDERR else self._out).add(data)
-                self._heard_at = time.monotonic()
                 if self._err.pid is not None:
                     self._has_said_who.set()
         except (OSError, ValueError):
@@ -327,12 +327,9 @@ class DockerProcess:
         return self._status()
 
     def _hear_out(self) -> None:
-        """What it wrote before its end is on its way yet; what comes later is not its own."""
-        last = time.monotonic() + OUTPUT_END_S
-        self._heard_at = time.monotonic()
-        while (now := time.monotonic()) < min(last, self._heard_at + QUIET_S):
-            if self._is_silent.wait(min(last, self._heard_at + QUIET_S) - now):
-                return
+        """What it wrote before its end may be on its way yet; what something that it forked writes later is not its own."""
+        if not self._is_silent.wait(OUTPUT_END_S) and nearby.goes_on(self._first, self._container, self._mark) is False:
+            self._is_silent.wait(OUTPUT_LATE_S)
 
     def _status(self) -> int | None:
         pause, last = ASK_FIRST_S, time.monotonic() + STATUS_TIMEOUT_S

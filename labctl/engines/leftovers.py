@@ -19,6 +19,8 @@ from labctl.errors import LabError
 REMOVE_TIMEOUT_S = 30.0
 # In the environment of every program of a run, and so of what it forks.
 RUN_VARIABLE = "LABCTL_RUN"
+# The same of one program, which no other has.
+PROGRAM_VARIABLE = "LABCTL_PROGRAM"
 _END = """
 for each in /proc/[0-9]*/environ; do
   if tr '\\0' '\\n' <"$each" 2>/dev/null | grep -qxF "$1"; then

@@ -54,6 +54,29 @@ def sees(number: int, container: str) -> bool:
     return False
 
 
+def goes_on(first: int, container: str, mark: str) -> bool | None:
+    """Whether something in a container of this machine has the mark in its environment, as all has that a program forked.
+
+    `first` is the number here of the container's first process. None wherever that cannot be seen.
+    """
+    if not sees(first, container):
+        return None
+    try:
+        numbers = [each for each in Path(f"/proc/{first}/root/proc").iterdir() if each.name.isdigit()]
+    except OSError:
+        return None
+    found: bool | None = False
+    for each in numbers:
+        try:
+            if mark.encode() in (each / "environ").read_bytes().split(b"\0"):
+                return True
+        except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            continue
+        except OSError:
+            found = None if each.name != str(FIRST) else found  # that one is older than any program of ours
+    return found
+
+
 def has_ended(first: int, container: str, inside: int) -> bool:
     """Whether a container of this machine has no process of that number in it any more, by the /proc that it has itself.
 

@@ -11,7 +11,7 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,11 +50,13 @@ def received(connection: socket.socket) -> bytes:
 
 @contextmanager
 def daemon(
-    place: Path, pieces: list[bytes], asked: list[bytes], ends: bool = True, status: int = 0, about: About = dict
+    place: Path, pieces: Sequence[bytes | threading.Event], asked: list[bytes], ends: bool = True, status: int = 0,
+    about: About = dict,
 ) -> Iterator[Daemon]:
     """A daemon that answers every upgrade with these pieces, and all else as one asked about an exec that ended with `status`.
 
-    `asked` is filled with what was asked; unless it `ends`, a program goes on until one was told TERM. `about` tells otherwise.
+    An event among the pieces is waited for. `asked` is filled with what was asked; unless it `ends`, a program goes on until
+    one was told TERM. `about` tells otherwise.
     """
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listening.bind(str(place))
@@ -71,8 +73,12 @@ def daemon(
                     connection.sendall(answer(said | about()))
                     continue
                 for piece in pieces:
-                    connection.sendall(piece)
-                    over.wait(0.002)
+                    if isinstance(piece, threading.Event):
+                        piece.wait(30)
+                    else:
+                        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it has heard enough
+                            connection.sendall(piece)
+                        over.wait(0.002)
                 while not ends and b'"TERM"' not in b"".join(asked) and not over.wait(0.005):
                     pass
                 return
@@ -198,9 +204,13 @@ def test_an_ordinary_program_is_asked_about_once(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("looked_for", [True, False], ids=["a process that is seen here", "one that only the daemon sees"])
-def test_the_end_of_its_process_is_the_end_of_a_program(tmp_path: Path, looked_for: bool) -> None:
+def test_the_end_of_its_process_is_the_end_of_a_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looked_for: bool
+) -> None:
     """What it has forked may hold its output for as long as it likes; what was written before the end is there."""
-    with subprocess.Popen(["sleep", "60"], env={**os.environ, "LABCTL_RUN": "run"}) as real:
+    monkeypatch.setattr(docker_stream.secrets, "token_hex", lambda _: "aa")
+    monkeypatch.setattr(docker_stream, "OUTPUT_END_S", 0.1)
+    with subprocess.Popen(["sleep", "60"], env={**os.environ, "LABCTL_PROGRAM": "aa"}) as real:
 
         def about() -> dict[str, object]:
             runs = real.poll() is None
@@ -221,26 +231,43 @@ def test_the_end_of_its_process_is_the_end_of_a_program(tmp_path: Path, looked_f
             assert known <= 1 or not looked_for
 
 
-def test_a_program_that_had_ended_before_anybody_looked_is_over(tmp_path: Path) -> None:
+def test_a_program_that_had_ended_before_anybody_looked_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The daemon knows that it has ended, and goes on with its output."""
+    monkeypatch.setattr(docker_stream, "OUTPUT_END_S", 0.1)
     with daemon(tmp_path / "docker.sock", HELD, [], ends=False, about=lambda: {"Running": False, "ExitCode": 0}) as api:
         process = DockerProcess(api, "client", "0123", ("sh",), {}, "run")
         assert process.wait(10)
         assert (process.exit_status(), process.output()[0]) == (0, b"hello\n")
 
 
+@pytest.mark.parametrize(
+    ("end_s", "forked", "is_heard"), [(10.0, None, True), (0.1, False, True), (0.1, None, False), (0.1, True, False)],
+    ids=["soon", "late, and nobody holds it", "late, and nobody can tell", "late, and something it forked holds it"],
+)  # fmt: skip
 def test_output_that_is_still_on_its_way_when_a_program_has_ended_is_heard(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end_s: float, forked: bool | None, is_heard: bool
 ) -> None:
-    """For as long as some comes within a moment."""
+    """For as long as Docker itself waits for it; and for much longer where nothing but a busy daemon can hold it up."""
     monkeypatch.setattr(docker_stream, "LOOK_AFTER_S", 0.0)
-    monkeypatch.setattr(docker_stream, "QUIET_S", 10.0)
-    monkeypatch.setattr(docker_stream, "OUTPUT_END_S", 10.0)
-    pieces = [UPGRADED + PID, *[b""] * 50, HELLO, *[b""] * 50, BYE]
+    monkeypatch.setattr(docker_stream, "OUTPUT_END_S", end_s)
+    monkeypatch.setattr(docker_stream, "OUTPUT_LATE_S", 60.0)
+    monkeypatch.setattr(docker_stream.secrets, "token_hex", lambda _: "aa")
+    marks = []
+
+    def goes_on(*asked: object) -> bool | None:
+        marks.append(asked)
+        return forked
+
+    monkeypatch.setattr(nearby, "goes_on", goes_on)
+    is_due = threading.Event()
+    pieces = [UPGRADED + PID + HELLO, is_due, BYE]
     with daemon(tmp_path / "docker.sock", pieces, []) as api:
-        process = DockerProcess(api, "client", "0123", ("sh",), {}, "run")
+        process = DockerProcess(api, "client", "0123", ("sh",), {}, "run", 1)
+        assert process.wait(0.5) is not is_heard
+        is_due.set()
         assert process.wait(20)
-        assert process.output()[0] == b"hello\nbye\n"
+        assert process.output()[0] == (b"hello\nbye\n" if is_heard else b"hello\n")
+    assert marks == ([] if end_s > 1 else [(1, "0123", "LABCTL_PROGRAM=aa")])
 
 
 @pytest.mark.parametrize(
@@ -255,6 +282,7 @@ def test_a_status_that_the_daemon_learns_late_is_waited_for(
     Docker 28 answers nobody meanwhile who asks about the program, older ones that it runs.
     """
     monkeypatch.setattr(nearby, "has_ended", lambda *asked: asked == (1, "0123", 7))
+    monkeypatch.setattr(docker_stream, "OUTPUT_END_S", 0.1)
     is_known = threading.Event()
 
     def about() -> dict[str, object]:

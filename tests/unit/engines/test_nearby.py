@@ -60,6 +60,31 @@ def test_processes_of_a_container_are_seen_where_its_first_is() -> None:
     assert not nearby.sees(2**22 + 1, here)  # beyond the largest number that there can be (proc_sys_kernel(5), pid_max)
 
 
+def test_what_a_program_has_forked_is_seen_in_its_own_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its environment; where that may not be read nobody can tell."""
+    here = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()[-1].rpartition(":")[2]
+    me, mark = os.getpid(), f"LABCTL_PROGRAM={os.getpid()}"
+    forks = ["sh", "-c", "sleep 60 & echo $!"]
+    with subprocess.Popen(forks, env={**os.environ, "LABCTL_PROGRAM": str(me)}, stdout=subprocess.PIPE) as program:
+        assert program.stdout is not None
+        child = int(program.stdout.readline())
+        program.wait()
+        assert nearby.goes_on(me, here, mark)
+        assert nearby.goes_on(me, here, mark[:-1]) is False
+        assert nearby.goes_on(me, "4f" * 32, mark) is None
+        os.kill(child, signal.SIGKILL)
+        program.stdout.read()
+    while nearby.goes_on(me, here, mark):  # its number is there until init has waited for it, its environment is not
+        pass
+    assert nearby.goes_on(me, here, mark) is False
+
+    def refuse(_: Path) -> bytes:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert nearby.goes_on(me, here, mark) is None
+
+
 def test_the_end_of_a_program_is_seen_in_its_own_container() -> None:
     """By what is there as /proc: one that lives, one that nobody has waited for, one that is no more. Else nobody can tell."""
     here = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()[-1].rpartition(":")[2]
