@@ -60,11 +60,16 @@ class BedAgent:
         return answer["result"]
 
     def link(self, name: str, direction: str = "egress", backend: str = "auto", **more: Any) -> dict[str, Any]:
-        """Put a link fault on the bed's one interface; `more` is its spec, `target`, `ramp` and `seed`."""
+        """Put a link fault on the bed's one interface; `more` is its spec, `target`, `ramp`, `seed` and `timeline`."""
         target, ramp, seed = more.pop("target", []), more.pop("ramp", None), more.pop("run_seed", 1)
+        timeline = more.pop("timeline", None)
         part = {"device": DEVICE, "direction": direction, "spec": more, "target": target}
         request = {"type": "link", "name": name, "backend": backend, "seed": seed, "families": [4], "parts": [part]}
-        found: dict[str, Any] = self.ask("apply", name=name, action={**request, **({"ramp": ramp} if ramp else {})})
+        action = {**request, **({"ramp": ramp} if ramp else {})}
+        found: dict[str, Any] = (
+            self.ask("schedule", name=name, action=action, timeline=timeline) if timeline
+            else self.ask("apply", name=name, action=action)
+        )  # fmt: skip
         return found
 
     def run(self, code: str, *arguments: str, timeout_s: float = 60.0) -> str:

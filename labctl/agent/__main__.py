@@ -28,7 +28,7 @@ from .action import Action, ActionFailed, Commands, failed
 from .addresses import settle
 from .capture import Capture, CaptureFailed
 from .claims import Claims, Taken, needed
-from .command import Ran, run
+from .command import Ran, in_place, run
 from .damage import damaged
 from .dissect import Dissector
 from .dns import Responder
@@ -204,7 +204,7 @@ class Agent:
         except (ActionFailed, ValueError):
             self.claims.drop(name)
             raise
-        return {"ran": [r.as_json() for r in ran], "time": time.time(), **about(made)}
+        return {"ran": [r.as_json() for r in ran], "time": in_place(ran), **about(made)}
 
     def make(self, request: dict[str, Any]) -> Action:
         """The action that a request describes. Raises KeyError, TypeError or ValueError when it describes none."""

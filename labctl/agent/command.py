@@ -32,6 +32,11 @@ class Ran:
     def ok(self) -> bool:
         return self.exit == 0
 
+    @property
+    def looks(self) -> bool:
+        """Whether it only reads what is there, as `tc qdisc show` does."""
+        return "show" in self.argv
+
     def as_json(self) -> dict[str, Any]:
         return dict(vars(self))
 
@@ -69,6 +74,11 @@ def run(argv: Argv, timeout_s: float = TIMEOUT_S, out: Path | None = None, *, st
     except subprocess.TimeoutExpired:
         return ran(None, "", f"{argv[0]}: not ended after {timeout_s:g}s")
     return ran(done.returncode, done.stdout, done.stderr)
+
+
+def in_place(ran: list[Ran]) -> float:
+    """When what these commands put in place was there, in seconds since the epoch: the last that changed something was over."""
+    return next((r.ended for r in reversed(ran) if not r.looks), None) or time.time()
 
 
 def said_so_far(file: IO[bytes]) -> str:

@@ -41,6 +41,7 @@ class Links:
     _faults: dict[Where, dict[object, LinkFault]] = field(default_factory=dict)
     _read: dict[Where, dict[str, Effect]] = field(default_factory=dict)
     _effects: dict[tuple[object, Where], Effect] = field(default_factory=dict)
+    _staged: dict[Where, tuple[object, int, tuple[int, ...]]] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _support: Support | None = None
 
@@ -58,6 +59,22 @@ class Links:
                 self._support = self.probe()
             return self._support
 
+    def stage(
+        self, owner: object, parts: dict[Where, LinkFault], backend: str, seed: int, families: tuple[int, ...]
+    ) -> None:
+        """Have ready what a fault needs that is the first at its places; `take` lets go of it.
+
+        What is refused now is told when the fault is put, if it is refused then.
+        """
+        with self._lock:
+            for where in [w for w in parts if w not in self._ports]:
+                try:
+                    port = self._port(where, backend, seed, families)
+                    self._staged[where] = owner, seed, families
+                    port.stage(self._classes({owner: parts[where]}))
+                except LinkRefused:
+                    self._restore(where, {})
+
     def put(
         self, owner: object, parts: dict[Where, LinkFault], backend: str, seed: int, families: tuple[int, ...]
     ) -> list[Ran]:
@@ -74,6 +91,7 @@ class Links:
                     self._tally(where)
                     ran += self._port(where, backend, seed, families).set(wanted)
                     self._faults[where] = after[where]
+                    self._staged.pop(where, None)
             except LinkRefused as error:
                 ran += [r for r in error.ran if r not in ran]
                 for where in reversed(done):
@@ -85,6 +103,8 @@ class Links:
         """Remove a fault; the others on its interfaces stay. Never raises; commands that failed are in the answer."""
         with self._lock:
             ran: list[Ran] = []
+            for where in [w for w, (stager, *_) in self._staged.items() if stager is owner]:
+                ran += self._restore(where, {})
             for where in [w for w, faults in self._faults.items() if owner in faults]:
                 with contextlib.suppress(LinkRefused):  # an emulator that died cannot tell; its rules must go all the same
                     self._tally(where)
@@ -95,6 +115,7 @@ class Links:
     def _restore(self, where: Where, faults: dict[object, LinkFault]) -> list[Ran]:
         """Bring a port to these faults, which were on it together before, or close it when there are none."""
         self._faults[where] = faults
+        self._staged.pop(where, None)
         port = self._ports.get(where)
         if port is None:
             return []
@@ -115,6 +136,8 @@ class Links:
             raise LinkRefused(str(error)) from None
 
     def _port(self, where: Where, backend: str, seed: int, families: tuple[int, ...]) -> Port:
+        if where in self._staged and self._staged[where][1:] != (seed, families):
+            self._restore(where, {})  # what another fault has made ready is of no use to this one
         port = self._ports.get(where)
         if port is not None:
             if port.backend != backend:
@@ -191,9 +214,7 @@ class LinkAction:
         return [chain(where) for where, _ in self._wheres()]
 
     def stage(self) -> None:
-        """Have an emulator ready, if one will be needed."""
-        if self._backend() == "nfqueue":
-            self._links.spares.warm()
+        self._links.stage(self, *self._asked(0.0))
 
     def do(self) -> list[Ran]:
         return self._put(0.0)
@@ -224,8 +245,12 @@ class LinkAction:
         return [(spec, found[where]) for where, spec in specs.items() if where in found]
 
     def _put(self, fraction: float) -> list[Ran]:
+        return self._links.put(self, *self._asked(fraction))
+
+    def _asked(self, fraction: float) -> tuple[dict[Where, LinkFault], str, int, tuple[int, ...]]:
+        """What is asked of `Links`: where what, by which backend, with which seed, for which address families."""
         seed, families = self._request.get("seed", 0), tuple(self._request.get("families", (4,)))
-        return self._links.put(self, self._parts(fraction), self._backend(), seed, families)
+        return self._parts(fraction), self._backend(), seed, families
 
     def _backend(self) -> str:
         return self._links.backend(self._request.get("backend", "auto"))

@@ -58,6 +58,9 @@ class NetemPort:
         self._offloads = Offloads(where.device, claims)
         self._past: dict[str, Effect] = {}
 
+    def stage(self, classes: tuple[LinkClass, ...]) -> None:
+        """Nothing: a qdisc that is there has packets go through it."""
+
     def set(self, classes: tuple[LinkClass, ...]) -> list[Ran]:
         """Bring the tree to these classes, read it back, and take away classes that went when they have drained."""
         ran: list[Ran] = []

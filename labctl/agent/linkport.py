@@ -91,6 +91,9 @@ class Port(Protocol):
 
     backend: str
 
+    def stage(self, classes: tuple[LinkClass, ...]) -> None:
+        """Have ready what these classes will need first and no packet notices. Raises LinkRefused."""
+
     def set(self, classes: tuple[LinkClass, ...]) -> list[Ran]:
         """Make the kernel do this from now on, losing no packet; all or nothing. Raises LinkRefused."""
 

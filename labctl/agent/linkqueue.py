@@ -219,12 +219,23 @@ class QueuePort:
         self._queues: dict[str, int] = {}
         self._classes: tuple[LinkClass, ...] = ()
         self._installed: dict[int, Rules] = {}
+        self._hooked: set[int] = set()
+        self._staged: list[Ran] = []
         self._undo_device: list[Argv] = []
         self._past: dict[str, Effect] = {}
 
+    def stage(self, classes: tuple[LinkClass, ...]) -> None:
+        """Serve the queues of a first fault, doing nothing yet, and fill the chains; no packet is led to them."""
+        self._bring(classes, self._staged, is_due=False)
+
     def set(self, classes: tuple[LinkClass, ...]) -> list[Ran]:
         """Make the kernel do this from now on. Queues are served before rules lead to them, and let go of afterwards."""
-        ran: list[Ran] = []
+        ran, self._staged = self._staged, []
+        self._bring(classes, ran, is_due=True)
+        self._classes = classes
+        return ran
+
+    def _bring(self, classes: tuple[LinkClass, ...], ran: list[Ran], is_due: bool) -> None:
         try:
             if self._process is not None and not self._process.is_alive:
                 self._process.stop()
@@ -235,24 +246,23 @@ class QueuePort:
             asked = {c.key: c for c in classes if not c.spec.is_neutral}
             gone = {key: number for key, number in self._queues.items() if key not in asked}
             self._remember(gone)
-            self._serve(classes, asked, ran)
+            self._serve(classes, asked, ran, is_due)
             for family in self._families:
-                self._lead(family, rules(self._where, family, classes, {k: self._queues[k] for k in asked}, marked), ran)
+                wanted = rules(self._where, family, classes, {k: self._queues[k] for k in asked}, marked)
+                self._lead(family, wanted, ran, is_due)
             if gone:
                 self._queues = {k: n for k, n in self._queues.items() if k in asked}
                 self._order(classes, asked, ran)
         except LinkRefused as error:
             raise LinkRefused(str(error), [*ran, *(r for r in error.ran if r not in ran)]) from None
-        self._classes = classes
-        return ran
 
-    def _serve(self, classes: tuple[LinkClass, ...], asked: dict[str, LinkClass], ran: list[Ran]) -> None:
+    def _serve(self, classes: tuple[LinkClass, ...], asked: dict[str, LinkClass], ran: list[Ran], is_due: bool) -> None:
         """Have a queue for each class; a number that somebody else's program has is passed over."""
         fresh = [key for key in asked if key not in self._queues]
         for attempt in range(MOST_TAKEN):
             self._queues |= {key: self._spares.queue() for key in fresh}
             try:
-                return self._order(classes, asked, ran)
+                return self._order(classes, asked if is_due else {}, ran)
             except LinkRefused as error:
                 is_taken = "Operation not permitted" in str(error) or "busy" in str(error)
                 if not is_taken or attempt == MOST_TAKEN - 1:
@@ -264,14 +274,14 @@ class QueuePort:
     def _order(self, classes: tuple[LinkClass, ...], asked: dict[str, LinkClass], ran: list[Ran]) -> None:
         assert self._process is not None
         order = [key for c in (*classes, *self._classes) if (key := c.key) in self._queues]
-        specs = {c.key: c for c in (*self._classes, *asked.values())}
+        specs = {c.key: c for c in (*self._classes, *classes)}
         _, done = self._process.order({
             "op": "set", "device": self._where.device, "direction": self._where.direction,
             "through": self._through if self._undo_device else None,
             "classes": [
                 {
                     "queue": self._queues[key],
-                    # A class that goes does nothing from now on; what it holds keeps its time.
+                    # A class that goes does nothing from now on, and what it holds keeps its time; one that is staged, not yet.
                     "spec": specs[key].spec.as_json() if key in asked else {},
                     "seed": f"{self._seed}/{self._where.direction}/{0 if key == ALL else index + 1}",
                     "shares_rate": specs[key].shares_rate,
@@ -281,15 +291,18 @@ class QueuePort:
         })  # fmt: skip
         ran.append(done)
 
-    def _lead(self, family: int, wanted: Rules, ran: list[Ran]) -> None:
-        if self._installed.get(family) == wanted:
+    def _lead(self, family: int, wanted: Rules, ran: list[Ran], is_due: bool) -> None:
+        is_filled, is_hooked = self._installed.get(family) == wanted, family in self._hooked
+        fill = [] if is_filled else [("-N", chain(self._where)), *wanted]
+        commands = [*fill, *([hook(self._where, "-A")] if is_due and not is_hooked else [])]
+        if not commands:
             return
-        first = family not in self._installed
-        commands = [("-N", chain(self._where)), *wanted, *([hook(self._where, "-A")] if first else [])]
         ran += batch.iptables(TOOLS[family], HOOKS[self._where.direction][0], commands)
         if not ran[-1].ok:
             raise LinkRefused(str(ran[-1 - len(commands)]), ran)
         self._installed[family] = wanted
+        if is_due:
+            self._hooked.add(family)
 
     def _divert(self, classes: tuple[LinkClass, ...], ran: list[Ran]) -> bool:
         """A way back in for duplicates of what arrives: an ifb whose egress leads to the interface's ingress."""
@@ -347,9 +360,11 @@ class QueuePort:
         except LinkRefused as error:
             ran += error.ran
         for family in list(self._installed):
-            commands = [hook(self._where, "-D"), ("-F", chain(self._where)), ("-X", chain(self._where))]
+            unhook = [hook(self._where, "-D")] if family in self._hooked else []
+            commands = [*unhook, ("-F", chain(self._where)), ("-X", chain(self._where))]
             ran += batch.iptables(TOOLS[family], HOOKS[self._where.direction][0], commands)
         self._installed.clear()
+        self._hooked.clear()
         if process is not None:
             try:
                 if is_alive:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from .action import Action, ActionFailed, Proof, failed
-from .command import Ran
+from .command import Ran, in_place
 from .journal import Journal
 
 RAMP_STEP_S = 0.05
+AHEAD_S = 0.05  # what is due sooner is done whole when it is due: to stage it first would be more commands, and later
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ class Schedule:
             try:
                 if in_place:
                     action = self._make()
-                    self._journal.stage(self._name, action)
+                    if offset_s - self._now_s() > AHEAD_S:
+                        self._journal.stage(self._name, action)
                 if self._wait_until(offset_s):
                     return
                 if in_place:
@@ -111,7 +113,7 @@ class Schedule:
     def _begin(self, asked_s: float, action: Action) -> None:
         ran = self._journal.apply(self._name, action)
         about = action.about() if hasattr(action, "about") else {}
-        self._said("applied", asked_s, ran[-1].ended if ran else time.time(), ran, Proof().as_json() | about)
+        self._said("applied", asked_s, in_place(ran), ran, Proof().as_json() | about)
 
     def _ramp(self, action: Action, end_s: float) -> None:
         """Have it grow from now on; one whose fault ends meanwhile (`end_s` from the start) is over with it."""
@@ -131,6 +133,7 @@ class Schedule:
         ran, proof = self._journal.undo(self._name)
         if failed(ran):
             raise ActionFailed(failed(ran))
+        # The first command of an undo takes the fault away.
         self._said("removed", asked_s, ran[0].ended if ran else time.time(), ran, proof.as_json())
 
     def _said(
@@ -141,7 +144,6 @@ class Schedule:
         ran: list[Ran],
         about: Mapping[str, Any],
     ) -> None:
-        # The last command of a fault puts it in place, the first command of its undo takes it away.
         self._tell(
             {
                 "event": f"fault-{phase}", "name": self._name, "asked": self._wall + asked_s, "time": ended,

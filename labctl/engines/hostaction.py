@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from labctl.agent.action import Action, ActionFailed, failed
-from labctl.agent.command import Ran
+from labctl.agent.command import Ran, in_place
 from labctl.agent.journal import Journal
 from labctl.agent.timeline import Schedule, Timeline
 from labctl.engines.agents import AgentClient, AgentRefused
@@ -86,7 +86,7 @@ class HostFaults:
                 self._schedules[name].start()
                 return {"time": time.time()}
             ran = self._journal.apply(name, make())
-            return {"ran": [r.as_json() for r in ran], "time": ran[-1].ended}
+            return {"ran": [r.as_json() for r in ran], "time": in_place(ran)}
         except (ActionFailed, ValueError) as error:
             raise AgentRefused(f"{self.host}: {error}", {}) from None
 

@@ -236,17 +236,41 @@ def test_when_the_driver_dies_nothing_is_left() -> None:
         late.close()
 
 
-def test_the_next_agent_sweeps_up_after_one_that_was_killed() -> None:
+def test_what_waits_for_its_time_is_ready_and_touches_nothing(hosts: Bed) -> None:
+    """A chain that nothing leads to, and an emulator behind it; both go with the fault that never began."""
+    client, server = hosts
+    if client.ask("capabilities")["netem"]:
+        pytest.skip("this kernel has netem; nothing of it can be ready without being there")
+    client.link("later", delay_s=0.5, timeline={"after_s": 3600.0})
+    assert "-j NFQUEUE" in _once_ready(client, "LABCTL-E-eth0")
+    assert "-j LABCTL" not in client.shell("iptables-save")
+    assert max(measure_delays(client, server, 50, 0.005)) < 500
+    assert client.ask("undo", name="later")["packets"] is None
+
+
+def _once_ready(agent: BedAgent, chain: str) -> str:
+    """The rules, when a chain is among them."""
+    deadline = time.monotonic() + 30
+    while chain not in (saved := agent.shell("iptables-save")):
+        assert time.monotonic() < deadline, saved
+        time.sleep(0.05)
+    return saved
+
+
+@pytest.mark.parametrize("timeline", [None, {"after_s": 3600.0}], ids=["in place", "waiting"])
+def test_the_next_agent_sweeps_up_after_one_that_was_killed(timeline: dict[str, float] | None) -> None:
     with bed() as (client, _):
         before = client.ask("rulesets")
         client.link("slow", delay_s=1.0)
-        client.link("twice", "ingress", duplicate=50.0)
+        client.link("twice", "ingress", duplicate=50.0, timeline=timeline)
+        _once_ready(client, "LABCTL-I-eth0")
         client.run(
             "import os, signal, pathlib\n"
             "for p in pathlib.Path('/proc').glob('[0-9]*'):\n"
             "    if b'-m\\0agent' in (p / 'cmdline').read_bytes(): os.kill(int(p.name), signal.SIGKILL)"
         )
         assert "LABCTL-E-eth0" in client.shell("iptables-save")
+        assert "LABCTL-I-eth0" in client.shell("iptables-save")
         late = BedAgent(client.name, client.address)
         assert late.ask("hello")["swept"]
         left = late.ask("rulesets")

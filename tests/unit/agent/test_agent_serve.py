@@ -21,7 +21,7 @@ import labctl.agent
 from labctl.agent import PROTOCOL
 from labctl.agent import __main__ as main
 from labctl.agent.capture import STATISTICS, Capture, CaptureFailed, cut_after, whole_blocks
-from labctl.agent.command import Ran
+from labctl.agent.command import Ran, in_place
 from labctl.agent.journal import Journal
 from labctl.agent.timeline import Schedule, Timeline
 from labctl.evidence.pcapng import ENHANCED_PACKET, block
@@ -316,6 +316,35 @@ def scheduled(timeline: Timeline, make: Callable[[], Any]) -> queue.Queue[dict[s
     told: queue.Queue[dict[str, Any]] = queue.Queue()
     Schedule("x", make, timeline, Journal(), told.put).start()
     return told
+
+
+@pytest.mark.parametrize(("ahead_s", "staged"), [(3600.0, []), (-3600.0, ["staged"])])
+def test_only_what_has_time_is_made_ready_first(ahead_s: float, staged: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In two halves a fault that is due at once would be later than whole."""
+    monkeypatch.setattr("labctl.agent.timeline.AHEAD_S", ahead_s)
+    done: list[str] = []
+
+    class Staged(Growing):
+        ramp_s = 0.0
+
+        def stage(self) -> None:
+            done.append("staged")
+
+        def do(self) -> list[Ran]:
+            done.append("done")
+            return []
+
+    told = scheduled(Timeline(), Staged)
+    assert told.get(timeout=30)["event"] == "fault-applied"
+    assert done == [*staged, "done"]
+
+
+def test_a_fault_is_in_place_when_it_is_made_not_when_that_was_looked_at() -> None:
+    """A qdisc is read back after it was made; what the record stamps is the making."""
+    made = Ran(("tc", "-batch", "-"), 0, "", "", 2.0, ended=100.0)
+    looked = Ran(("tc", "-s", "-j", "qdisc", "show", "dev", "eth0"), 0, "[]", "", 2.0, ended=100.5)
+    assert in_place([made, looked]) == 100.0
+    assert in_place([looked]) > 100.5  # nothing was made: now
 
 
 def test_a_fault_ends_at_its_time_though_its_ramp_goes_on() -> None:

@@ -23,16 +23,24 @@ class FakePort:
 
     def __init__(self) -> None:
         self.told: list[tuple[LinkClass, ...]] = []
+        self.staged: list[tuple[LinkClass, ...]] = []
         self.refuse = False
         self.closed = False
         self.now: dict[str, Effect] = {}
 
+    def stage(self, classes: tuple[LinkClass, ...]) -> None:
+        self.staged.append(classes)
+        self._may_refuse()
+
     def set(self, classes: tuple[LinkClass, ...]) -> list[Ran]:
         self.told.append(classes)
+        self._may_refuse()
+        return [Ran(("set",), 0, "", "", 1.0)]
+
+    def _may_refuse(self) -> None:
         if self.refuse:
             self.refuse = False
             raise LinkRefused("no")
-        return [Ran(("set",), 0, "", "", 1.0)]
 
     def effects(self) -> dict[str, Effect]:
         return self.now
@@ -74,6 +82,72 @@ def test_faults_on_one_interface_are_merged_and_leave_one_by_one(links: Links, p
     assert not port.closed
     journal.undo("lossy")
     assert port.closed
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[FakePort]:
+    """The ports that were made of the nfqueue backend, in turn."""
+    ports: list[FakePort] = []
+
+    def make(*_: Any) -> FakePort:
+        ports.append(FakePort())
+        return ports[-1]
+
+    monkeypatch.setattr("labctl.agent.link.QueuePort", make)
+    return ports
+
+
+def test_what_a_fault_made_ready_is_used_by_it_and_goes_with_it(made: list[FakePort]) -> None:
+    """One that is taken back before its time leaves nothing either."""
+    journal, links = Journal(), Links(probe=lambda: "none")
+    slow = action(links, "slow", delay_s=0.1)
+    journal.stage("slow", slow)
+    assert [c.spec for c in made[0].staged[0]] == [Spec(delay_s=0.1)]
+    assert made[0].told == []
+    journal.apply("slow", slow)
+    assert (len(made), specs(made[0])) == (1, [Spec(delay_s=0.1)])
+    journal.undo("slow")
+    assert made[0].closed
+    journal.stage("later", action(links, "later", delay_s=0.1))
+    journal.undo("later")
+    assert (len(made), made[1].told, made[1].closed) == (2, [], True)
+
+
+def test_what_is_ready_for_one_fault_serves_another_of_its_seed(made: list[FakePort]) -> None:
+    """Whichever comes first; when that goes, the one that made it ready makes its own anew."""
+    links = Links(probe=lambda: "none")
+    slow, lossy = action(links, "slow", delay_s=0.1), action(links, "lossy", loss=5)
+    slow.stage()
+    lossy.stage()
+    lossy.do()
+    assert (len(made), specs(made[0])) == (1, [Spec(loss=5)])
+    lossy.undo()
+    assert made[0].closed
+    slow.do()
+    assert (len(made), specs(made[1])) == (2, [Spec(delay_s=0.1)])
+
+
+def test_what_is_ready_with_one_seed_is_of_no_use_to_another(made: list[FakePort]) -> None:
+    """A backend's chances are those of its seed."""
+    links = Links(probe=lambda: "none")
+    action(links, "slow", delay_s=0.1).stage()
+    part = {"device": "lo", "direction": "egress", "spec": {"loss": 5}, "target": []}
+    LinkAction(links, {"type": "link", "name": "lossy", "parts": [part], "seed": 2}).do()
+    assert [(port.told == [], port.closed) for port in made] == [(True, True), (False, False)]
+
+
+def test_what_cannot_be_made_ready_is_told_when_it_is_due(made: list[FakePort], monkeypatch: pytest.MonkeyPatch) -> None:
+    """If it is impossible still: an interface may be back by then."""
+
+    def refuse(_: FakePort) -> None:
+        raise LinkRefused("no")
+
+    monkeypatch.setattr(FakePort, "_may_refuse", refuse)
+    slow = action(Links(probe=lambda: "none"), "slow", delay_s=0.1)
+    slow.stage()
+    assert made[0].closed
+    with pytest.raises(LinkRefused, match="no"):
+        slow.do()
 
 
 def test_a_fault_that_contradicts_another_is_refused_and_nothing_changes(links: Links, port: FakePort) -> None:
