@@ -189,6 +189,9 @@ class Spares:
         """One that is ready, or a new one; another is made ready in the background."""
         with self._lock:
             process = self._ready.pop() if self._ready else EmulatorProcess()
+            if not process.is_alive:  # killed while it waited
+                process.stop()
+                process = EmulatorProcess()
         later = threading.Timer(WARM_AFTER_S, self.warm)  # not now, when a fault is being put in place
         later.daemon = True
         later.start()

@@ -211,11 +211,17 @@ def test_an_emulator_that_dies_lets_everything_pass(hosts: Bed) -> None:
         pytest.skip("this kernel has netem; there is no emulator")
     with fault(client, "dead", loss=100.0):
         client.run(
-            "import os, signal, pathlib\n"
-            "for p in pathlib.Path('/proc').glob('[0-9]*'):\n"
-            "    if b'-m\\0agent.emulate' in (p / 'cmdline').read_bytes(): os.kill(int(p.name), signal.SIGKILL)"
+            "import os, signal, pathlib, time\n"
+            "found = []\n"
+            "while len(found) < 2:\n"  # the one that is at work, and the one that waits for the next fault
+            "    time.sleep(0.05)\n"
+            "    found = [p for p in pathlib.Path('/proc').glob('[0-9]*')\n"
+            "             if b'-m\\0agent.emulate' in (p / 'cmdline').read_bytes()]\n"
+            "for p in found: os.kill(int(p.name), signal.SIGKILL)"
         )
         assert measure_chance(client, server, "loss", 50) == 0.0
+    with fault(client, "next", loss=100.0):
+        assert measure_chance(client, server, "loss", 10) == 100.0
 
 
 def test_when_the_driver_dies_nothing_is_left() -> None:
