@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -78,7 +79,8 @@ class Run(_Run):
             raise UsageError(
                 f"there is no capture of {host}; there are {', '.join(self.evidence.captures) or 'none'}"
             )
-        found = self._within(self.evidence.packets[host], during)
+        start, end = self._window(during)
+        found = [p for p in self.evidence.packets[host] if start <= p.t < end]
         if filter is None:
             return found
         if filter in capture.filters:
@@ -90,14 +92,13 @@ class Run(_Run):
         return [p for p in found if p.number in numbers]
 
     def sockets(self, host: str, during: HasStep | int | None = None) -> list[Sample]:
-        """The samples of a host's TCP sockets, in order; `during` as for `packets`."""
-        return self._within(self.evidence.samples.get(host, []), during)
+        """The samples of a host's TCP sockets, in order; `during` as for `packets`: those that held at some time in it."""
+        return self.evidence.sampled(host, *self._window(during))
 
-    def _within(self, things: list[Any], during: HasStep | int | None) -> list[Any]:
+    def _window(self, during: HasStep | int | None) -> tuple[float, float]:
         if during is None:
-            return list(things)
-        start, end = self.evidence.window(during if isinstance(during, int) else during.step)
-        return [thing for thing in things if start <= thing.t < end]
+            return -math.inf, math.inf
+        return self.evidence.window(during if isinstance(during, int) else during.step)
 
 
 def findings(run: Mapping[str, Any]) -> list[str]:

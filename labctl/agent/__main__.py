@@ -2,7 +2,7 @@
 
     → {"id": 7, "op": "apply", "name": "wall", "action": {"type": "commands", "changes": [...]}}
     ← {"id": 7, "ok": true, "result": {...}}       or  {"id": 7, "ok": false, "error": "what went wrong", "detail": {...}}
-    ← {"event": "sockets", "time": 1795445515.96, "sockets": [...]}
+    ← {"event": "sockets", "time": 1795445515.96, "looked": 1795445515.86, "sockets": [...]}
 
 Every request runs on a thread of its own, so that waiting for a port does not hold up a fault. When standard input ends the
 driver is gone: everything is undone and the process exits.
@@ -343,7 +343,10 @@ class Agent:
         return {"time": time.time(), "sockets": [*sockets("tcp"), *sockets("udp")]}
 
     def sample(self, interval_s: float) -> dict[str, Any]:
-        """Send a `sockets` event now and whenever the sockets change, looked at every interval_s seconds; 0 ends it."""
+        """Send a `sockets` event now and whenever the sockets change, looked at every interval_s seconds; 0 ends it.
+
+        `looked` is when they were last seen as they had been; null in the first.
+        """
         self.sampling.set()
         if interval_s:
             self.sampling = threading.Event()
@@ -351,14 +354,15 @@ class Agent:
         return {}
 
     def _sample(self, interval_s: float, ended: threading.Event) -> None:
-        before = None
+        before, looked = None, None
         while True:
             now = self.sockets()
             # Idle connections change nothing but their timers; only what moved is worth a line.
             shape = [{k: v for k, v in s.items() if k != "timer_ms"} for s in now["sockets"]]
             if shape != before:
                 before = shape
-                self.write({"event": "sockets", **now})
+                self.write({"event": "sockets", "looked": looked, **now})
+            looked = now["time"]
             if ended.wait(interval_s):
                 return
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -150,10 +150,11 @@ class CaptureRecord:
 
 @dataclass(frozen=True)
 class Sample:
-    """The sockets of one host from `t` until the host's next sample."""
+    """The sockets of one host from `t` until they were `seen` so last; None: until the host's next sample."""
 
     t: float
     sockets: tuple[Mapping[str, Any], ...]
+    seen: float | None = None
 
 
 @dataclass(frozen=True)
@@ -216,8 +217,20 @@ class Evidence:
         for line in _lines(path) if path.exists() else ():
             if lacks := lacking(line, SAMPLE):
                 raise EvidenceError(f"{path}: a sample lacks or garbles {lacks}")
-            found.setdefault(line["host"], []).append(Sample(line["t"], tuple(line["sockets"])))
+            earlier = found.setdefault(line["host"], [])
+            if earlier:
+                earlier[-1] = replace(earlier[-1], seen=line.get("looked"))
+            earlier.append(Sample(line["t"], tuple(line["sockets"])))
         return found
+
+    def sampled(self, host: str, start: float, end: float) -> list[Sample]:
+        """The samples of a host's sockets that hold in this time: those taken in it, and the last before it if it held still.
+
+        What changed between two looks may have changed before or after `start`: nobody knows, so that is left out.
+        """
+        taken = self.samples.get(host, [])
+        before = [s for s in taken if s.t < start][-1:]
+        return [s for s in before if s.seen is None or s.seen >= start] + [s for s in taken if start <= s.t < end]
 
     @cached_property
     def packets(self) -> Mapping[str, list[Packet]]:

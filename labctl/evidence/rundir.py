@@ -68,9 +68,9 @@ class RunDirectory:
         self._observe(line)
         return line
 
-    def sample(self, host: str, t: float, sockets: list[dict[str, Any]]) -> None:
-        """Append one socket sample to sockets.jsonl."""
-        line = {"t": t, "host": host, "sockets": sockets}
+    def sample(self, host: str, t: float, sockets: list[dict[str, Any]], looked: float | None = None) -> None:
+        """Append one socket sample to sockets.jsonl; `looked` is when the host's sample before it was last seen to hold."""
+        line = {"t": t, "host": host, "looked": looked, "sockets": sockets}
         self._append("sockets.jsonl", line)
         self._observe({"event": "sockets", **line})
 

@@ -76,7 +76,7 @@ def is_outcome(value: Any) -> bool:
 
 _HOST = like({"name": text, "addresses": list_of(text), "clock_offset_s": number})
 SOCKET = {"state": text, "port": whole, "peer": whole, "recv_q": whole, "send_q": whole}
-SAMPLE = {"t": number, "host": text, "sockets": list_of(like(SOCKET))}
+SAMPLE = {"t": number, "host": text, "looked": or_absent(or_null(number)), "sockets": list_of(like(SOCKET))}
 # Every event that evidence is made of; others only inform people.
 EVENTS: dict[str, dict[str, Check]] = {
     "run-start": {"run": text, "scenario": text, "engine": text, "started": text, "epoch": number, "seed": whole},

@@ -213,4 +213,5 @@ class Captures:
                 pcapng.annotate(path, placed(found, epoch + self.agents[host].clock_offset_s, times))
 
     def _sampled(self, host: str, message: dict[str, Any]) -> None:
-        self.record.sample(host, self.hosts.at(host, message["time"]), message["sockets"])
+        looked = None if message["looked"] is None else self.hosts.at(host, message["looked"])
+        self.record.sample(host, self.hosts.at(host, message["time"]), message["sockets"], looked)

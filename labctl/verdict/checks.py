@@ -153,7 +153,7 @@ def _sockets(wanted: SocketExpectation, evidence: Evidence, step: int) -> Iterat
 
 def _never(name: str, wanted: SocketExpectation, evidence: Evidence, step: int) -> Finding:
     """A state in which the socket is in no sample; without any sample nobody knows."""
-    samples = samples_of(evidence, step, wanted.at)
+    samples = evidence.sampled(wanted.at, *evidence.window(step))
     expected = f"never in state {wanted.never}"
     if not samples:
         return Finding(name, expected, f"no sample of {wanted.at} in this step", "error")
@@ -212,18 +212,11 @@ def last_socket(
     evidence: Evidence, step: int, host: str, port: int | None, peer: int | None, states: tuple[str, ...]
 ) -> Mapping[str, Any] | None:
     """The named socket in the last sample of the step in which it is in one of the states."""
-    for sample in reversed(samples_of(evidence, step, host)):
+    for sample in reversed(evidence.sampled(host, *evidence.window(step))):
         for socket in sample.sockets:
             if socket["state"] in states and _is_named(socket, port, peer):
                 return socket
     return None
-
-
-def samples_of(evidence: Evidence, step: int, host: str) -> list[Sample]:
-    """The samples that hold during a step: those taken in it, and the last before it, which held until the next."""
-    start, end = evidence.window(step)
-    before = [s for s in evidence.samples.get(host, []) if s.t < start][-1:]
-    return before + [s for s in evidence.samples.get(host, []) if start <= s.t < end]
 
 
 def describe_socket(port: int | None, peer: int | None) -> str:

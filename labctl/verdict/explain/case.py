@@ -140,11 +140,8 @@ class Case:
         return () if flow is None else tuple(p for p in self.packets if flow.has(p) and p.t <= self.last)
 
     def samples(self, host: str) -> list[Sample]:
-        """The socket samples of a host that hold while the program ran: the last before it as well."""
-        taken = self.evidence.samples.get(host, [])
-        return [s for s in taken if s.t < self.start][-1:] + [
-            s for s in taken if self.start <= s.t < self.end
-        ]
+        """The socket samples of a host that hold while the program ran."""
+        return self.evidence.sampled(host, self.start, self.end)
 
     def name(self, address: str) -> str:
         """A host's name for its address; the address itself when it is nobody's."""

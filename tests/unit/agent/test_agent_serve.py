@@ -146,6 +146,21 @@ def test_the_agent_undoes_everything_when_its_input_ends(tmp_path: Path) -> None
     assert not mark.exists()
 
 
+def test_sockets_are_told_when_they_change_and_when_they_were_last_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What changed did so after the last look that still saw it."""
+    told: queue.Queue[dict[str, Any]] = queue.Queue()
+    agent = main.Agent(told.put)
+    one, other = [{"port": 1, "timer_ms": 5}], [{"port": 2, "timer_ms": 5}]
+    seen = [(1.0, one), (2.0, [{"port": 1, "timer_ms": 4}]), (3.0, other), (4.0, one)]
+    looks = iter([*seen, *[(5.0, one)] * 10_000])
+    monkeypatch.setattr(agent, "sockets", lambda: dict(zip(("time", "sockets"), next(looks), strict=True)))
+    agent.sample(0.001)
+    events = [told.get(timeout=30) for _ in range(3)]
+    agent.sample(0)
+    assert [(e["time"], e["looked"], e["sockets"]) for e in events] == [(1.0, None, one), (3.0, 2.0, other), (4.0, 3.0, one)]
+    agent.claims.close()
+
+
 @pytest.fixture
 def capturing(tmp_path: Path) -> Iterator[Callable[..., Capture]]:
     """Make a capture into a file of the test's folder; what it keeps open is closed at the end."""

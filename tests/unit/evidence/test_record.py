@@ -44,6 +44,23 @@ def test_a_record_is_read_back() -> None:
     assert not evidence.interrupted
 
 
+def test_a_sample_holds_until_it_was_seen_last(run: Path) -> None:
+    """The next one of the host says when that was; a record of before says nothing of it, and one by another host neither."""
+    lines = [
+        {"t": 1.0, "host": "client", "sockets": []},
+        {"t": 1.1, "host": "server", "sockets": []},
+        {"t": 2.0, "host": "client", "looked": 1.5, "sockets": []},
+        {"t": 3.0, "host": "client", "looked": None, "sockets": []},
+    ]
+    (run / "sockets.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
+    evidence = load(run)
+    assert [sample.seen for sample in evidence.samples["client"]] == [1.5, None, None]
+    assert [sample.seen for sample in evidence.samples["server"]] == [None]
+    assert [sample.t for sample in evidence.sampled("client", 1.4, 2.5)] == [1.0, 2.0]
+    assert [sample.t for sample in evidence.sampled("client", 1.6, 2.5)] == [2.0]
+    assert [sample.t for sample in evidence.sampled("client", 2.6, 2.7)] == [2.0]
+
+
 def test_a_step_lasts_until_the_next_begins() -> None:
     """What happens between two steps belongs to the first; the last lasts until the run's end."""
     evidence = load(RUNS / "firewall")

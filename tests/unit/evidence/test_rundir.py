@@ -60,9 +60,9 @@ def test_the_observer_sees_events_and_samples(tmp_path: Path) -> None:
     seen: list[dict[str, Any]] = []
     record = RunDirectory.create(tmp_path, "r", seen.append)
     record.event("a", t=1.0)
-    record.sample("h", 2.0, [])
+    record.sample("h", 2.0, [], looked=1.9)
     record.close()
-    assert seen == [{"t": 1.0, "event": "a"}, {"event": "sockets", "t": 2.0, "host": "h", "sockets": []}]
+    assert seen == [{"t": 1.0, "event": "a"}, {"event": "sockets", "t": 2.0, "host": "h", "looked": 1.9, "sockets": []}]
 
 
 def test_a_file_is_there_whole_or_not_at_all(record: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:

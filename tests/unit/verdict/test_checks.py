@@ -186,6 +186,19 @@ def test_sockets_are_those_of_the_last_sample_that_has_them(
 
 
 @pytest.mark.parametrize(
+    ("seen", "holds"), [(None, True), (1.2, True), (0.8, False)], ids=["until the next", "seen in the step", "not any more"]
+)
+def test_what_was_not_seen_any_more_when_a_step_began_is_not_of_it(seen: float | None, holds: bool) -> None:
+    """A connection of the step before may have ended before this one began, or after: between two looks nobody knows."""
+    before = Sample(0.5, (socket("ESTAB", recv_q=7),), seen)
+    run = evidence(samples={"server": [before, Sample(2.0, (socket("TIME-WAIT"),))]})
+    (never,) = found({"sockets": [{"at": "server", "port": 80, "never": "ESTAB"}]}, run)
+    assert never.verdict == ("fail" if holds else "pass")
+    once = found({"sockets": [{"at": "server", "port": 80, "state": "ESTAB"}]}, run)
+    assert [f.verdict for f in once] == ["pass" if holds else "fail"]
+
+
+@pytest.mark.parametrize(
     ("changed", "actual", "verdict"),
     [
         ({"sent": 128}, "128B: server recv_q 100B + client send_q 28B", "pass"),
