@@ -98,7 +98,7 @@ class Run(_Run):
     def _window(self, during: HasStep | int | None) -> tuple[float, float]:
         if during is None:
             return -math.inf, math.inf
-        return self.evidence.window(during if isinstance(during, int) else during.step)
+        return self.evidence.covered(during if isinstance(during, int) else during.step)
 
 
 def findings(run: Mapping[str, Any]) -> list[str]:

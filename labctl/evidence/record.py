@@ -289,6 +289,16 @@ class Evidence:
         later = [s.started for s in self.steps.values() if s.index > index]
         return record.started, min(later, default=self.seconds if self.seconds is not None else float("inf"))
 
+    def covered(self, index: int) -> tuple[float, float]:
+        """What a step's expectations are about: its window, and where it ended a program that was started before, from then on.
+
+        What came between the step that broke something and this one may be just what is expected.
+        """
+        start, end = self.window(index)
+        program = self.programs.get(self.steps[index].program or "")
+        first = self.steps.get(program.step) if program is not None else None
+        return start if first is None else min(start, first.started), end
+
 
 class _Packets(dict[str, list[Packet]]):
     def __init__(self, evidence: Evidence) -> None:

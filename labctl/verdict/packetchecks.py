@@ -52,7 +52,7 @@ def _captured(evidence: Evidence, host: str, step: int) -> list[Packet]:
         raise _CannotTell(f"no capture of {host}")
     if not capture.complete:
         raise _CannotTell(f"an incomplete capture: {capture.reason}")
-    start, end = evidence.window(step)
+    start, end = evidence.covered(step)
     return [p for p in evidence.packets[host] if start <= p.t < end]
 
 

@@ -68,6 +68,17 @@ def test_a_step_lasts_until_the_next_begins() -> None:
     assert evidence.window(19)[1] == evidence.seconds
 
 
+def test_who_ends_a_program_looks_at_all_of_its_life() -> None:
+    """What broke it may have shown before the step that waits for its end began; other steps look at their own time."""
+    evidence = load(RUNS / "firewall")
+    started = next(p.step for p in evidence.programs.values() if p.step not in (2, 3))
+    evidence.steps[19].program = next(id_ for id_, p in evidence.programs.items() if p.step == started)
+    assert evidence.covered(19) == (evidence.steps[started].started, evidence.window(19)[1])
+    assert evidence.covered(2) == evidence.window(2)
+    evidence.steps[19].program = None
+    assert evidence.covered(19) == evidence.window(19)
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A copy of the recorded firewall run."""
