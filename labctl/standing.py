@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import secrets
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import docker.errors
 from docker import APIClient
 
 from labctl.agent.live import NO_FILTER, NO_INTERFACE
@@ -22,11 +24,13 @@ from labctl.engines.images import ensure, machine_lock, remove_untagged
 from labctl.engines.labels import HOST, OWNER, RUN, STANDING, lab_name
 from labctl.engines.leftovers import RUN_VARIABLE, dead_runs, each, end_exec, remove
 from labctl.engines.owner import Owner, is_alive
-from labctl.errors import LabError, UsageError
+from labctl.errors import LabctlError, LabError, UsageError
 from labctl.evidence.rundir import new_run_name
 from labctl.interrupts import handled, heard
 from labctl.lab import PROGRAMS, Lab, from_compose, read_lab
 from labctl.session.together import everywhere
+
+GOING_S = 3.0  # how soon a lab that fails as it is being taken down is gone
 
 
 def bring_up(compose: Path | None, name: str, say: Callable[[str], None]) -> tuple[str, ...]:
@@ -137,7 +141,8 @@ def listing() -> list[dict[str, Any]]:
         lab["hosts"].sort(key=lambda host: host["name"])
         for host in lab["hosts"]:
             if lab["kind"] == "standing" and host["state"] != "running":
-                host["why"] = _why_down(api, lab["name"], host["name"])
+                with _unless_gone(api, lab["name"]):
+                    host["why"] = _why_down(api, lab["name"], host["name"])
     return sorted(labs.values(), key=lambda lab: lab["name"])
 
 
@@ -198,6 +203,19 @@ def only_lab(api: APIClient) -> str:
     if len(labs) > 1:
         raise UsageError(f"several labs stand here; choose one with --lab: {', '.join(sorted(labs))}")
     return labs.pop()
+
+
+@contextmanager
+def _unless_gone(api: APIClient, name: str) -> Iterator[None]:
+    """What fails at a lab that somebody takes down meanwhile is no failure of whoever walks over all of them."""
+    try:
+        yield
+    except (LabctlError, docker.errors.APIError, KeyError):  # KeyError: a host of which the container is gone
+        deadline = time.monotonic() + GOING_S
+        while name in _standing_labs(api):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 def _standing_labs(api: APIClient) -> set[str]:
@@ -265,11 +283,12 @@ def heal_standing() -> list[str]:
     api = connect()
     healed = []
     for name in sorted(_standing_labs(api)):
-        orphaned = sorted({note.host for note in notes.read(api, name) if note.is_orphaned})
-        if orphaned:
-            engine = DockerEngine(api, new_run_name("gc"), name)
-            lab = engine.attach()
-            healed += [f"{name}/{host}" for host in heal(engine, lab, [h for h in orphaned if h in lab.hosts])]
+        with _unless_gone(api, name):
+            orphaned = sorted({note.host for note in notes.read(api, name) if note.is_orphaned})
+            if orphaned:
+                engine = DockerEngine(api, new_run_name("gc"), name)
+                lab = engine.attach()
+                healed += [f"{name}/{host}" for host in heal(engine, lab, [h for h in orphaned if h in lab.hosts])]
     return healed
 
 
@@ -279,23 +298,31 @@ def sweep_standing(only: str | None = None) -> dict[str, list[list[str]]]:
     An agent that starts sweeps (`labctl.agent.sweep`); here one starts at every host, and that is all it does. Raises LabError.
     """
     api = connect()
+    if only:
+        return _sweep(api, only)
     swept: dict[str, list[list[str]]] = {}
-    for name in [only] if only else sorted(_standing_labs(api)):
-        engine = DockerEngine(api, new_run_name("gc"), name)
+    for name in sorted(_standing_labs(api)):
+        with _unless_gone(api, name):
+            swept |= _sweep(api, name)
+    return dict(sorted(swept.items()))
 
-        lab = engine.attach()
-        up = [host for host in lab.hosts if engine.is_up(host)]
 
-        def at(host: str, engine: DockerEngine = engine, name: str = name, lab: Lab = lab) -> None:
-            client = AgentClient(host, engine.open_agent(host), lambda *_: None)
-            if commands := [ran["argv"] for ran in client.call("hello")["swept"]]:
-                swept[f"{name}/{host}"] = commands
-                _route(client, lab, host)  # an interface that was down has lost what led through it
-            client.close()
+def _sweep(api: APIClient, name: str) -> dict[str, list[list[str]]]:
+    swept: dict[str, list[list[str]]] = {}
+    engine = DockerEngine(api, new_run_name("gc"), name)
+    lab = engine.attach()
+    up = [host for host in lab.hosts if engine.is_up(host)]
 
-        with ExitStack() as agents:
-            agents.callback(engine.down)
-            everywhere(at, up)
+    def at(host: str) -> None:
+        client = AgentClient(host, engine.open_agent(host), lambda *_: None)
+        if commands := [ran["argv"] for ran in client.call("hello")["swept"]]:
+            swept[f"{name}/{host}"] = commands
+            _route(client, lab, host)  # an interface that was down has lost what led through it
+        client.close()
+
+    with ExitStack() as agents:
+        agents.callback(engine.down)
+        everywhere(at, up)
     return dict(sorted(swept.items()))
 
 
