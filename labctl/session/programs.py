@@ -230,10 +230,12 @@ class Programs:
 def _ends(process: Process, timeout_s: float, check: Callable[[], object] = lambda: None) -> bool:
     """Whether a program ends in time; then, once the engine says how, which may be later. `check` may raise meanwhile."""
     deadline = time.monotonic() + timeout_s
+    is_late = False
     while not process.wait(min(WATCH_S, max(0.0, deadline - time.monotonic()) or WATCH_S)):
         check()
-        if time.monotonic() >= deadline and process.ended_at() is None:
+        if is_late and process.ended_at() is None:
             return False
+        is_late = time.monotonic() >= deadline  # look once more: it may have been this process that stood still
     return True
 
 
