@@ -67,13 +67,15 @@ print(json.dumps({"numbers": numbers, "bad": bad() - before}), flush=True)
 BULK_SERVER = """
 import json, socket, sys, time
 l = socket.create_server(("", 5001)); print("ready", flush=True)
-c, _ = l.accept(); first = None; total = 0; skip = float(sys.argv[1])
+c, _ = l.accept(); first = begin = last = None; total = 0; skip = float(sys.argv[1])
 while data := c.recv(1 << 20):
     now = time.monotonic()
     first = first or now
-    if now - first > skip:
-        begin = globals().setdefault("begin", now); total += len(data); last = now
-print(json.dumps({"bps": total * 8 / max(1e-9, last - begin)}))
+    if begin is not None:
+        total += len(data); last = now
+    elif now - first > skip:
+        begin = now  # what is read now had come before
+print(json.dumps({"bps": total * 8 / (last - begin) if last is not None else 0.0}))
 """
 
 BULK = """
@@ -111,7 +113,7 @@ def measure_delays(client: BedAgent, server: BedAgent, count: int, interval_s: f
 def measure_chance(client: BedAgent, server: BedAgent, kind: str, count: int) -> Any:
     """Percent of datagrams lost, duplicated or corrupted on the way to the server; for `which`, those that arrived."""
     sink = Sink(server, ECHO_SERVER, "count")
-    client.run(ECHO, server.address, str(count), "0.0005", "0.5", timeout_s=count * 0.005 + 60)
+    client.run(ECHO, server.address, str(count), "0.0005", "1.5", timeout_s=count * 0.005 + 60)
     seen = sink.end()
     numbers = seen["numbers"]
     if kind == "which":
