@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -79,8 +78,10 @@ class Run(_Run):
             raise UsageError(
                 f"there is no capture of {host}; there are {', '.join(self.evidence.captures) or 'none'}"
             )
-        start, end = self._window(during)
-        found = [p for p in self.evidence.packets[host] if start <= p.t < end]
+        found = self.evidence.packets[host]
+        if during is not None:
+            start, end = self.evidence.covered(_step(during))
+            found = [p for p in found if start <= p.t < end]
         if filter is None:
             return found
         if filter in capture.filters:
@@ -92,13 +93,14 @@ class Run(_Run):
         return [p for p in found if p.number in numbers]
 
     def sockets(self, host: str, during: HasStep | int | None = None) -> list[Sample]:
-        """The samples of a host's TCP sockets, in order; `during` as for `packets`: those that held at some time in it."""
-        return self.evidence.sampled(host, *self._window(during))
-
-    def _window(self, during: HasStep | int | None) -> tuple[float, float]:
+        """The samples of a host's TCP sockets, in order; with `during` those that may have held in that step."""
         if during is None:
-            return -math.inf, math.inf
-        return self.evidence.covered(during if isinstance(during, int) else during.step)
+            return list(self.evidence.samples.get(host, []))
+        return self.evidence.sampled(host, *self.evidence.window(_step(during)))
+
+
+def _step(during: HasStep | int) -> int:
+    return during if isinstance(during, int) else during.step
 
 
 def findings(run: Mapping[str, Any]) -> list[str]:

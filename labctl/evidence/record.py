@@ -156,6 +156,10 @@ class Sample:
     sockets: tuple[Mapping[str, Any], ...]
     seen: float | None = None
 
+    def is_sure(self, start: float) -> bool:
+        """Whether the sockets were so at `start` or after it, for all that anybody knows."""
+        return self.t >= start or self.seen is None or self.seen >= start
+
 
 @dataclass(frozen=True)
 class Before:
@@ -224,13 +228,12 @@ class Evidence:
         return found
 
     def sampled(self, host: str, start: float, end: float) -> list[Sample]:
-        """The samples of a host's sockets that hold in this time: those taken in it, and the last before it if it held still.
+        """The samples of a host's sockets that may hold in this time: those taken in it, and the last before it.
 
-        What changed between two looks may have changed before or after `start`: nobody knows, so that is left out.
+        What that one shows may have been over when the time began: `is_sure` tells, if the sockets were looked at since.
         """
         taken = self.samples.get(host, [])
-        before = [s for s in taken if s.t < start][-1:]
-        return [s for s in before if s.seen is None or s.seen >= start] + [s for s in taken if start <= s.t < end]
+        return [s for s in taken if s.t < start][-1:] + [s for s in taken if start <= s.t < end]
 
     @cached_property
     def packets(self) -> Mapping[str, list[Packet]]:
@@ -290,7 +293,7 @@ class Evidence:
         return record.started, min(later, default=self.seconds if self.seconds is not None else float("inf"))
 
     def covered(self, index: int) -> tuple[float, float]:
-        """What a step's expectations are about: its window, and where it ended a program that was started before, from then on.
+        """What a step expects packets in: its window, and where it ended a program that was started before, all since then.
 
         What came between the step that broke something and this one may be just what is expected.
         """

@@ -152,8 +152,13 @@ def _sockets(wanted: SocketExpectation, evidence: Evidence, step: int) -> Iterat
 
 
 def _never(name: str, wanted: SocketExpectation, evidence: Evidence, step: int) -> Finding:
-    """A state in which the socket is in no sample; without any sample nobody knows."""
-    samples = evidence.sampled(wanted.at, *evidence.covered(step))
+    """A state in which the socket is in no sample; without any sample nobody knows.
+
+    What may have been over when the step began is not held against it, where there is something surer.
+    """
+    start, end = evidence.window(step)
+    all_of_them = evidence.sampled(wanted.at, start, end)
+    samples = [sample for sample in all_of_them if sample.is_sure(start)] or all_of_them
     expected = f"never in state {wanted.never}"
     if not samples:
         return Finding(name, expected, f"no sample of {wanted.at} in this step", "error")
@@ -176,7 +181,7 @@ def _has_been(wanted: SocketExpectation, samples: list[Sample], evidence: Eviden
     """
     if any(_is_named(s, wanted.port, wanted.peer) for sample in samples for s in sample.sockets):
         return True
-    start, end = evidence.covered(step)
+    start, end = evidence.window(step)
     packets = evidence.packets[wanted.at] if wanted.at in evidence.captures else []
     asked = {wanted.port, wanted.peer} - {None}
     return any(asked <= {p.sport, p.dport} for p in packets if start <= p.t < end)
@@ -212,7 +217,7 @@ def last_socket(
     evidence: Evidence, step: int, host: str, port: int | None, peer: int | None, states: tuple[str, ...]
 ) -> Mapping[str, Any] | None:
     """The named socket in the last sample of the step in which it is in one of the states."""
-    for sample in reversed(evidence.sampled(host, *evidence.covered(step))):
+    for sample in reversed(evidence.sampled(host, *evidence.window(step))):
         for socket in sample.sockets:
             if socket["state"] in states and _is_named(socket, port, peer):
                 return socket

@@ -117,7 +117,10 @@ class RunStep(Step):
 
 
 class FinishStep(Step):
-    """Wait for a started program to end by itself and hold what it saw, from its start on, against the expectation."""
+    """Wait for a started program to end by itself and hold what it saw against the expectation.
+
+    Packets are those since its start.
+    """
 
     kind: ClassVar[str] = "finish"
 
@@ -129,7 +132,7 @@ class FinishStep(Step):
 
 
 class StopStep(Step):
-    """End a started program with a signal and wait until it is gone. What is expected is about all since its start."""
+    """End a started program with a signal and wait until it is gone. Packets are those since its start."""
 
     kind: ClassVar[str] = "stop"
 

@@ -56,9 +56,9 @@ def test_a_sample_holds_until_it_was_seen_last(run: Path) -> None:
     evidence = load(run)
     assert [sample.seen for sample in evidence.samples["client"]] == [1.5, None, None]
     assert [sample.seen for sample in evidence.samples["server"]] == [None]
-    assert [sample.t for sample in evidence.sampled("client", 1.4, 2.5)] == [1.0, 2.0]
-    assert [sample.t for sample in evidence.sampled("client", 1.6, 2.5)] == [2.0]
-    assert [sample.t for sample in evidence.sampled("client", 2.6, 2.7)] == [2.0]
+    assert [(sample.t, sample.is_sure(1.4)) for sample in evidence.sampled("client", 1.4, 2.5)] == [(1.0, True), (2.0, True)]
+    assert [(sample.t, sample.is_sure(1.6)) for sample in evidence.sampled("client", 1.6, 2.5)] == [(1.0, False), (2.0, True)]
+    assert [(sample.t, sample.is_sure(2.6)) for sample in evidence.sampled("client", 2.6, 2.7)] == [(2.0, True)]
 
 
 def test_a_step_lasts_until_the_next_begins() -> None:
