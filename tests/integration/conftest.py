@@ -21,11 +21,12 @@ def hangups_are_heard() -> None:
 
 
 @pytest.fixture
-def collecting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """`labctl gc` is for the whole machine: tests that run it, or need what a dead run left, wait for each other."""
-    base = tmp_path_factory.getbasetemp()
-    base = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
-    with (base / "gc.lock").open("w") as lock:
+def collecting() -> Iterator[None]:
+    """`labctl gc` is for the whole machine: tests that run it, or need what a dead run left, wait for each other.
+
+    Those of another run of the tests on this machine as well.
+    """
+    with Path(tempfile.gettempdir(), f"labctl-tests-gc-{os.getuid()}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

