@@ -103,7 +103,7 @@ class Sink:
 def measure_delays(client: BedAgent, server: BedAgent, count: int, interval_s: float, size: int = 64) -> list[float]:
     """Round trips in milliseconds, in the order of the answers."""
     sink = Sink(server, ECHO_SERVER, "echo")
-    out = client.run(ECHO, server.address, str(count), str(interval_s), "1.0", str(size), timeout_s=count * interval_s + 60)
+    out = client.run(ECHO, server.address, str(count), str(interval_s), "2.0", str(size), timeout_s=count * interval_s + 60)
     seen = sink.end()
     if not out:
         raise LabError(f"none of {count} datagrams was answered; {len(seen['numbers'])} had arrived")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import tempfile
@@ -165,7 +166,9 @@ def test_a_lab_that_is_down_can_be_taken_down(daemon: PrivateDaemon) -> None:
     daemon.end(signal.SIGTERM)
     daemon.start()
     down = labctl("down", "s")
-    assert (down.code, down.out) == (0, "lab s is down: 2 containers and 1 networks removed\n"), down.err
+    assert down.code == 0, down.err
+    # With nurseries that the daemon had half removed, or without.
+    assert re.fullmatch(r"lab s is down: \d containers and 1 networks removed\n", down.out)
     assert still_there("labctl.lab=s") == []
     assert docker("volume", "ls", "--quiet") == ""
 
