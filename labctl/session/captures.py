@@ -213,5 +213,6 @@ class Captures:
                 pcapng.annotate(path, placed(found, epoch + self.agents[host].clock_offset_s, times))
 
     def _sampled(self, host: str, message: dict[str, Any]) -> None:
-        looked = None if message["looked"] is None else self.hosts.at(host, message["looked"])
+        looked = message.get("looked")  # an agent of an older labctl, on a lab that stands, does not say
+        looked = None if looked is None else self.hosts.at(host, looked)
         self.record.sample(host, self.hosts.at(host, message["time"]), message["sockets"], looked)
