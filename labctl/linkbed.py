@@ -66,10 +66,8 @@ class BedAgent:
         part = {"device": DEVICE, "direction": direction, "spec": more, "target": target}
         request = {"type": "link", "name": name, "backend": backend, "seed": seed, "families": [4], "parts": [part]}
         action = {**request, **({"ramp": ramp} if ramp else {})}
-        found: dict[str, Any] = (
-            self.ask("schedule", name=name, action=action, timeline=timeline) if timeline
-            else self.ask("apply", name=name, action=action)
-        )  # fmt: skip
+        op, when = ("schedule", {"timeline": timeline}) if timeline else ("apply", {})
+        found: dict[str, Any] = self.ask(op, name=name, action=action, **when)
         return found
 
     def run(self, code: str, *arguments: str, timeout_s: float = 60.0) -> str:

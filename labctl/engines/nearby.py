@@ -40,8 +40,7 @@ def handle(number: int, inside: int, mark: str) -> int | None:
     except (AttributeError, OSError):  # no Linux, or no such process
         return None
     with contextlib.suppress(OSError):
-        environment = Path(f"/proc/{number}/environ").read_bytes().split(b"\0")
-        if mark.encode() in environment and number_inside(str(number)) == inside:
+        if _bears(Path(f"/proc/{number}"), mark) and number_inside(str(number)) == inside:
             return process
     os.close(process)
     return None
@@ -62,18 +61,18 @@ def goes_on(first: int, container: str, mark: str) -> bool | None:
     if not sees(first, container):
         return None
     try:
-        numbers = [each for each in Path(f"/proc/{first}/root/proc").iterdir() if each.name.isdigit()]
+        processes = [each for each in _inside(first).iterdir() if each.name.isdigit() and each.name != str(FIRST)]
     except OSError:
         return None
     found: bool | None = False
-    for each in numbers:
+    for each in processes:
         try:
-            if mark.encode() in (each / "environ").read_bytes().split(b"\0"):
+            if _bears(each, mark):
                 return True
         except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
             continue
         except OSError:
-            found = None if each.name != str(FIRST) else found  # that one is older than any program of ours
+            found = None
     return found
 
 
@@ -82,7 +81,7 @@ def has_ended(first: int, container: str, inside: int) -> bool:
 
     `first` is the number here of the container's first process. False wherever that cannot be seen.
     """
-    processes = Path(f"/proc/{first}/root/proc")
+    processes = _inside(first)
     try:
         state = (processes / str(inside) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
@@ -90,3 +89,13 @@ def has_ended(first: int, container: str, inside: int) -> bool:
     except (OSError, IndexError):
         return False
     return state in ("Z", "X") and sees(first, container)
+
+
+def _inside(first: int) -> Path:
+    """What a container has as /proc, by the number here of its first process."""
+    return Path(f"/proc/{first}/root/proc")
+
+
+def _bears(process: Path, mark: str) -> bool:
+    """Whether a process, by its folder in some /proc, has a variable in its environment, NAME=VALUE. Raises OSError."""
+    return mark.encode() in (process / "environ").read_bytes().split(b"\0")

@@ -168,7 +168,7 @@ def test_a_lab_that_is_down_can_be_taken_down(daemon: PrivateDaemon) -> None:
     down = labctl("down", "s")
     assert down.code == 0, down.err
     # With nurseries that the daemon had half removed, or without.
-    assert re.fullmatch(r"lab s is down: \d containers and 1 networks removed\n", down.out)
+    assert re.fullmatch(r"lab s is down: [234] containers and 1 networks removed\n", down.out)
     assert still_there("labctl.lab=s") == []
     assert docker("volume", "ls", "--quiet") == ""
 

@@ -92,12 +92,7 @@ class Case:
     @cached_property
     def start(self) -> float:
         """When the step that started the program began: nothing before that is its doing."""
-        first = self.evidence.steps.get(self.program.step)
-        return (
-            self.evidence.steps[self.step].started
-            if first is None
-            else min(first.started, self.program.started)
-        )
+        return self.evidence.covered(self.step)[0]
 
     @cached_property
     def end(self) -> float:
