@@ -48,7 +48,7 @@ def render(run: RunVerdict, plan: Mapping[str, Any], scenario_text: str) -> str:
         data=Markup(data),
         run=told,
         traffic=run.evidence.traffic if drawn is not None else None,
-        steps=[_step(run, step, _output_limit(run)) for step in run.steps],
+        steps=[_step(step, _output_limit(run)) for step in run.steps],
         others=_background(run),
         drawn=drawn,
         sockets=series[:MAX_SOCKETS],
@@ -142,7 +142,7 @@ def _output_limit(run: RunVerdict) -> int:
     return min(OUTPUT_LIMIT, OUTPUTS_LIMIT // max(1, 2 * len(run.evidence.programs)))
 
 
-def _step(run: RunVerdict, step: StepVerdict, limit: int) -> dict[str, Any]:
+def _step(step: StepVerdict, limit: int) -> dict[str, Any]:
     """One step as the template wants it."""
     failing = [f for f in step.findings if f.verdict != "pass"]
     return {
@@ -152,7 +152,6 @@ def _step(run: RunVerdict, step: StepVerdict, limit: int) -> dict[str, Any]:
         "why": _why(step),
         "output": _output(step, limit) if step.program and step.kind != "start" else None,
         "title": plain.shorten(step.name, 300),
-        "window": run.evidence.window(step.index),
     }
 
 

@@ -49,7 +49,7 @@ def page_data(run: RunVerdict, drawn: model.Ladder | None, sockets: list[SocketS
         "routers": [place[h] for h in drawn.routers if h in place] if drawn else [],
         "rows": [_row(row, place) for row in drawn.rows] if drawn else [],
         "faults": [_band(band, place) for band in drawn.bands] if drawn else [],
-        "steps": [_step(step) for step in run.steps],
+        "steps": [_step(step, run.evidence.covered(step.index)[0]) for step in run.steps],
         "end": drawn.end if drawn else evidence.seconds or 0.0,
         "sockets": [_socket(s) for s in sockets[:MAX_SOCKETS]],
     }
@@ -68,9 +68,10 @@ def _band(b: model.Band, place: Mapping[str, int]) -> dict[str, Any]:
     return where | {"t0": b.start, "t1": b.end, "n": b.packets}
 
 
-def _step(s: StepVerdict) -> dict[str, Any]:
+def _step(s: StepVerdict, since: float) -> dict[str, Any]:
+    """One step; its packets are those `since` then, which may be before it began."""
     title = shorten(one_line(s.name), 300)
-    return {"i": s.index, "title": title, "kind": s.kind, "verdict": s.verdict, "t": s.started, "s": s.seconds}
+    return {"i": s.index, "title": title, "kind": s.kind, "verdict": s.verdict, "t": s.started, "s": s.seconds, "since": since}
 
 
 def _row(row: Row, place: Mapping[str, int]) -> dict[str, Any]:

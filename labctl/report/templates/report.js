@@ -304,8 +304,8 @@ document.querySelectorAll(".to-packets").forEach(button => {
   if (at < 0 || !ROWS.length) return;
   button.hidden = false;
   button.addEventListener("click", () => {
-    const s = STEPS[at], next = STEPS[at + 1], end = next ? Math.max(next.t, s.t + s.s) : LAST, margin = (end - s.t) * 0.02;
-    setView(s.t - margin, end + margin);
+    const s = STEPS[at], next = STEPS[at + 1], end = next ? Math.max(next.t, s.t + s.s) : LAST, margin = (end - s.since) * 0.02;
+    setView(s.since - margin, end + margin);
     $("packets").scrollIntoView();
   });
 });

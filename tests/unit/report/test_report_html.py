@@ -92,6 +92,15 @@ def test_every_step_finding_fault_capture_and_output_is_on_the_page(firewall: Pa
     assert {"pcap/client.pcapng", "pcap/router.pcapng", "pcap/server.pcapng", "pcap/merged.pcapng"} <= set(links)
 
 
+def test_the_packets_of_a_step_that_ends_a_program_are_those_since_its_start() -> None:
+    """What is expected of it is looked for in these."""
+    run = hostile_run()
+    run.evidence.steps[2] = StepRecord(2, 1.5, 2.0, None, "1")
+    finish = StepVerdict(2, "finish", HOSTILE, HOSTILE, "pass", HOSTILE, (), 1.5, 0.5, run.steps[0].program)
+    page = Page(render(RunVerdict("pass", HOSTILE, (*run.steps, finish), run.evidence), {}, ""))
+    assert [(step["t"], step["since"]) for step in page.data()["steps"]] == [(0.5, 0.5), (1.5, 0.5)]
+
+
 def test_the_page_loads_nothing(firewall: Page) -> None:
     loads = {"src", "srcset", "data", "poster", "action", "formaction", "background"}
     for tag, attributes in firewall.elements:
