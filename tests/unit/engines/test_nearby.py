@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,12 +18,14 @@ MARK = "LABCTL_RUN=20261126T000000Z-x-0000"
 
 @pytest.fixture
 def program() -> Iterator[subprocess.Popen[bytes]]:
-    """A program with the mark in its environment, which has begun."""
+    """A program with the mark in its environment, which has answered: in the middle of execve(2) it would have none."""
     name, _, value = MARK.partition("=")
-    argv, environment = ["sh", "-c", "echo; exec sleep 60"], {**os.environ, name: value}
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, env=environment) as begun:
+    environment = {**os.environ, name: value}
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, bufsize=0) as begun:
+        assert begun.stdin is not None
         assert begun.stdout is not None
-        begun.stdout.readline()
+        begun.stdin.write(b"\n")
+        assert begun.stdout.readline() == b"\n"
         yield begun
         begun.kill()
 
@@ -69,7 +72,9 @@ def test_what_a_program_has_forked_is_seen_in_its_own_container(monkeypatch: pyt
         assert program.stdout is not None
         child = int(program.stdout.readline())
         program.wait()
-        assert nearby.goes_on(me, here, mark)
+        deadline = time.monotonic() + 30
+        while not nearby.goes_on(me, here, mark):  # in the middle of execve(2) it has no environment
+            assert time.monotonic() < deadline
         assert nearby.goes_on(me, here, mark[:-1]) is False
         assert nearby.goes_on(me, "4f" * 32, mark) is None
         os.kill(child, signal.SIGKILL)
