@@ -443,6 +443,10 @@ def _network(subnet: Subnet, labels: Mapping[str, str]) -> dict[str, Any]:
         "driver_opts": {
             "com.docker.network.bridge.gateway_mode_ipv4": "routed",
             **({"com.docker.network.bridge.gateway_mode_ipv6": "routed"} if subnet.ipv6 else {}),
+            # Until a host has its routes, what it sends goes to its bridge. Older engines then let it through for an instant,
+            # whenever they make another network, and a connection that was made so from an address that is not the host's is
+            # no one's when the router takes over (troubleshooting.md). `routed` implies this on Docker 28.
+            "com.docker.network.bridge.enable_ip_masquerade": "false",
         },
         "enable_ipv6": bool(subnet.ipv6),
         "ipam": {"config": config},

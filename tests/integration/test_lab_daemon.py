@@ -173,6 +173,14 @@ def test_a_lab_that_is_down_can_be_taken_down(daemon: PrivateDaemon) -> None:
     assert docker("volume", "ls", "--quiet") == ""
 
 
+def test_a_host_speaks_from_its_own_address_alone(daemon: PrivateDaemon) -> None:
+    """Nothing on the machine gives another address to what a host sends, in the instants in which Docker lets it past."""
+    assert labctl("up", PAIR, "--name", "s").code == 0
+    masqueraded = re.findall(r"^-A POSTROUTING -s (\S+) .*-j MASQUERADE", daemon.namespace(), re.MULTILINE)
+    assert masqueraded == ["172.17.0.0/16"]  # Docker's own default network, of which this daemon has one as well
+    assert labctl("down", "s").code == 0
+
+
 def test_a_host_that_was_dead_when_the_daemon_went_is_set_right_by_gc(daemon: PrivateDaemon, start: Start) -> None:
     """A run on a standing lab had killed a host: its note outlives the daemon; gc starts that host and `up` the others."""
     assert labctl("up", PAIR, "--name", "s").code == 0

@@ -553,6 +553,7 @@ def test_a_rendered_copy_addresses_every_host_and_tells_each_of_all() -> None:
         assert net["driver_opts"] == {
             "com.docker.network.bridge.gateway_mode_ipv4": "routed",
             "com.docker.network.bridge.gateway_mode_ipv6": "routed",
+            "com.docker.network.bridge.enable_ip_masquerade": "false",
         }
     db = (lab.hosts["db"].addresses or {})["back"]
     assert {f"db:{a}" for a in db} <= set(web["extra_hosts"])
