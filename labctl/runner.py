@@ -57,8 +57,8 @@ def execute(request: Request, engine: Engine, record: RunDirectory, run: str) ->
     for a capture filter that is none, when all that was made is gone.
 
      1. save the scenario, and the plan before anything is touched
-     2. bring the lab up
-     3. open an agent on every host, set the routes
+     2. bring the lab up; on every host that runs open an agent and set the routes
+     3. wait until every host is healthy
      4. start the captures and wait until each is proven to record; sample sockets
      5. take the steps in order: programs, faults, waits
      6. stop programs, read the counters, undo every fault
@@ -155,18 +155,18 @@ def _bring_up(request: Request, engine: Engine, record: RunDirectory, run: str, 
             record.write("compose.yaml", rendered)
         if why := next(filter(None, everywhere(engine.why_down, planned.hosts)), None):
             raise LabError(why)
+        hosts = _hosts(planned, request, engine, record, stack)
+        hosts.before += [Before(d.fault, d.what, d.host, d.by) for d in engine.disturbed() if d.host in planned.hosts]
+        everywhere(hosts.open, planned.hosts)
     else:
         config = engine.prepare(request.lab_path, say)
         lab = from_compose(config, request.lab_path)
-        planned = _up(config, lab, request, engine, record, say)
+        hosts = _up(config, lab, request, engine, record, stack, say)
     stays = request.standing or request.keep
-    hosts = Hosts(planned, engine, record, request.link_backend)
-    if request.standing:
-        hosts.before += [Before(d.fault, d.what, d.host, d.by) for d in engine.disturbed() if d.host in planned.hosts]
     captures = Captures(hosts, run, engine.tidy if stays else engine.release)
     programs = Programs(hosts)
     session = Session(hosts, captures, programs, Faults(hosts, captures, programs, request.seed), stays)
-    hosts.open(stack)
+    hosts.begin()
     if request.keep and not request.standing:
         stack.callback(_keep, engine, record)
     record.event(
@@ -178,17 +178,25 @@ def _bring_up(request: Request, engine: Engine, record: RunDirectory, run: str, 
 
 
 def _up(
-    config: Mapping[str, Any], lab: Lab, request: Request, engine: Engine, record: RunDirectory, say: Say
-) -> Plan:
+    config: Mapping[str, Any], lab: Lab, request: Request, engine: Engine, record: RunDirectory, stack: ExitStack, say: Say
+) -> Hosts:
     for attempt in range(POOL_ATTEMPTS):
         planned = planned_of(request, engine.reserve(lab), record)
+        hosts = _hosts(planned, request, engine, record, stack)
         try:
-            engine.up(config, planned.lab, planned.hosts, record.path / "compose.yaml", say)
+            engine.up(config, planned.lab, planned.hosts, record.path / "compose.yaml", say, hosts.open)
             break
         except AddressesTaken:
             if attempt == POOL_ATTEMPTS - 1:
                 raise
-    return planned
+    return hosts
+
+
+def _hosts(planned: Plan, request: Request, engine: Engine, record: RunDirectory, stack: ExitStack) -> Hosts:
+    """The hosts of a plan, to be opened; closed by `stack`."""
+    hosts = Hosts(planned, engine, record, request.link_backend)
+    stack.callback(hosts.close)
+    return hosts
 
 
 def planned_of(request: Request, lab: Lab, record: RunDirectory) -> Plan:

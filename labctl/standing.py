@@ -17,7 +17,7 @@ from labctl.agent.live import NO_FILTER, NO_INTERFACE
 from labctl.composefile import resolved
 from labctl.engines import agentimage, door, forks, notes
 from labctl.engines.agents import AgentClient
-from labctl.engines.base import AddressesTaken
+from labctl.engines.base import AddressesTaken, Running
 from labctl.engines.daemon import connect
 from labctl.engines.docker import OWN_COMPOSE, DockerEngine, addresses_of, programs_image
 from labctl.engines.images import ensure, machine_lock, remove_untagged
@@ -55,20 +55,16 @@ def bring_up(compose: Path | None, name: str, say: Callable[[str], None]) -> tup
     hosts = tuple(lab.hosts)
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as on_error:
         on_error.callback(remove, api, [f"{STANDING}={name}"])  # not take_down: having made nothing yet is no error here
-        for attempt in range(5):
-            addressed = engine.reserve(lab)
-            try:
-                engine.up(config, addressed, hosts, Path(scratch) / "compose.yaml", say)
-                break
-            except AddressesTaken:
-                if attempt == 4:
-                    raise
         with ExitStack() as agents:
             agents.callback(engine.down)
-            for host in hosts:
-                client = AgentClient(host, engine.open_agent(host), lambda *_: None)
-                agents.callback(client.close)
-                _route(client, addressed, host)
+            for attempt in range(5):
+                addressed = engine.reserve(lab)
+                try:
+                    engine.up(config, addressed, hosts, Path(scratch) / "compose.yaml", say, _router(engine, addressed))
+                    break
+                except AddressesTaken:
+                    if attempt == 4:
+                        raise
             engine.keep()
         on_error.pop_all()
     return hosts
@@ -95,14 +91,22 @@ def heal(engine: DockerEngine, lab: Lab, hosts: Sequence[str]) -> tuple[str, ...
         healed = [host for host, was_ill in zip(hosts, everywhere(engine.heal, hosts), strict=True) if was_ill]
         with ExitStack() as agents:
             agents.callback(engine.down)
-
-            def route(host: str) -> None:
-                client = AgentClient(host, engine.open_agent(host), lambda *_: None)
-                _route(client, lab, host)
-                client.close()
-
-            everywhere(route, healed)
+            everywhere(_router(engine, lab), healed)
+            engine.wait_healthy(healed)
     return tuple(healed)
+
+
+def _router(engine: DockerEngine, lab: Lab) -> Running:
+    """What sets the routes of a host of this lab, by an agent that does nothing else."""
+
+    def route(host: str) -> None:
+        client = AgentClient(host, engine.open_agent(host), lambda *_: None)
+        try:
+            _route(client, lab, host)
+        finally:
+            client.close()
+
+    return route
 
 
 def _route(client: AgentClient, lab: Lab, host: str) -> None:

@@ -11,6 +11,7 @@ from labctl.errors import LabError, UsageError
 from labctl.lab import Lab
 
 Say = Callable[[str], None]
+Running = Callable[[str], object]
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,20 @@ class Engine(Protocol):
     def reserve(self, lab: Lab) -> Lab:
         """The lab with addresses that nobody uses now. Raises LabError when there are none left."""
 
-    def up(self, config: Mapping[str, Any], lab: Lab, hosts: Sequence[str], rendered: Path, say: Say) -> None:
+    def up(
+        self, config: Mapping[str, Any], lab: Lab, hosts: Sequence[str], rendered: Path, say: Say, running: Running
+    ) -> None:
         """Bring up `hosts` of a lab whose addresses are reserved, from a rendered copy written to `rendered`.
 
-        Raises AddressesTaken (reserve again), MissingError (an image cannot be had), LabError (it did not come up).
+        `running` is called with the name of each host as soon as it runs, for several at once: what one waits for before it
+        is healthy may be another, and the way there. It is over for all of them, and each is healthy, when this returns.
+
+        Raises AddressesTaken (reserve again), MissingError (an image cannot be had), LabError (it did not come up), and what
+        `running` raises.
         """
+
+    def wait_healthy(self, hosts: Sequence[str]) -> None:
+        """Until each of these hosts runs and, where it has a health check, is healthy. Raises LabError for one that is not."""
 
     def attach(self) -> Lab:
         """Use the standing lab that this engine was made for; the lab as it stands. Raises LabError when there is none.
@@ -121,7 +131,7 @@ class Engine(Protocol):
         """Begin (on) or end something that only an engine can do with a whole host. Raises LabError.
 
         `pause` freezes its processes; `kill` ends them and its network namespace, and then starts it in a new one, with the
-        same addresses. Such a death is none that `dead` tells of.
+        same addresses, and does not wait until it is healthy. Such a death is none that `dead` tells of.
         """
 
     def dead(self, hosts: Sequence[str], look: bool = False) -> str | None:

@@ -9,8 +9,8 @@ import platform
 import random
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from docker.types import LogConfig
 
 from labctl.agent.nursery import DOORS
 from labctl.engines import agentimage, compose, door, images, nearby, notes
-from labctl.engines.base import AddressesTaken, Channel, Disturbed, NoSuchLab, Say
+from labctl.engines.base import AddressesTaken, Channel, Disturbed, NoSuchLab, Running, Say
 from labctl.engines.daemon import DaemonGone
 from labctl.engines.docker_stream import AttachedChannel, DockerChannel, DockerProcess, ForkedChannel
 from labctl.engines.door import DoorChannel
@@ -31,12 +31,14 @@ from labctl.engines.leftovers import each, end_programs, orphans, remove, thaw
 from labctl.engines.owner import Owner
 from labctl.engines.watch import Watch
 from labctl.errors import LabError
+from labctl.interrupts import uninterrupted
 from labctl.lab import BLOCK_PREFIX, BLOCKS, POOL, PROGRAMS, ROLE, Host, Lab, Subnet, addressed, render
 from labctl.scenario.words import listing
 
 ROOT = Path(__file__).resolve().parents[2]
 UP_TIMEOUT_S = 120.0
 SAY_AFTER_S = 3.0
+LOOK_S = 0.03  # how often it is seen which hosts run, while Compose starts them; Docker answers in 2 ms
 CHECK_CHARACTERS = 500
 KILL_TIMEOUT_S = 30
 OWN_COMPOSE = ROOT / "docker-compose.yml"
@@ -95,8 +97,9 @@ class DockerEngine:
             )
         return free
 
-    def up(self, config: Mapping[str, Any], lab: Lab, hosts: Sequence[str], rendered: Path, say: Say) -> None:
-        """Bring up `hosts` of a lab whose addresses are reserved. Raises AddressesTaken, MissingError, LabError."""
+    def up(
+        self, config: Mapping[str, Any], lab: Lab, hosts: Sequence[str], rendered: Path, say: Say, running: Running
+    ) -> None:
         named = images.ensure(self._api, config, hosts, say, str(lab.path))
         self._agent_image = agentimage.ensure(self._api, say)
         labels = {**self._labels(), COMPOSE: str(lab.path)}
@@ -105,7 +108,8 @@ class DockerEngine:
         if self._standing:
             notes.write_begun(self._api, self._standing, self._labels())
         try:
-            compose.up(rendered, self.project, lab.path.parent, hosts)
+            with self._telling(hosts, running):
+                compose.up(rendered, self.project, lab.path.parent, hosts)
         except LabError as error:
             if "Pool overlaps" in str(error):
                 self._remove()
@@ -114,9 +118,50 @@ class DockerEngine:
         if self._standing:
             notes.write_rendered(self._api, self._standing, self._labels(), rendered.read_text(encoding="utf-8"))
         self._find_containers(self._hosts_here())
-        self._wait_running(hosts, say)
+        self.wait_healthy(hosts, say)
 
-    def _wait_running(self, hosts: Sequence[str], say: Say = lambda _: None) -> None:
+    @contextlib.contextmanager
+    def _telling(self, hosts: Sequence[str], running: Running) -> Iterator[None]:
+        """While the block brings hosts up, `running` is told of each as soon as it runs; at its end of all that do.
+
+        Compose waits itself for hosts that others want healthy, and hosts for others that they must reach to be healthy.
+        Raises what `running` raised, as that may be why the block failed.
+        """
+        is_over = threading.Event()
+        told: dict[str, Future[object]] = {}
+
+        def tell() -> None:
+            for container in self._hosts_here():
+                host = container["Labels"][HOST]
+                if container["State"] in ("running", "paused") and host not in told:
+                    self._containers[host] = container["Id"]
+                    told[host] = pool.submit(running, host)
+
+        def look() -> None:
+            while not is_over.wait(LOOK_S):
+                with contextlib.suppress(docker.errors.APIError, requests.exceptions.RequestException):
+                    tell()  # a daemon that is not well is what the block has to tell of
+            tell()
+
+        with ThreadPoolExecutor(max_workers=len(hosts) + 1) as pool:
+            with uninterrupted():  # or a thread may have begun that the pool does not know of
+                looking = pool.submit(look)
+            try:
+                try:
+                    yield
+                finally:
+                    is_over.set()
+                    wait([looking])
+                    wait(told.values())
+            except LabError as error:
+                if (why := _failed(told.values())) is not None:
+                    raise why from error
+                raise
+            looking.result()
+            if (why := _failed(told.values())) is not None:
+                raise why
+
+    def wait_healthy(self, hosts: Sequence[str], say: Say = lambda _: None) -> None:
         """Until every host runs and, where it has a health check, is healthy. Compose's --wait looks only twice a second.
 
         Whom it waits for is said after a while. Raises LabError for one that ends, is not up in time, or is found unhealthy.
@@ -240,7 +285,7 @@ class DockerEngine:
     def heal(self, host: str) -> bool:
         """Have a host of a lab that stays run, with a nursery beside it, and forget what dead runs did to it.
 
-        Whether anything was to be done; then its routes are to be set as well. Raises LabError.
+        Whether anything was to be done; then its routes are to be set as well, before it is healthy. Raises LabError.
         """
         state = self._state(host)
         left = {note.what: note for note in self.noted() if note.host == host and note.is_orphaned}
@@ -249,7 +294,6 @@ class DockerEngine:
                 self._api.unpause(self._containers[host])
             if not state["Running"]:
                 self._api.start(self._containers[host])
-                self._wait_running([host])
         except docker.errors.APIError as error:
             raise LabError(f"{host} could not be started again: {error.explanation or error}") from None
         born_here, former = self._beside_it(host, NURSERY)
@@ -480,7 +524,6 @@ class DockerEngine:
                 self._bereave(host)
             else:
                 self._api.start(self._containers[host])
-                self._wait_running([host])
             if not on and self._watch is not None:
                 self._watch.restored(host)
         except (docker.errors.APIError, requests.exceptions.RequestException) as error:
@@ -600,6 +643,11 @@ def _last_check(health: Mapping[str, Any]) -> str:
     last = (health.get("Log") or [{}])[-1]
     said = str(last.get("Output") or "").strip()[-CHECK_CHARACTERS:] or "nothing"
     return f"its health check ended with {last.get('ExitCode')} and said: {said}"
+
+
+def _failed(futures: Iterable[Future[object]]) -> BaseException | None:
+    """The first error among what has been done."""
+    return next((error for future in futures if (error := future.exception()) is not None), None)
 
 
 def _subnet(network: Mapping[str, Any]) -> Subnet:

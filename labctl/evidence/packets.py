@@ -184,6 +184,10 @@ class Packet(NamedTuple):
             return self.icmp[0] in (3, 4, 5, 11, 12)
         return self.icmpv6 is not None and self.icmpv6[0] in (1, 2, 3, 4)
 
+    def asks_for(self, address: str) -> bool:
+        """Whether it asks for the owner of an address (ARP, RFC 826; neighbour solicitation, RFC 4861, 4.3)."""
+        return f"Who has {address}?" in self.info or f"Neighbor Solicitation for {address} " in self.info
+
 
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 

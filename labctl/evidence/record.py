@@ -267,6 +267,34 @@ class Evidence:
                     found.update(word.rstrip("?") for word in p.info.split())
         return frozenset(found)
 
+    def proof(self, fault: FaultRecord) -> int | None:
+        """How many packets a fault touched in the whole run; None when nobody could count them.
+
+        Who is dead, or has its only interface down, never hears of what others send to it. Where it counted nothing itself,
+        that is counted in their captures, while the fault was in place: packets to its addresses, and as many requests for the
+        owner of one of them as one host saw.
+        """
+        if fault.packets != 0 or not self._is_silent(fault):
+            return fault.packets
+        own = self.addresses.get(fault.host, ())
+        sent: set[tuple[object, ...]] = set()
+        asked = [0]
+        for capture in self.captures.values():
+            if capture.host == fault.host or not capture.complete:
+                continue
+            meanwhile = [p for p in self.packets[capture.host] if fault.in_place(p.t, p.t)]
+            sent |= {
+                (p.source, p.destination, p.ip_id, p.sport, p.dport, p.raw_seq) for p in meanwhile if p.destination in own
+            }
+            asked.append(sum(any(map(p.asks_for, own)) for p in meanwhile))
+        return len(sent) + max(asked)
+
+    def _is_silent(self, fault: FaultRecord) -> bool:
+        """Whether it leaves its host without any interface. A program alone is killed by its agent, a host by the engine."""
+        if fault.kind == "down":
+            return len(self.devices.get(fault.host, ())) == 1
+        return fault.kind == "kill" and fault.backend == "engine"
+
     def touched(self, fault: FaultRecord, first: int, last: int) -> int | None:
         """How many packets a fault touched from when step `first` began until the one after `last` did.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -39,23 +38,26 @@ class Hosts:
     former: list[AgentClient] = field(default_factory=list)
     linked: dict[str, dict[str, Any]] = field(default_factory=dict)
     before: list[Before] = field(default_factory=list)
+    _hellos: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def open(self, stack: ExitStack) -> None:
-        """An agent and routes on every host, all at once; closed (and with it everything it did undone) by `stack`."""
+    def open(self, host: str) -> None:
+        """An agent and routes on a host that runs; several may be opened at once. Raises LabError."""
+        self.agents[host] = AgentClient(host, self.engine.open_agent(host), self.hear)
+        self._hellos[host] = self._greet(host)
+        self._set_routes(host)
 
-        def open_one(host: str) -> dict[str, Any]:
-            self.agents[host] = AgentClient(host, self.engine.open_agent(host), self.hear)
-            hello = self._greet(host)
-            self._set_routes(host)
-            return hello
+    def close(self) -> None:
+        """Close all agents, and with them undo everything that they did."""
+        everywhere(lambda agent: agent.close(), [*self.agents.values(), *self.former])
 
-        stack.callback(lambda: everywhere(lambda agent: agent.close(), [*self.agents.values(), *self.former]))
-        hellos = everywhere(open_one, self.plan.hosts)
-        self.before += _found(zip(self.plan.hosts, hellos, strict=True))
+    def begin(self) -> None:
+        """All hosts are open: what was found there is recorded, and they are made ready for the faults of the plan."""
+        hellos = [(host, self._hellos[host]) for host in self.plan.hosts]
+        self.before += _found(hellos)
         if self.before:
             self.record.event("faults-before", faults=[asdict(fault) for fault in self.before])
         self.prepare_links()
-        self.environment["agent_rss_kib"] = max(hello["rss_kib"] for hello in hellos)
+        self.environment["agent_rss_kib"] = max(hello["rss_kib"] for _, hello in hellos)
         self.record.event(
             "lab-up",
             hosts=[
@@ -70,7 +72,10 @@ class Hosts:
         )
 
     def reopen(self, host: str) -> None:
-        """A new agent for a host that was started again, with routes and devices; the former one keeps what it recorded."""
+        """A new agent for a host that was started again, with routes and devices; the former one keeps what it recorded.
+
+        Then it is waited for until it is healthy. Raises LabError.
+        """
         channel = self.engine.open_agent(host)
         self.former.append(self.agents[host])
         self.agents[host] = AgentClient(host, channel, self.hear)
@@ -79,6 +84,7 @@ class Hosts:
         if host in self._link_sites():
             self.agents[host].call("capabilities")
         self._quiet([host])
+        self.engine.wait_healthy([host])
 
     def _link_sites(self) -> list[str]:
         return list(self._link_requests())

@@ -97,11 +97,11 @@ def _problems(scenario: Scenario, evidence: Evidence) -> list[str]:
     elif evidence.live and not evidence.programs and not evidence.left_by:
         found.append("nothing ran in this lab, so it shows nothing")
     for fault in evidence.faults:
-        if touched(fault, evidence) == 0:
+        if evidence.proof(fault) == 0:
             found.append(
                 f"the fault {fault.name} on {fault.host} touched no packet, so this run proves nothing about it"
             )
-        elif touched(fault, evidence) is None and not found:
+        elif evidence.proof(fault) is None and not found:
             found.append(f"nobody read what the fault {fault.name} on {fault.host} touched")
     if not found:
         found += _never_began(scenario, evidence)
@@ -114,25 +114,6 @@ def _problems(scenario: Scenario, evidence: Evidence) -> list[str]:
     if not found and not evidence.live and len(evidence.steps) < len(scenario.steps):
         found.append(f"only {len(evidence.steps)} of {len(scenario.steps)} steps were taken")
     return found
-
-
-def touched(fault: FaultRecord, evidence: Evidence) -> int | None:
-    """How many packets a fault touched; None when nobody could count them.
-
-    Who has its only interface down counts what it wanted to send, and never hears of what others send to it. Where it wanted to
-    send nothing, that is counted in their captures: packets to its addresses while the interface was down.
-    """
-    if fault.packets != 0 or fault.kind != "down" or len(evidence.devices.get(fault.host, ())) != 1:
-        return fault.packets
-    own = set(evidence.addresses.get(fault.host, ()))
-    others = [c.host for c in evidence.captures.values() if c.host != fault.host and c.complete]
-    sent = {
-        (p.source, p.destination, p.ip_id, p.sport, p.dport, p.raw_seq)
-        for host in others
-        for p in evidence.packets[host]
-        if p.destination in own and fault.in_place(p.t, p.t)
-    }
-    return len(sent)
 
 
 def _never_began(scenario: Scenario, evidence: Evidence) -> list[str]:
@@ -248,7 +229,7 @@ def _done(step: AnyStep, evidence: Evidence) -> str:
     if isinstance(step, FaultStep | HealStep):
         names = step.heal if isinstance(step, HealStep) else (step.fault,)
         about = [f for f in evidence.faults if f.name in names or names == ("all",)]
-        return "; ".join(_proof(fault, touched(fault, evidence)) for fault in about) or "done"
+        return "; ".join(_proof(fault, evidence.proof(fault)) for fault in about) or "done"
     return "waited" if step.kind == "wait" else "done"
 
 
@@ -284,7 +265,7 @@ def result(run: RunVerdict) -> dict[str, Any]:
         "seed": evidence.seed,
         "interrupted": evidence.interrupted,
         "steps": [_step(s) for s in run.steps],
-        "faults": [_fault(f, touched(f, evidence)) for f in evidence.faults],
+        "faults": [_fault(f, evidence.proof(f)) for f in evidence.faults],
         "captures": [_capture(c) for c in evidence.captures.values()],
         "environment": {
             **evidence.environment,

@@ -284,6 +284,63 @@ def test_a_host_that_does_not_stay_up_is_told_with_its_own_words(tmp_path: Path)
     assert left_of(run_name(tmp_path / "runs")) == []
 
 
+THROUGH_THE_ROUTER = """\
+x-host: &host {image: labctl/host, pull_policy: never, init: true, cap_drop: [ALL], command: [sleep, infinity]}
+services:
+  db:
+    <<: *host
+    networks: [back]
+    command: [python3, -m, http.server, "5432"]
+    healthcheck: {test: [CMD, python3, -c, "import socket; socket.create_connection(('127.0.0.1', 5432))"], interval: 500ms}
+  app:
+    <<: *host
+    networks: [front]
+    depends_on: {db: {condition: service_healthy}}
+    healthcheck:
+      test: [CMD, python3, -c, "import socket; socket.create_connection(('db', 5432), 2)"]
+      interval: 500ms
+      retries: 15
+  client:
+    <<: *host
+    networks: [front]
+    depends_on: {app: {condition: service_healthy}}
+  router:
+    <<: *host
+    networks: [front, back]
+    labels: {labctl.role: router}
+networks: {front: {}, back: {}}
+"""
+ITS_SCENARIO = """\
+scenario: healthy-through-the-router
+lab: lab.yml
+steps:
+  - {run: [probe, connect, db, "5432"], on: client, expect: {errno: null}}
+  - {fault: death, at: app, kill: {}}
+  - {run: [probe, connect, app, "9"], on: client, expect: {errno: EHOSTUNREACH}}
+  - heal: death
+  - {run: [probe, connect, db, "5432"], on: app, expect: {errno: null}}
+"""
+
+
+def test_a_host_that_is_healthy_only_through_the_router_comes_up(tmp_path: Path) -> None:
+    """Compose waits for its health before it starts another; it is so again after it was killed, and on a lab that stands."""
+    (tmp_path / "lab.yml").write_text(THROUGH_THE_ROUTER, encoding="utf-8")
+    scenario = tmp_path / "a.yaml"
+    scenario.write_text(ITS_SCENARIO, encoding="utf-8")
+    done = labctl("run", scenario, "--out", tmp_path / "runs", "--json")
+    assert done.code == 0, done.out + done.err
+    up = labctl("up", tmp_path / "lab.yml", "--name", "healthy")
+    try:
+        assert (up.code, up.out) == (0, "lab healthy is up: app, client, db, router\n"), up.err
+        app = containers("labctl.lab=healthy", "labctl.host=app")
+        docker("kill", *app)
+        again = labctl("up", "--name", "healthy")
+        assert (again.code, again.out) == (0, "lab healthy is up: app\n"), again.err
+        assert docker("inspect", "--format", "{{.State.Health.Status}}", *app).strip() == "healthy"
+    finally:
+        assert labctl("down", "healthy").code == 0
+
+
 def test_an_image_that_is_nowhere_is_a_skip_with_exit_3(tmp_path: Path) -> None:
     """An image that is not here and cannot be pulled: skip, exit 3, and the reason names it."""
     (tmp_path / "lab.yml").write_text(

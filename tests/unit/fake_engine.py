@@ -34,6 +34,7 @@ from labctl.evidence.pcapng import ENHANCED_PACKET, IF_NAME, INTERFACE, MAGIC, S
 from labctl.faults.base import FaultPlan
 from labctl.lab import Lab, addressed
 from labctl.scenario.yamltext import CoreLoader
+from labctl.session.together import everywhere
 
 COMPOSE = """\
 services:
@@ -365,13 +366,19 @@ class FakeEngine:
         self._point("reserve")
         return addressed(lab, 1 + self.taken)
 
-    def up(self, _config: object, lab: Lab, _hosts: object, rendered: Path, _say: object) -> None:
+    def up(
+        self, _config: object, lab: Lab, hosts: Sequence[str], rendered: Path, _say: object, running: Callable[[str], object]
+    ) -> None:
         self._point("up")
         self.world.lab = lab
         if self.taken:
             self.taken -= 1
             raise AddressesTaken("Pool overlaps with other one on this address space")
         rendered.write_text("{}", encoding="utf-8")
+        everywhere(running, hosts)
+
+    def wait_healthy(self, hosts: Sequence[str]) -> None:
+        self._point(f"wait_healthy.{','.join(hosts)}")
 
     def attach(self) -> Lab:
         self._point("attach")

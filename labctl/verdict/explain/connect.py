@@ -5,7 +5,7 @@ from __future__ import annotations
 from labctl.evidence.packets import ACK, RST, SYN, Packet
 from labctl.verdict.explain import icmp
 from labctl.verdict.explain.case import Case, Flow, count, endpoint, numbers
-from labctl.verdict.explain.faults import SILENT, blame, clause, guilty, is_outgoing
+from labctl.verdict.explain.faults import SILENT, blame, clause, guilty, is_outgoing, why_absent
 
 NO_ANSWER = " and did not answer"
 ANY_ADDRESS = ("0.0.0.0", "::", "*")
@@ -178,7 +178,7 @@ def _without_syn(case: Case) -> str | None:
         why = f": {clause(case, down[0])}" if len(down) == 1 else ""
         return f"{case.host}'s own kernel had no route to {target}, so no SYN was sent{why}."
     if case.errno == "EHOSTUNREACH" or case.in_vain:
-        said = _nobody_there(case, peer[0], target)
+        said = _nobody_there(case, flow, target)
         if said is not None:
             return said
     if case.errno == "ETIMEDOUT" or case.in_vain:
@@ -191,25 +191,22 @@ def _without_syn(case: Case) -> str | None:
     return None
 
 
-def _nobody_there(case: Case, address: str, target: str) -> str | None:
-    """Whether the host asked for the address's owner (ARP, RFC 826; neighbour solicitation, RFC 4861) and heard nothing."""
-    asked, answered = neighbours(case, address)
+def _nobody_there(case: Case, flow: Flow, target: str) -> str | None:
+    """Whether the host asked for the owner of the peer's address and heard nothing."""
+    asked, answered = neighbours(case, flow.remote)
     if not asked or answered:
         return None
     end = case.ended if case.in_vain else "the kernel gave up"
     what = (
         count(asked, "ARP request") if "Who has" in asked[0].info else count(asked, "neighbour solicitation")
     )
-    return f"{what} for {target} ({numbers(asked)}), and nobody has that address: no SYN was ever sent, and {end}."
+    absent = f"nobody has that address{why_absent(case, flow)}"
+    return f"{what} for {target} ({numbers(asked)}), and {absent}: no SYN was ever sent, and {end}."
 
 
 def neighbours(case: Case, address: str) -> tuple[list[Packet], list[Packet]]:
     """Who-has requests for an address in the program's capture, and what answered them."""
-    asked = [
-        p
-        for p in case.packets
-        if f"Who has {address}?" in p.info or f"Neighbor Solicitation for {address} " in p.info
-    ]
+    asked = [p for p in case.packets if p.asks_for(address)]
     answered = [
         p
         for p in case.packets

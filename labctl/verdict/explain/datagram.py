@@ -7,7 +7,7 @@ from labctl.units import parse_bytes
 from labctl.verdict.explain import icmp
 from labctl.verdict.explain.case import Case, Flow, endpoint, numbers
 from labctl.verdict.explain.connect import neighbours
-from labctl.verdict.explain.faults import blame, clause, guilty
+from labctl.verdict.explain.faults import blame, clause, guilty, why_absent
 
 CALLS = frozenset({"send", "sendto", "recv", "recvfrom", "connect"})
 
@@ -31,7 +31,8 @@ def explain(case: Case) -> str | None:
     if case.errno == "EHOSTUNREACH":
         asked, answered = neighbours(case, flow.remote)
         if asked and not answered:
-            return f"{len(asked)} ARP requests for {case.name(flow.remote)} ({numbers(asked)}), and nobody has that address."
+            requests = f"{len(asked)} ARP requests for {case.name(flow.remote)} ({numbers(asked)})"
+            return f"{requests}, and nobody has that address{why_absent(case, flow)}."
     if case.errno == "ENETUNREACH" and not sent and not told:
         down = [f for f in guilty(case, flow, ("down",)) if f.host == case.host]
         why = f": {clause(case, down[0])}" if len(down) == 1 else ""

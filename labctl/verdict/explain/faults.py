@@ -43,7 +43,7 @@ def guilty(case: Case, flow: Flow, kinds: tuple[str, ...], answer: str = "") -> 
     found = [
         f
         for f in case.evidence.faults
-        if f.packets
+        if case.evidence.proof(f)
         and share(case, f) != 0
         and f.in_place(case.start, case.end)
         and _does(case, f, kinds)
@@ -52,10 +52,16 @@ def guilty(case: Case, flow: Flow, kinds: tuple[str, ...], answer: str = "") -> 
     return [f for f in found if _ABOUT.get(f.kind, _any)(case, f, flow, answer)]
 
 
+def why_absent(case: Case, flow: Flow) -> str:
+    """Why nobody answers for the peer's address: the one fault that left its host dead or without its interface."""
+    found = [f for f in guilty(case, flow, ("down", "kill")) if f.host == case.name(flow.remote)]
+    return f", as {clause(case, found[0])}" if len(found) == 1 else ""
+
+
 def share(case: Case, fault: FaultRecord) -> int | None:
     """How many packets a fault touched while the program ran, from its first step to its last; None when nobody knows."""
     if fault.kind not in COUNTED:
-        return fault.packets
+        return case.evidence.proof(fault)
     within = case.start <= fault.applied and fault.removed is not None and fault.removed <= case.end
     return fault.packets if within else case.evidence.touched(fault, case.first, case.step)
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -500,7 +501,7 @@ class Coming:
     def wait(self, say: Any = lambda _: None) -> None:
         engine = DockerEngine(self, "run")  # type: ignore[arg-type]
         engine._containers = {host: host for host in self.states}
-        engine._wait_running(list(self.states), say)
+        engine.wait_healthy(list(self.states), say)
 
 
 FAILED = {"ExitCode": 7, "Output": "curl: (7) nobody listens\n"}
@@ -542,6 +543,64 @@ def test_a_host_that_does_not_come_up_in_time_is_told_with_how_it_is(monkeypatch
     monkeypatch.setattr("labctl.engines.docker.UP_TIMEOUT_S", 0.01)
     with pytest.raises(LabError, match=r"the host web is not up after 0.01s: running, starting$"):
         Coming(web=[state("running", "starting")]).wait()
+
+
+class Starting:
+    """Containers that run once they are told to; `sick` is how often Docker has no answer first."""
+
+    def __init__(self, sick: int = 0) -> None:
+        self.up: list[str] = []
+        self.sick = sick
+
+    def containers(self, **_: object) -> list[dict[str, Any]]:
+        if self.sick:
+            self.sick -= 1
+            raise requests.exceptions.ReadTimeout("the daemon is busy")
+        hosts = {"db": "running", "app": "created"} | dict.fromkeys(self.up, "running")
+        return [{"Id": f"id-{h}", "Labels": {"labctl.host": h}, "State": state} for h, state in hosts.items()]
+
+
+@pytest.mark.parametrize("sick", [0, 3])
+def test_each_host_that_runs_is_told_of_while_others_are_waited_for(sick: int) -> None:
+    """Once, though the daemon does not answer at first; what that takes is waited for at the end."""
+    starting, told, is_routed = Starting(sick), [], threading.Event()
+    engine = DockerEngine(starting, "run")  # type: ignore[arg-type]
+
+    def running(host: str) -> None:
+        assert engine._containers[host] == f"id-{host}"
+        time.sleep(0.05)
+        told.append(host)
+        is_routed.set()
+
+    with engine._telling(["db", "app"], running):
+        assert is_routed.wait(10)
+        time.sleep(0.1)
+        assert told == ["db"]
+        starting.up.append("app")
+    assert told == ["db", "app"]
+
+
+def test_what_could_not_be_done_at_a_host_is_why_a_lab_does_not_come_up() -> None:
+    """And not what Compose says of another that waited for it in vain; with nothing of that kind it is what Compose says."""
+
+    def refuse(host: str) -> None:
+        raise LabError(f"no agent could be started for {host}")
+
+    engine = DockerEngine(Starting(), "run")  # type: ignore[arg-type]
+
+    def come_up(error: BaseException | None, running: Any) -> None:
+        with engine._telling(["db", "app"], running):
+            if error is not None:
+                raise error
+
+    said = LabError("dependency failed to start: container app is unhealthy")
+    for error in (None, said):
+        with pytest.raises(LabError, match="no agent could be started for db"):
+            come_up(error, refuse)
+    with pytest.raises(LabError, match="dependency failed"):
+        come_up(said, lambda _: None)
+    with pytest.raises(KeyboardInterrupt):
+        come_up(KeyboardInterrupt(), refuse)
 
 
 def test_a_daemon_that_does_not_see_our_folders_gets_agents_without(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

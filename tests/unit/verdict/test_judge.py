@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_up import evidence, packet
+from made_up import CLIENT, SERVER, evidence, packet
 
 from labctl.errors import EvidenceError
 from labctl.evidence.packets import Packet
@@ -19,7 +19,7 @@ from labctl.runs import exit_code, judge_run
 from labctl.scenario.loader import from_source
 from labctl.scenario.model import Scenario
 from labctl.scenario.yamltext import Source
-from labctl.verdict.judge import judge, result, touched
+from labctl.verdict.judge import judge, result
 
 RUNS = Path(__file__).resolve().parents[2] / "data" / "runs"
 
@@ -238,30 +238,48 @@ DOWN = FaultRecord("unplugged", "down", "server", "eth0", "iproute2", [], 1, [Sp
 ONE = {"server": {"net": "eth0"}, "client": {"net": "eth0"}}
 
 
+DEAD = FaultRecord("cut", "kill", "server", None, "engine", [], 1, [Span(1.1, 1.1, 8.0, 0)])
+ASKED = {"protocol": "ARP", "destination": "", "info": f"Who has {SERVER}? Tell {CLIENT}"}
+SOLICITED = {"protocol": "ICMPv6", "destination": "", "info": f"Neighbor Solicitation for {SERVER} from 02:42:ac:11:00:02"}
+
+
 @pytest.mark.parametrize(
-    ("devices", "packets", "expected"),
+    ("fault", "devices", "packets", "expected"),
     [
-        (ONE, [packet(1, 2.0), packet(2, 3.0, raw_seq=8)], 2),
-        (ONE, [packet(1, 1.0), packet(2, 9.0)], 0),  # before and after
-        (ONE, [packet(1, 2.0, back=True)], 0),  # from it, not to it
-        (ONE, [packet(1, 2.0), packet(2, 2.1)], 1),  # one packet, seen on two interfaces of a router
-        ({"server": {"net": "eth0", "other": "eth1"}}, [packet(1, 2.0)], 0),  # it may have come by the other interface
-        ({}, [packet(1, 2.0)], 0),
+        (DOWN, ONE, [packet(1, 2.0), packet(2, 3.0, raw_seq=8)], 2),
+        (DOWN, ONE, [packet(1, 1.0), packet(2, 9.0)], 0),  # before and after
+        (DOWN, ONE, [packet(1, 2.0, back=True)], 0),  # from it, not to it
+        (DOWN, ONE, [packet(1, 2.0), packet(2, 2.1)], 1),  # one packet, seen on two interfaces of a router
+        (DOWN, ONE, [packet(1, 2.0, **ASKED), packet(2, 3.0, **SOLICITED)], 2),
+        (DOWN, {"server": {"net": "eth0", "other": "eth1"}}, [packet(1, 2.0)], 0),  # it may have come by the other interface
+        (DOWN, {}, [packet(1, 2.0)], 0),
+        (DEAD, {"server": {"net": "eth0", "other": "eth1"}}, [packet(1, 2.0), packet(2, 3.0, **ASKED)], 2),
+        (DEAD, ONE, [packet(1, 1.0, **ASKED), packet(2, 9.0, **ASKED)], 0),
+        (DEAD, ONE, [packet(1, 2.0, protocol="ARP", destination="", info=f"Who has {CLIENT}? Tell {SERVER}")], 0),
+        (replace(DEAD, backend="signal"), ONE, [packet(1, 2.0)], 0),  # a program of it, whose kernel lives on
+        (replace(DEAD, kind="drop"), ONE, [packet(1, 2.0)], 0),
     ],
 )
-def test_what_others_sent_to_a_silent_host_proves_that_its_interface_was_down(
-    devices: dict[str, dict[str, str]], packets: list[Packet], expected: int
+def test_what_others_sent_to_a_silent_host_proves_that_it_was_one(
+    fault: FaultRecord, devices: dict[str, dict[str, str]], packets: list[Packet], expected: int
 ) -> None:
     """A host that wants to send nothing counts nothing; what others sent to it meanwhile is in their captures."""
-    assert touched(DOWN, evidence({"client": packets}, devices=devices)) == expected
+    assert evidence({"client": packets}, devices=devices).proof(fault) == expected
 
 
-def test_what_a_host_counted_itself_needs_no_captures() -> None:
-    """The fault's own count holds whenever there is one, and other kinds have no other proof."""
-    other = replace(DOWN, kind="drop")
-    assert touched(replace(DOWN, spans=[Span(1.1, 1.1, 8.0, 3)]), evidence({"client": [packet(1, 2.0)]}, devices=ONE)) == 3
-    assert touched(replace(DOWN, spans=[Span(1.1, 1.1)]), evidence({"client": [packet(1, 2.0)]}, devices=ONE)) is None
-    assert touched(other, evidence({"client": [packet(1, 2.0)]}, devices=ONE)) == 0
+def test_a_request_that_all_of_a_network_hear_is_counted_once() -> None:
+    run = evidence({"client": [packet(1, 2.0, **ASKED), packet(2, 3.0, **ASKED)]}, devices=ONE)
+    run.captures["router"] = replace(run.captures["client"], host="router")
+    run.packets["router"] = [packet(1, 2.0, **ASKED)]  # type: ignore[index]
+    assert run.proof(DEAD) == 2
+
+
+@pytest.mark.parametrize("fault", [DOWN, DEAD])
+def test_what_a_host_counted_itself_needs_no_captures(fault: FaultRecord) -> None:
+    """The fault's own count holds whenever there is one."""
+    run = evidence({"client": [packet(1, 2.0)]}, devices=ONE)
+    assert run.proof(replace(fault, spans=[Span(1.1, 1.1, 8.0, 3)])) == 3
+    assert run.proof(replace(fault, spans=[Span(1.1, 1.1)])) is None
 
 
 def test_what_was_captured_is_told_without_the_frames_that_bracket_it() -> None:
