@@ -247,17 +247,22 @@ class DockerProcess:
             raise LabError(
                 f"{self.argv[0]} on {self._host} has not said its process number, so it cannot be signalled"
             )
-        number = self._number or self._api.exec_inspect(self._id)["Pid"]
-        if number and nearby.send(number, self._err.pid, self._mark, name):
-            return
-        created = self._api.exec_create(
-            self._container, ["sh", "-c", 'kill -s "$1" "$2"', "sh", name, str(self._err.pid)]
-        )
-        said = self._api.exec_start(created["Id"])
-        if self._api.exec_inspect(created["Id"])["ExitCode"] and not self.wait(0.5):
-            raise LabError(
-                f"{self.argv[0]} on {self._host} could not be sent SIG{name}: {said.decode(errors='replace').strip()}"
-            )
+        try:
+            number = self._number or self._api.exec_inspect(self._id)["Pid"]
+            if number and nearby.send(number, self._err.pid, self._mark, name):
+                return
+            said = self._send(name)
+        except docker.errors.APIError as error:  # its host has just ended, or is frozen
+            said = str(error.explanation or error)
+        if said is not None and not self.wait(0.5):
+            raise LabError(f"{self.argv[0]} on {self._host} could not be sent SIG{name}: {said}")
+
+    def _send(self, name: str) -> str | None:
+        """Send it a signal by a program of its host; what that said when it could not."""
+        kill = ["sh", "-c", 'kill -s "$1" "$2"', "sh", name, str(self._err.pid)]
+        created = self._api.exec_create(self._container, kill)
+        said: bytes = self._api.exec_start(created["Id"])
+        return said.decode(errors="replace").strip() if self._api.exec_inspect(created["Id"])["ExitCode"] else None
 
     def _pump(self) -> None:
         try:
@@ -277,8 +282,8 @@ class DockerProcess:
             self._exit = self._end()
         finally:
             self._ended_at = self._ended_at or time.time()
-            self._ended.set()
             self._stream.close()
+            self._ended.set()
 
     def _end(self) -> int | None:
         """Note when it has ended as soon as that is known; the status, which the daemon may tell later, or never."""

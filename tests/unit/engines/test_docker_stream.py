@@ -16,10 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from docker.errors import APIError
+from requests import Response
 
 from labctl.engines import docker_stream, nearby
 from labctl.engines.daemon import Daemon
 from labctl.engines.docker_stream import AttachedChannel, DockerProcess
+from labctl.errors import LabError
 
 About = Callable[[], dict[str, object]]
 UPGRADED = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
@@ -176,6 +179,34 @@ def test_a_program_can_be_signalled_whenever_its_number_comes(tmp_path: Path, pi
         assert b'"sh", "TERM", "7"]' in b"".join(asked)
         assert process.wait(10)
         assert process.output()[0] == b"hello\n"
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["with its host", "frozen"])
+def test_a_program_whose_host_takes_no_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: bool) -> None:
+    """It ends with a host that has just ended, whose end may be seen later; another that cannot be signalled is an error."""
+    host_ends, refusal = threading.Event(), Response()
+    refusal.status_code = 409
+
+    def refuse(*_: object) -> None:
+        if ends:
+            host_ends.set()
+        raise APIError("409 Client Error", refusal, "Container 0123 is not running")
+
+    def about() -> dict[str, object]:
+        return {"Running": not host_ends.is_set()}
+
+    with daemon(tmp_path / "docker.sock", [UPGRADED + PID + HELLO, host_ends], [], about=about) as api:
+        process = DockerProcess(api, "client", "0123", ("sleep", "60"), {}, "run")
+        monkeypatch.setattr(api, "exec_create", refuse)
+        monkeypatch.setattr(process, "wait", lambda _: process._ended.wait(10 if ends else 0))
+        with (
+            contextlib.nullcontext()
+            if ends
+            else pytest.raises(LabError, match="sleep on client could not be sent SIGTERM: Container 0123 is not running")
+        ):
+            process.signal("TERM")
+        host_ends.set()
+        assert process._ended.wait(10)
 
 
 def test_a_program_that_ends_without_a_number_needs_no_signal(tmp_path: Path) -> None:
