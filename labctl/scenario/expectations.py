@@ -47,6 +47,13 @@ def cannot_hold(expect: Expectation, program: str, timeout_s: float | None, capt
             ("elapsed", "min"),
             f"this step is ended after its timeout of {limit}; write a longer timeout: at the step",
         )
+    if timeout_s and expect.within is not None and expect.within > timeout_s:
+        within, limit = format_duration(expect.within), format_duration(timeout_s)
+        yield (
+            ("within",),
+            f"within: {within} is longer than the step's timeout: {limit}, which ends the program before, so this could never "
+            "fail; write a longer timeout: at the step",
+        )
     for key in expect.looks_at_packets if not capture.enabled else ():
         yield (key,), "capture: is off, so there will be no packets to look at; remove the one or the other"
     for loc, filter_ in dict.fromkeys((loc, text) for loc, _, text in expect.filters()):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pydantic import Field, ValidationInfo, create_model, field_validator, model_validator
+from pydantic import Field, create_model, model_validator
 
 from labctl.faults import FAULTS
 from labctl.faults.base import Fault
 from labctl.scenario.model.expectation import Expectation
 from labctl.scenario.model.parts import Argv, Env, HostName, HostNames, Label, Port, Regex, Signal, Strict
-from labctl.units import Duration, format_duration
+from labctl.units import Duration
 
 # The programs that come with labctl (images/programs), by the word a scenario calls them.
 PROGRAMS: dict[str, str] = {
@@ -104,16 +104,6 @@ class RunStep(Step):
     )
     env: Env = Field(default={})
     expect: Expectation = Field(description="What must be seen; everything that is given must hold.")
-
-    @field_validator("expect")
-    @classmethod
-    def _can_be_too_late(cls, value: Expectation, info: ValidationInfo) -> Expectation:
-        timeout = info.data.get("timeout")
-        if timeout is not None and value.within is not None and value.within > timeout:
-            within, limit = format_duration(value.within), format_duration(timeout)
-            raise ValueError(f"within: {within} is longer than the step's timeout: {limit}, which ends the program before, "
-                             "so this could never fail; write a longer timeout: at the step")  # fmt: skip
-        return value
 
 
 class FinishStep(Step):

@@ -6,8 +6,6 @@ from __future__ import annotations
 import pytest
 from test_scenario_check import HEAD, probe, problems
 
-from labctl.errors import ScenarioError
-
 ALL = "every number is at least 0, so this could never fail; write a larger min:, or a max:"
 LEAVE = "leave one of the two out"
 
@@ -90,21 +88,19 @@ def test_two_things_that_cannot_be_so_together_are_told(expect: str, expected: l
     assert told(f"{{{expect}}}") == expected
 
 
+@pytest.mark.parametrize("timeout", ["    timeout: 1s\n", ""], ids=["the step's", "the scenario's"])
 @pytest.mark.parametrize(("within", "is_told"), [("5s", True), ("1.1s", True), ("1s", False), ("500ms", False)])
-def test_a_program_that_its_timeout_ends_first_is_never_too_late(within: str, is_told: bool) -> None:
+def test_a_program_that_its_timeout_ends_first_is_never_too_late(timeout: str, within: str, is_told: bool) -> None:
     """Of a started program the time before the step counts as well, so there it can be."""
+    head = HEAD if timeout else HEAD.replace("steps:", "timeout: 1s\nsteps:")
     said = [
-        f"f.yaml:5:5: within: {within} is longer than the step's timeout: 1s, which ends the program before, "
+        f"f.yaml:{5 if timeout else 6}:22: within: {within} is longer than the step's timeout: 1s, which ends the program before, "
         "so this could never fail; write a longer timeout: at the step"
     ]
-    step = f"    on: client\n    expect: {{within: {within}}}\n    timeout: 1s\n"
-    try:
-        found = problems(HEAD + "  - run: [probe, ping, server]\n" + step)
-    except ScenarioError as error:
-        found = [str(problem) for problem in error.problems]
-    assert found == (said if is_told else [])
+    step = f"    on: client\n    expect: {{within: {within}}}\n{timeout}"
+    assert problems(head + "  - run: [probe, ping, server]\n" + step) == (said if is_told else [])
     finish = f"  - {{finish: a, timeout: 1s, expect: {{within: {within}}}}}\n"
-    assert problems(HEAD + "  - {start: [probe, ping, server], on: client, as: a}\n" + finish) == []
+    assert problems(head + "  - {start: [probe, ping, server], on: client, as: a}\n" + finish) == []
 
 
 HIDDEN = "this may be none, and the capture's own filter ({}) may hide what there is; ask here for nothing but what it keeps, or leave it out"
