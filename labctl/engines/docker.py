@@ -198,8 +198,10 @@ class DockerEngine:
         return found
 
     def _did_not_stay(self, host: str, state: Mapping[str, Any]) -> LabError:
-        logs = self._api.logs(self._containers[host], tail=5).decode(errors="replace").strip()
-        said = logs or "it said nothing"
+        logs = b""
+        with contextlib.suppress(docker.errors.NotFound):  # it has been removed as well
+            logs = self._api.logs(self._containers[host], tail=5)
+        said = logs.decode(errors="replace").strip() or "it said nothing"
         return LabError(f"the host {host} ended with {state['ExitCode']} instead of staying up: {said}")
 
     def attach(self) -> Lab:
@@ -279,7 +281,10 @@ class DockerEngine:
         return notes.read(self._api, str(self._standing))
 
     def _state(self, host: str) -> Mapping[str, Any]:
-        state: Mapping[str, Any] = self._api.inspect_container(self._containers[host])["State"]
+        """What Docker says of a host's life. Raises LabError when its container is gone."""
+        state: Mapping[str, Any] | None = self._look(self._containers[host]).get("State")
+        if state is None:
+            raise LabError(f"the host {host} is gone: somebody removed it")
         return state
 
     def heal(self, host: str) -> bool:
@@ -464,7 +469,7 @@ class DockerEngine:
         return self._agent_image
 
     def _no_agent(self, host: str, error: docker.errors.APIError) -> LabError:
-        state = self._api.inspect_container(self._containers[host])["State"]
+        state = self._state(host)
         if not state["Running"]:
             return self._did_not_stay(host, state)
         return LabError(f"no agent could be started for {host}: {error.explanation or error}")

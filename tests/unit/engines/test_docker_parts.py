@@ -545,6 +545,27 @@ def test_a_host_that_does_not_come_up_in_time_is_told_with_how_it_is(monkeypatch
         Coming(web=[state("running", "starting")]).wait()
 
 
+class Gone:
+    """Containers of which one was removed by somebody: Docker knows it no more."""
+
+    def inspect_container(self, _: str, **__: object) -> dict[str, Any]:
+        raise docker.errors.NotFound("404 Client Error: No such container")
+
+    logs = create_container = inspect_container
+
+
+def test_a_host_that_somebody_removed_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is wanted of it next: no bug, and no words of Docker about a number."""
+    engine = DockerEngine(Gone(), "run", "s")  # type: ignore[arg-type]
+    engine._containers, engine._agent_image = {"web": "id-web"}, "labctl/agent:code-x"
+    monkeypatch.setattr("labctl.engines.agentimage.create", lambda api, *_: api.create_container("id-web"))
+    for wanted in (engine.is_up, engine.why_down, engine.heal, engine.start_nursery):
+        with pytest.raises(LabError, match=r"^the host web is gone: somebody removed it$"):
+            wanted("web")
+    told = engine._did_not_stay("web", {"ExitCode": 1})
+    assert str(told) == "the host web ended with 1 instead of staying up: it said nothing"
+
+
 class Starting:
     """Containers that run once they are told to; `sick` is how often Docker has no answer first."""
 
