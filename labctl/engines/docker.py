@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from labctl.scenario.words import listing
 ROOT = Path(__file__).resolve().parents[2]
 UP_TIMEOUT_S = 120.0
 SAY_AFTER_S = 3.0
+HEALTH_STARTING = "(health: starting)"  # in what Docker's list says of a container
 LOOK_S = 0.03  # how often it is seen which hosts run, while Compose starts them; Docker answers in 2 ms
 CHECK_CHARACTERS = 500
 KILL_TIMEOUT_S = 30
@@ -108,7 +110,8 @@ class DockerEngine:
         if self._standing:
             notes.write_begun(self._api, self._standing, self._labels())
         try:
-            with self._telling(hosts, running):
+            patience = _Patience(say)
+            with self._telling(hosts, running, patience):
                 compose.up(rendered, self.project, lab.path.parent, hosts)
         except LabError as error:
             if "Pool overlaps" in str(error):
@@ -118,10 +121,10 @@ class DockerEngine:
         if self._standing:
             notes.write_rendered(self._api, self._standing, self._labels(), rendered.read_text(encoding="utf-8"))
         self._find_containers(self._hosts_here())
-        self.wait_healthy(hosts, say)
+        self._wait_healthy(hosts, patience)
 
     @contextlib.contextmanager
-    def _telling(self, hosts: Sequence[str], running: Running) -> Iterator[None]:
+    def _telling(self, hosts: Sequence[str], running: Running, patience: _Patience) -> Iterator[None]:
         """While the block brings hosts up, `running` is told of each as soon as it runs; at its end of all that do.
 
         Compose waits itself for hosts that others want healthy, and hosts for others that they must reach to be healthy.
@@ -131,11 +134,12 @@ class DockerEngine:
         told: dict[str, Future[object]] = {}
 
         def tell() -> None:
-            for container in self._hosts_here():
-                host = container["Labels"][HOST]
+            found = {container["Labels"][HOST]: container for container in self._hosts_here()}
+            for host, container in found.items():
                 if container["State"] in ("running", "paused") and host not in told:
                     self._containers[host] = container["Id"]
                     told[host] = pool.submit(running, host)
+            patience.waits({host: "running, starting" for host in found if HEALTH_STARTING in found[host]["Status"]})
 
         def look() -> None:
             while not is_over.wait(LOOK_S):
@@ -161,22 +165,21 @@ class DockerEngine:
             if (why := _failed(told.values())) is not None:
                 raise why
 
-    def wait_healthy(self, hosts: Sequence[str], say: Say = lambda _: None) -> None:
+    def wait_healthy(self, hosts: Sequence[str]) -> None:
+        self._wait_healthy(hosts, _Patience(lambda _: None))
+
+    def _wait_healthy(self, hosts: Sequence[str], patience: _Patience) -> None:
         """Until every host runs and, where it has a health check, is healthy. Compose's --wait looks only twice a second.
 
-        Whom it waits for is said after a while. Raises LabError for one that ends, is not up in time, or is found unhealthy.
+        Raises LabError for one that ends, is not up in time, or is found unhealthy.
         """
         begun = time.monotonic()
         waiting = self._not_up(hosts)
-        has_said = False
         while waiting:
-            waited_s = time.monotonic() - begun
-            if waited_s > UP_TIMEOUT_S:
+            if time.monotonic() - begun > UP_TIMEOUT_S:
                 host, state = next(iter(waiting.items()))
                 raise LabError(f"the host {host} is not up after {UP_TIMEOUT_S:g}s: {state}")
-            if waited_s > SAY_AFTER_S and not has_said:
-                has_said = True
-                say("waiting for " + listing([f"{host} ({state})" for host, state in waiting.items()], "and"))
+            patience.waits(waiting)
             time.sleep(0.02)
             waiting = self._not_up(waiting)
 
@@ -636,6 +639,20 @@ class DockerEngine:
 
     def _remove(self) -> None:
         remove(self._api, [f"{RUN}={self._run}"])
+
+
+@dataclass
+class _Patience:
+    """Says once, after a while, which hosts (name -> how it is) are waited for."""
+
+    say: Say
+    begun: float = field(default_factory=time.monotonic)
+    has_said: bool = False
+
+    def waits(self, waiting: Mapping[str, str]) -> None:
+        if waiting and not self.has_said and time.monotonic() - self.begun > SAY_AFTER_S:
+            self.has_said = True
+            self.say("waiting for " + listing([f"{host} ({state})" for host, state in waiting.items()], "and"))
 
 
 def programs_image(api: APIClient) -> str:

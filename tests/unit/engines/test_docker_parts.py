@@ -18,7 +18,7 @@ import requests
 
 from labctl.engines import compose, images
 from labctl.engines.daemon import no_daemon
-from labctl.engines.docker import DockerEngine
+from labctl.engines.docker import DockerEngine, _Patience
 from labctl.engines.endpoint import chosen
 from labctl.engines.leftovers import dead_runs, remove
 from labctl.engines.owner import Owner
@@ -501,7 +501,7 @@ class Coming:
     def wait(self, say: Any = lambda _: None) -> None:
         engine = DockerEngine(self, "run")  # type: ignore[arg-type]
         engine._containers = {host: host for host in self.states}
-        engine.wait_healthy(list(self.states), say)
+        engine._wait_healthy(list(self.states), _Patience(say))
 
 
 FAILED = {"ExitCode": 7, "Output": "curl: (7) nobody listens\n"}
@@ -572,13 +572,16 @@ class Starting:
     def __init__(self, sick: int = 0) -> None:
         self.up: list[str] = []
         self.sick = sick
+        self.status = "Up 2 seconds"
 
     def containers(self, **_: object) -> list[dict[str, Any]]:
         if self.sick:
             self.sick -= 1
             raise requests.exceptions.ReadTimeout("the daemon is busy")
         hosts = {"db": "running", "app": "created"} | dict.fromkeys(self.up, "running")
-        return [{"Id": f"id-{h}", "Labels": {"labctl.host": h}, "State": state} for h, state in hosts.items()]
+        return [
+            {"Id": f"id-{h}", "Labels": {"labctl.host": h}, "State": state, "Status": self.status} for h, state in hosts.items()
+        ]
 
 
 @pytest.mark.parametrize("sick", [0, 3])
@@ -593,12 +596,27 @@ def test_each_host_that_runs_is_told_of_while_others_are_waited_for(sick: int) -
         told.append(host)
         is_routed.set()
 
-    with engine._telling(["db", "app"], running):
+    with engine._telling(["db", "app"], running, _Patience(pytest.fail)):
         assert is_routed.wait(10)
         time.sleep(0.1)
         assert told == ["db"]
         starting.up.append("app")
     assert told == ["db", "app"]
+
+
+def test_whom_compose_waits_for_is_said_once_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a while, by those whose health is not known yet; what is waited for afterwards is not said again."""
+    monkeypatch.setattr("labctl.engines.docker.SAY_AFTER_S", 0.0)
+    starting, heard = Starting(), []
+    patience = _Patience(heard.append)
+    engine = DockerEngine(starting, "run")  # type: ignore[arg-type]
+    for status in ("Up 2 seconds (healthy)", "Up 3 seconds (health: starting)"):
+        starting.status = status
+        assert heard == []
+        with engine._telling(["db", "app"], lambda _: None, patience):
+            pass
+    patience.waits({"late": "created"})
+    assert heard == ["waiting for db (running, starting) and app (running, starting)"]
 
 
 def test_what_could_not_be_done_at_a_host_is_why_a_lab_does_not_come_up() -> None:
@@ -610,7 +628,7 @@ def test_what_could_not_be_done_at_a_host_is_why_a_lab_does_not_come_up() -> Non
     engine = DockerEngine(Starting(), "run")  # type: ignore[arg-type]
 
     def come_up(error: BaseException | None, running: Any) -> None:
-        with engine._telling(["db", "app"], running):
+        with engine._telling(["db", "app"], running, _Patience(pytest.fail)):
             if error is not None:
                 raise error
 
