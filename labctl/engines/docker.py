@@ -120,7 +120,8 @@ class DockerEngine:
             raise
         if self._standing:
             notes.write_rendered(self._api, self._standing, self._labels(), rendered.read_text(encoding="utf-8"))
-        self._find_containers(self._hosts_here())
+        found = self._hosts_here()
+        self._find_containers(found, min((int(container["Created"]) for container in found), default=None))
         self._wait_healthy(hosts, patience)
 
     @contextlib.contextmanager
@@ -338,10 +339,10 @@ class DockerEngine:
         found: list[dict[str, Any]] = self._api.containers(all=True, filters={"label": [self._label, HOST]})
         return found
 
-    def _find_containers(self, found: Sequence[Mapping[str, Any]]) -> None:
+    def _find_containers(self, found: Sequence[Mapping[str, Any]], since: int | None = None) -> None:
         self._containers = {c["Labels"][HOST]: c["Id"] for c in found}
         self._compose_version = next((c["Labels"].get("com.docker.compose.version") for c in found), None)
-        self._watch = Watch(self._api, self._containers)
+        self._watch = Watch(self._api, self._containers, since)
 
     # -- using it ---------------------------------------------------------------------------------------------------
 

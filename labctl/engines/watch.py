@@ -19,12 +19,14 @@ MEANWHILE = "by somebody else while the run went on"
 class Watch:
     """The hosts (name -> container), watched by the daemon's events from now on, and looked at when asked.
 
+    `since`, in seconds by the daemon's own clock, is from when on events count that came before now.
     What a run does to its hosts itself it tells beforehand (`expect`), and when it has taken that back (`restored`).
     """
 
-    def __init__(self, api: APIClient, containers: Mapping[str, str]) -> None:
+    def __init__(self, api: APIClient, containers: Mapping[str, str], since: int | None = None) -> None:
         self._api = api
         self._containers = dict(containers)
+        self._since = since
         self._found: dict[str, str] = {}
         self._expected: Counter[tuple[str, str]] = Counter()  # asked for, and not heard of yet
         self._wanted: set[str] = set()  # hosts that are down or frozen now because the run wants it
@@ -71,7 +73,7 @@ class Watch:
     def _listen(self) -> None:
         hosts = {container: host for host, container in self._containers.items()}
         with contextlib.suppress(Exception):
-            self._events = self._api.events(decode=True, filters={"event": EVENTS})
+            self._events = self._api.events(decode=True, since=self._since, filters={"event": EVENTS})
             for event in self._events:
                 about = event["Actor"]["Attributes"]
                 host = hosts.get(about.get("container") if event["Type"] == "network" else event["Actor"]["ID"])

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import docker.errors
 import pytest
 
+from labctl.engines.docker import DockerEngine
 from labctl.engines.watch import Watch
+from labctl.lab import Lab
 
 HOSTS = ("server", "client")
 RUNNING = {"State": {"Running": True, "Paused": False, "ExitCode": 0}, "NetworkSettings": {"Networks": {"lab_net": {}}}}
@@ -23,9 +27,16 @@ class Api:
         self.told: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.states: dict[str, Any] = {f"id-{host}": RUNNING for host in HOSTS}
         self.taken = 0
+        self.asked: dict[str, object] = {}
 
-    def events(self, **_: object) -> Api:
+    def events(self, **asked: object) -> Api:
+        self.asked = asked
         return self
+
+    def containers(self, **_: object) -> list[dict[str, Any]]:
+        """Two hosts, made one after the other by the daemon's clock."""
+        made = zip(HOSTS, (1764190001, 1764190000), strict=True)
+        return [{"Id": f"id-{host}", "Labels": {"labctl.host": host}, "Created": at} for host, at in made]
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         while (event := self.told.get()) is not None:
@@ -92,6 +103,20 @@ def test_what_happens_to_a_host_is_told(api: Api, happened: list[tuple[str, str,
     api.tell(*happened)
     assert watched.first(HOSTS) == said
     assert watched.first(["client"]) is None
+
+
+def test_what_happened_while_the_lab_came_up_is_heard(
+    api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A daemon keeps its events for a while: they are asked for since the first of the hosts was made, by its own clock."""
+    for name in ("images.ensure", "agentimage.ensure", "render", "compose.up"):
+        monkeypatch.setattr(f"labctl.engines.docker.{name}", lambda *_: {})
+    engine = DockerEngine(api, "run")  # type: ignore[arg-type]
+    monkeypatch.setattr(engine, "_telling", lambda *_: contextlib.nullcontext())
+    engine.up({}, Lab(tmp_path / "lab.yml", {}, {}), (), tmp_path / "compose.yaml", print, print)
+    api.tell(("server", "pause", {}))
+    assert api.asked["since"] == 1764190000
+    assert engine.dead(HOSTS) == "the host server was frozen by somebody else while the run went on"
 
 
 def test_a_host_that_is_gone_when_it_is_looked_at_was_removed(api: Api) -> None:
