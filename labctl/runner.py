@@ -168,7 +168,7 @@ def _bring_up(request: Request, engine: Engine, record: RunDirectory, run: str, 
     session = Session(hosts, captures, programs, Faults(hosts, captures, programs, request.seed), stays)
     hosts.begin()
     if request.keep and not request.standing:
-        stack.callback(_keep, engine, record)
+        stack.callback(_keep, engine, record, captures)
     record.event(
         "environment", environment={**engine.environment(), **hosts.environment, "labctl": __version__}
     )
@@ -206,7 +206,9 @@ def planned_of(request: Request, lab: Lab, record: RunDirectory) -> Plan:
     return planned
 
 
-def _keep(engine: Engine, record: RunDirectory) -> None:
+def _keep(engine: Engine, record: RunDirectory, captures: Captures) -> None:
+    if captures.is_refused:
+        return  # a mistake in the scenario, which leaves nothing
     try:
         name = engine.keep()
     except LabctlError as error:

@@ -56,13 +56,15 @@ class Part:
 class Captures:
     """A capture and a sampler of sockets on every host.
 
-    `release` takes the hosts away once they are needed no more, or what programs have left on them.
+    `release` takes the hosts away once they are needed no more, or what programs have left on them. `is_refused` when the
+    scenario's capture filter is none, so that nothing ran.
     """
 
     hosts: Hosts
     run: str
     release: Callable[[], None]
     parts: list[Part] = field(default_factory=list)
+    is_refused: bool = False
 
     def __post_init__(self) -> None:
         self.plan, self.agents, self.record = self.hosts.plan, self.hosts.agents, self.hosts.record
@@ -128,6 +130,7 @@ class Captures:
             agent.result(dissecting, "dissect_start")
         except AgentRefused as error:
             if (why := refused_capture_filter(str(error))) is not None:
+                self.is_refused = True
                 raise CaptureFilterRefused(capture_filter_problem(why)) from None
             raise LabError(f"the capture of {host} did not start: {error}") from None
         self.parts.append(Part(host, agent, 1 + sum(p.host == host for p in self.parts), tuple(filters)))

@@ -608,6 +608,20 @@ def test_a_lab_that_is_kept_stays_up_without_faults(run: Runner) -> None:
     assert not any(channel.is_open for channel in ran.engine.channels.values())
 
 
+def test_a_lab_is_not_kept_for_a_scenario_that_could_not_be_run(run: Runner) -> None:
+    """With --keep too: a capture filter that libpcap refuses is a mistake in the file, and leaves nothing."""
+
+    def refuse_filter(_: FakeEngine) -> None:
+        raise Refused('dumpcap: Invalid capture filter "nonsense" for interface eth0!')
+
+    engines: list[FakeEngine] = []
+    text = SCENARIO.replace("steps:", "capture: {filter: nonsense}\nsteps:", 1)
+    with pytest.raises(ScenarioError, match=r"scenario.yaml:\d+:\d+: libpcap refuses this filter"):
+        run("agent.client.capture_start", refuse_filter, text, engines.append, keep=True)
+    assert "engine.keep" not in engines[0].world.fuse.passed
+    assert engines[0].downs == 1
+
+
 def test_a_standing_lab_is_attached_to_and_stays(run: Runner, tmp_path: Path) -> None:
     """On a standing lab a run makes no hosts and takes none away; what it made itself goes."""
 
