@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from listening import wait_until_listening
 
 from labctl.agent import nursery
 
@@ -22,10 +22,7 @@ def socket_path(tmp_path: Path) -> Iterator[Path]:
     """A nursery that listens."""
     path = tmp_path / "nursery"
     serving = subprocess.Popen([sys.executable, "-c", SERVE, str(path)])
-    deadline = time.monotonic() + 10
-    while not path.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until_listening(path)
     yield path
     serving.kill()
     serving.wait()

@@ -6,11 +6,11 @@ import os
 import select
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from listening import wait_until_listening
 
 from labctl.agent import dissect, forks
 from labctl.agent.dissect import Dissector
@@ -52,10 +52,7 @@ def path(tmp_path: Path) -> Iterator[str]:
     """Where somebody forks."""
     found = tmp_path / "forks"
     with subprocess.Popen([sys.executable, "-c", SERVE, str(found)]) as serving:
-        deadline = time.monotonic() + 10
-        while not found.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until_listening(found)
         yield str(found)
         serving.kill()
 

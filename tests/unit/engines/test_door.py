@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from listening import wait_until_listening
 
 from labctl.engines import door
 from labctl.engines.agents import AgentClient, AgentGone
@@ -31,10 +32,7 @@ OPEN_AND_HANG = (
 def place(tmp_path: Path) -> Iterator[Path]:
     """A folder with a nursery's door."""
     serving = subprocess.Popen([sys.executable, "-c", SERVE, str(tmp_path / "own"), str(tmp_path / "door")])
-    deadline = time.monotonic() + 10
-    while not (tmp_path / "door").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until_listening(tmp_path / "door")
     yield tmp_path
     serving.kill()
     serving.wait()
