@@ -172,6 +172,11 @@ class Lab:
                     queue.extend((r, first) for r in routers if network in r.networks and r is not router)
         return tuple(found)
 
+    def gateways(self, name: str) -> tuple[str, ...]:
+        """The addresses of the machine's own ends of a host's networks, Docker's bridges: those that nothing may be sent to."""
+        subnets = [self.networks[network] for network in self.hosts[name].networks]
+        return tuple(gateway for subnet in subnets for gateway in (subnet.gateway, subnet.gateway6) if gateway)
+
     def _routes_via(self, host: Host, router: Host, to: tuple[str, str]) -> tuple[Route, ...]:
         shared = next(network for network in host.networks if network in router.networks)
         addresses = (router.addresses or {}).get(shared, ())

@@ -14,7 +14,7 @@ from typing import Any
 
 from labctl import __version__
 from labctl.engines.agents import AgentRefused
-from labctl.engines.base import AddressesTaken, Engine, NoSuchLab, Say
+from labctl.engines.base import Engine, NoSuchLab, Say, on_free_addresses
 from labctl.errors import LabctlError, LabError, MissingError, ScenarioError
 from labctl.evidence.record import VERSION, Before
 from labctl.evidence.rundir import RunDirectory
@@ -29,8 +29,6 @@ from labctl.session.faults import Faults
 from labctl.session.hosts import Hosts
 from labctl.session.programs import WATCH_S, Programs, StepFailed
 from labctl.session.together import everywhere, recorded
-
-POOL_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -180,16 +178,13 @@ def _bring_up(request: Request, engine: Engine, record: RunDirectory, run: str, 
 def _up(
     config: Mapping[str, Any], lab: Lab, request: Request, engine: Engine, record: RunDirectory, stack: ExitStack, say: Say
 ) -> Hosts:
-    for attempt in range(POOL_ATTEMPTS):
-        planned = planned_of(request, engine.reserve(lab), record)
+    def up(found: Lab) -> Hosts:
+        planned = planned_of(request, found, record)
         hosts = _hosts(planned, request, engine, record, stack)
-        try:
-            engine.up(config, planned.lab, planned.hosts, record.path / "compose.yaml", say, hosts.open)
-            break
-        except AddressesTaken:
-            if attempt == POOL_ATTEMPTS - 1:
-                raise
-    return hosts
+        engine.up(config, planned.lab, planned.hosts, record.path / "compose.yaml", say, hosts.open)
+        return hosts
+
+    return on_free_addresses(engine, lab, up)
 
 
 def _hosts(planned: Plan, request: Request, engine: Engine, record: RunDirectory, stack: ExitStack) -> Hosts:

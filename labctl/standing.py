@@ -6,7 +6,8 @@ import secrets
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from labctl.agent.live import NO_FILTER, NO_INTERFACE
 from labctl.composefile import resolved
 from labctl.engines import agentimage, door, forks, notes
 from labctl.engines.agents import AgentClient
-from labctl.engines.base import AddressesTaken, Running
+from labctl.engines.base import on_free_addresses
 from labctl.engines.daemon import connect
 from labctl.engines.docker import OWN_COMPOSE, DockerEngine, addresses_of, programs_image
 from labctl.engines.images import ensure, machine_lock, remove_untagged
@@ -57,14 +58,10 @@ def bring_up(compose: Path | None, name: str, say: Callable[[str], None]) -> tup
         on_error.callback(remove, api, [f"{STANDING}={name}"])  # not take_down: having made nothing yet is no error here
         with ExitStack() as agents:
             agents.callback(engine.down)
-            for attempt in range(5):
-                addressed = engine.reserve(lab)
-                try:
-                    engine.up(config, addressed, hosts, Path(scratch) / "compose.yaml", say, _router(engine, addressed))
-                    break
-                except AddressesTaken:
-                    if attempt == 4:
-                        raise
+            rendered = Path(scratch) / "compose.yaml"
+            on_free_addresses(
+                engine, lab, lambda found: engine.up(config, found, hosts, rendered, say, partial(_set_routes, engine, found))
+            )
             engine.keep()
         on_error.pop_all()
     return hosts
@@ -91,29 +88,20 @@ def heal(engine: DockerEngine, lab: Lab, hosts: Sequence[str]) -> tuple[str, ...
         healed = [host for host, was_ill in zip(hosts, everywhere(engine.heal, hosts), strict=True) if was_ill]
         with ExitStack() as agents:
             agents.callback(engine.down)
-            everywhere(_router(engine, lab), healed)
+            everywhere(partial(_set_routes, engine, lab), healed)
             engine.wait_healthy(healed)
     return tuple(healed)
 
 
-def _router(engine: DockerEngine, lab: Lab) -> Running:
-    """What sets the routes of a host of this lab, by an agent that does nothing else."""
-
-    def route(host: str) -> None:
-        client = AgentClient(host, engine.open_agent(host), lambda *_: None)
-        try:
-            _route(client, lab, host)
-        finally:
-            client.close()
-
-    return route
+def _set_routes(engine: DockerEngine, lab: Lab, host: str) -> None:
+    """Set the routes of a host, by an agent that does nothing else. Raises LabError."""
+    with _agent_of(engine, host) as agent:
+        agent.set_routes(lab.routes(host, lab.hosts), lab.gateways(host))
 
 
-def _route(client: AgentClient, lab: Lab, host: str) -> None:
-    """Have a host's agent set its routes. Raises AgentRefused."""
-    subnets = [lab.networks[n] for n in lab.hosts[host].networks]
-    gateways = [g for s in subnets for g in (s.gateway, s.gateway6) if g]
-    client.call("routes", routes=[[r.to, r.via] for r in lab.routes(host, lab.hosts)], gateways=gateways)
+def _agent_of(engine: DockerEngine, host: str) -> closing[AgentClient]:
+    """An agent on a host, closed at the end of the block. Raises LabError."""
+    return closing(AgentClient(host, engine.open_agent(host), lambda *_: None))
 
 
 def take_down(name: str) -> tuple[int, int]:
@@ -318,11 +306,11 @@ def _sweep(api: APIClient, name: str) -> dict[str, list[list[str]]]:
     up = [host for host in lab.hosts if engine.is_up(host)]
 
     def at(host: str) -> None:
-        client = AgentClient(host, engine.open_agent(host), lambda *_: None)
-        if commands := [ran["argv"] for ran in client.call("hello")["swept"]]:
-            swept[f"{name}/{host}"] = commands
-            _route(client, lab, host)  # an interface that was down has lost what led through it
-        client.close()
+        with _agent_of(engine, host) as agent:
+            if commands := [ran["argv"] for ran in agent.call("hello")["swept"]]:
+                swept[f"{name}/{host}"] = commands
+                # An interface that was down has lost what led through it.
+                agent.set_routes(lab.routes(host, lab.hosts), lab.gateways(host))
 
     with ExitStack() as agents:
         agents.callback(engine.down)

@@ -8,7 +8,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any, BinaryIO
@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from labctl.agent import PROTOCOL
 from labctl.engines.base import Channel
 from labctl.errors import LabError
+from labctl.lab import Route
 
 CALL_TIMEOUT_S = 30.0
 PIECE_BYTES = 2**20
@@ -79,6 +80,10 @@ class AgentClient:
     def call(self, op: str, timeout_s: float = CALL_TIMEOUT_S, **arguments: Any) -> Any:
         """Ask and wait for the answer. Raises AgentRefused, AgentGone."""
         return self.result(self.ask(op, **arguments), op, timeout_s)
+
+    def set_routes(self, routes: Iterable[Route], gateways: Sequence[str]) -> None:
+        """Make these the only ways out of the host's networks, of which `gateways` are the bridges. Raises AgentRefused."""
+        self.call("routes", routes=[[route.to, route.via] for route in routes], gateways=list(gateways))
 
     def ask(self, op: str, **arguments: Any) -> Future[Any]:
         """Ask without waiting."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from labctl.errors import LabError, UsageError
 from labctl.lab import Lab
 
 Say = Callable[[str], None]
-Running = Callable[[str], object]
+OnRunning = Callable[[str], object]
+Up = TypeVar("Up")
+
+ADDRESS_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -89,15 +93,15 @@ class Engine(Protocol):
         """The lab with addresses that nobody uses now. Raises LabError when there are none left."""
 
     def up(
-        self, config: Mapping[str, Any], lab: Lab, hosts: Sequence[str], rendered: Path, say: Say, running: Running
+        self, config: Mapping[str, Any], lab: Lab, hosts: Sequence[str], rendered: Path, say: Say, on_running: OnRunning
     ) -> None:
         """Bring up `hosts` of a lab whose addresses are reserved, from a rendered copy written to `rendered`.
 
-        `running` is called with the name of each host as soon as it runs, for several at once: what one waits for before it
+        `on_running` is called with the name of each host as soon as it runs, for several at once: what one waits for before it
         is healthy may be another, and the way there. It is over for all of them, and each is healthy, when this returns.
 
         Raises AddressesTaken (reserve again), MissingError (an image cannot be had), LabError (it did not come up), and what
-        `running` raises.
+        `on_running` raises.
         """
 
     def wait_healthy(self, hosts: Sequence[str]) -> None:
@@ -154,3 +158,14 @@ class Engine(Protocol):
 
     def environment(self) -> dict[str, Any]:
         """What result.json says of the machine: versions of kernel, engine and so on."""
+
+
+def on_free_addresses(engine: Engine, lab: Lab, bring_up: Callable[[Lab], Up]) -> Up:
+    """Bring a lab up on addresses that nobody uses, and on others where somebody takes them first.
+
+    Raises what `bring_up` does, AddressesTaken only when that came of several tries, and LabError when there are none left.
+    """
+    for _ in range(ADDRESS_ATTEMPTS - 1):
+        with contextlib.suppress(AddressesTaken):
+            return bring_up(engine.reserve(lab))
+    return bring_up(engine.reserve(lab))

@@ -23,7 +23,7 @@ from docker.types import LogConfig
 
 from labctl.agent.nursery import DOORS
 from labctl.engines import agentimage, compose, door, images, nearby, notes
-from labctl.engines.base import AddressesTaken, Channel, Disturbed, NoSuchLab, Running, Say
+from labctl.engines.base import AddressesTaken, Channel, Disturbed, NoSuchLab, OnRunning, Say
 from labctl.engines.daemon import DaemonGone
 from labctl.engines.docker_stream import AttachedChannel, DockerChannel, DockerProcess, ForkedChannel
 from labctl.engines.door import DoorChannel
@@ -40,7 +40,7 @@ ROOT = Path(__file__).resolve().parents[2]
 UP_TIMEOUT_S = 120.0
 SAY_AFTER_S = 3.0
 HEALTH_STARTING = "(health: starting)"  # in what Docker's list says of a container
-LOOK_S = 0.03  # how often it is seen which hosts run, while Compose starts them; Docker answers in 2 ms
+LOOK_S = 0.03  # how often it is seen which hosts run, while Compose starts them
 CHECK_CHARACTERS = 500
 KILL_TIMEOUT_S = 30
 OWN_COMPOSE = ROOT / "docker-compose.yml"
@@ -100,7 +100,7 @@ class DockerEngine:
         return free
 
     def up(
-        self, config: Mapping[str, Any], lab: Lab, hosts: Sequence[str], rendered: Path, say: Say, running: Running
+        self, config: Mapping[str, Any], lab: Lab, hosts: Sequence[str], rendered: Path, say: Say, on_running: OnRunning
     ) -> None:
         named = images.ensure(self._api, config, hosts, say, str(lab.path))
         self._agent_image = agentimage.ensure(self._api, say)
@@ -111,7 +111,7 @@ class DockerEngine:
             notes.write_begun(self._api, self._standing, self._labels())
         try:
             patience = _Patience(say)
-            with self._telling(hosts, running, patience):
+            with self._telling(hosts, on_running, patience):
                 compose.up(rendered, self.project, lab.path.parent, hosts)
         except LabError as error:
             if "Pool overlaps" in str(error):
@@ -125,11 +125,11 @@ class DockerEngine:
         self._wait_healthy(hosts, patience)
 
     @contextlib.contextmanager
-    def _telling(self, hosts: Sequence[str], running: Running, patience: _Patience) -> Iterator[None]:
-        """While the block brings hosts up, `running` is told of each as soon as it runs; at its end of all that do.
+    def _telling(self, hosts: Sequence[str], on_running: OnRunning, patience: _Patience) -> Iterator[None]:
+        """While the block brings hosts up, `on_running` is told of each as soon as it runs; at its end of all that do.
 
         Compose waits itself for hosts that others want healthy, and hosts for others that they must reach to be healthy.
-        Raises what `running` raised, as that may be why the block failed.
+        Raises what `on_running` raised, as that may be why the block failed.
         """
         is_over = threading.Event()
         told: dict[str, Future[object]] = {}
@@ -139,7 +139,7 @@ class DockerEngine:
             for host, container in found.items():
                 if container["State"] in ("running", "paused") and host not in told:
                     self._containers[host] = container["Id"]
-                    told[host] = pool.submit(running, host)
+                    told[host] = pool.submit(on_running, host)
             patience.waits({host: "running, starting" for host in found if HEALTH_STARTING in found[host]["Status"]})
 
         def look() -> None:
@@ -151,20 +151,20 @@ class DockerEngine:
         with ThreadPoolExecutor(max_workers=len(hosts) + 1) as pool:
             with uninterrupted():  # or a thread may have begun that the pool does not know of
                 looking = pool.submit(look)
+            failed: LabError | None = None
             try:
-                try:
-                    yield
-                finally:
-                    is_over.set()
-                    wait([looking])
-                    wait(told.values())
+                yield
             except LabError as error:
-                if (why := _failed(told.values())) is not None:
-                    raise why from error
-                raise
+                failed = error
+            finally:
+                is_over.set()
+                wait([looking])
+                wait(told.values())
+            for one in told.values():
+                one.result()
+            if failed is not None:
+                raise failed
             looking.result()
-            if (why := _failed(told.values())) is not None:
-                raise why
 
     def wait_healthy(self, hosts: Sequence[str]) -> None:
         self._wait_healthy(hosts, _Patience(lambda _: None))
@@ -666,11 +666,6 @@ def _last_check(health: Mapping[str, Any]) -> str:
     last = (health.get("Log") or [{}])[-1]
     said = str(last.get("Output") or "").strip()[-CHECK_CHARACTERS:] or "nothing"
     return f"its health check ended with {last.get('ExitCode')} and said: {said}"
-
-
-def _failed(futures: Iterable[Future[object]]) -> BaseException | None:
-    """The first error among what has been done."""
-    return next((error for future in futures if (error := future.exception()) is not None), None)
 
 
 def _subnet(network: Mapping[str, Any]) -> Subnet:

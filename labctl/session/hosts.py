@@ -41,10 +41,16 @@ class Hosts:
     _hellos: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def open(self, host: str) -> None:
-        """An agent and routes on a host that runs; several may be opened at once. Raises LabError."""
-        self.agents[host] = AgentClient(host, self.engine.open_agent(host), self.hear)
+        """An agent and routes on a host that runs; several may be opened at once. Raises LabError.
+
+        The agent of a former life of it keeps what it recorded.
+        """
+        agent = AgentClient(host, self.engine.open_agent(host), self.hear)
+        if host in self.agents:
+            self.former.append(self.agents[host])
+        self.agents[host] = agent
         self._hellos[host] = self._greet(host)
-        self._set_routes(host)
+        agent.set_routes(self.plan.routes[host], self.plan.lab.gateways(host))
 
     def close(self) -> None:
         """Close all agents, and with them undo everything that they did."""
@@ -72,15 +78,8 @@ class Hosts:
         )
 
     def reopen(self, host: str) -> None:
-        """A new agent for a host that was started again, with routes and devices; the former one keeps what it recorded.
-
-        Then it is waited for until it is healthy. Raises LabError.
-        """
-        channel = self.engine.open_agent(host)
-        self.former.append(self.agents[host])
-        self.agents[host] = AgentClient(host, channel, self.hear)
-        self._greet(host)
-        self._set_routes(host)
+        """Open a host that was started again, make it ready for its faults, and wait until it is healthy. Raises LabError."""
+        self.open(host)
         if host in self._link_sites():
             self.agents[host].call("capabilities")
         self._quiet([host])
@@ -137,15 +136,6 @@ class Hosts:
         if hello["swept"]:
             self.record.event("swept", host=host, ran=hello["swept"])
         return hello
-
-    def _set_routes(self, host: str) -> None:
-        self.agents[host].call(
-            "routes", routes=[[r.to, r.via] for r in self.plan.routes[host]], gateways=self._gateways(host)
-        )
-
-    def _gateways(self, host: str) -> list[str]:
-        subnets = [self.plan.lab.networks[n] for n in self.plan.lab.hosts[host].networks]
-        return [g for s in subnets for g in (s.gateway, s.gateway6) if g]
 
     def check(self, look: bool = False) -> None:
         """Raises LabError naming a host or an agent that ended by itself, or what else became of it.

@@ -97,11 +97,12 @@ def _problems(scenario: Scenario, evidence: Evidence) -> list[str]:
     elif evidence.live and not evidence.programs and not evidence.left_by:
         found.append("nothing ran in this lab, so it shows nothing")
     for fault in evidence.faults:
-        if evidence.proof(fault) == 0:
+        proof = evidence.proof(fault)
+        if proof == 0:
             found.append(
                 f"the fault {fault.name} on {fault.host} touched no packet, so this run proves nothing about it"
             )
-        elif evidence.proof(fault) is None and not found:
+        elif proof is None and not found:
             found.append(f"nobody read what the fault {fault.name} on {fault.host} touched")
     if not found:
         found += _never_began(scenario, evidence)

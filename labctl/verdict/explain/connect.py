@@ -178,9 +178,9 @@ def _without_syn(case: Case) -> str | None:
         why = f": {clause(case, down[0])}" if len(down) == 1 else ""
         return f"{case.host}'s own kernel had no route to {target}, so no SYN was sent{why}."
     if case.errno == "EHOSTUNREACH" or case.in_vain:
-        said = _nobody_there(case, flow, target)
+        said = asked_in_vain(case, flow)
         if said is not None:
-            return said
+            return f"{said}: no SYN was ever sent, and {case.ended if case.in_vain else 'the kernel gave up'}."
     if case.errno == "ETIMEDOUT" or case.in_vain:
         own = [f for f in guilty(case, flow, ("drop", "loss")) if f.host == case.host]
         if len(own) == 1:
@@ -191,17 +191,14 @@ def _without_syn(case: Case) -> str | None:
     return None
 
 
-def _nobody_there(case: Case, flow: Flow, target: str) -> str | None:
-    """Whether the host asked for the owner of the peer's address and heard nothing."""
+def asked_in_vain(case: Case, flow: Flow) -> str | None:
+    """That the host asked for the owner of the peer's address and heard nothing; None where it did not, or was answered."""
     asked, answered = neighbours(case, flow.remote)
     if not asked or answered:
         return None
-    end = case.ended if case.in_vain else "the kernel gave up"
-    what = (
-        count(asked, "ARP request") if "Who has" in asked[0].info else count(asked, "neighbour solicitation")
-    )
-    absent = f"nobody has that address{why_absent(case, flow)}"
-    return f"{what} for {target} ({numbers(asked)}), and {absent}: no SYN was ever sent, and {end}."
+    what = count(asked, "ARP request" if "Who has" in asked[0].info else "neighbour solicitation")
+    requests = f"{what} for {case.name(flow.remote)} ({numbers(asked)})"
+    return f"{requests}, and nobody has that address{why_absent(case, flow)}"
 
 
 def neighbours(case: Case, address: str) -> tuple[list[Packet], list[Packet]]:

@@ -6,8 +6,8 @@ from labctl.evidence.packets import Packet
 from labctl.units import parse_bytes
 from labctl.verdict.explain import icmp
 from labctl.verdict.explain.case import Case, Flow, endpoint, numbers
-from labctl.verdict.explain.connect import neighbours
-from labctl.verdict.explain.faults import blame, clause, guilty, why_absent
+from labctl.verdict.explain.connect import asked_in_vain
+from labctl.verdict.explain.faults import blame, clause, guilty
 
 CALLS = frozenset({"send", "sendto", "recv", "recvfrom", "connect"})
 
@@ -28,11 +28,8 @@ def explain(case: Case) -> str | None:
         return _too_long(case, flow, told)
     if told and sent:
         return _told(case, flow, sent, told)
-    if case.errno == "EHOSTUNREACH":
-        asked, answered = neighbours(case, flow.remote)
-        if asked and not answered:
-            requests = f"{len(asked)} ARP requests for {case.name(flow.remote)} ({numbers(asked)})"
-            return f"{requests}, and nobody has that address{why_absent(case, flow)}."
+    if case.errno == "EHOSTUNREACH" and (said := asked_in_vain(case, flow)) is not None:
+        return f"{said}."
     if case.errno == "ENETUNREACH" and not sent and not told:
         down = [f for f in guilty(case, flow, ("down",)) if f.host == case.host]
         why = f": {clause(case, down[0])}" if len(down) == 1 else ""

@@ -43,10 +43,10 @@ def guilty(case: Case, flow: Flow, kinds: tuple[str, ...], answer: str = "") -> 
     found = [
         f
         for f in case.evidence.faults
-        if case.evidence.proof(f)
-        and share(case, f) != 0
+        if _does(case, f, kinds)
         and f.in_place(case.start, case.end)
-        and _does(case, f, kinds)
+        and case.evidence.proof(f)
+        and share(case, f) != 0
         and _in_the_way(case, f, flow)
     ]
     return [f for f in found if _ABOUT.get(f.kind, _any)(case, f, flow, answer)]
