@@ -241,6 +241,28 @@ def test_a_missing_python_names_the_way_to_one(machine: Machine) -> None:
     assert "LABCTL_PYTHON=" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("fits", "named", "taken"),
+    [
+        (True, {}, "system-python"),
+        (False, {}, "python3"),
+        (True, {"LABCTL_PYTHON": "python3.12"}, "python3.12"),
+    ],
+)
+def test_the_python_of_the_distribution_is_taken_before_others(
+    machine: Machine, fits: bool, named: dict[str, str], taken: str
+) -> None:
+    """If it fits: one without venv, or too old, does not. What LABCTL_PYTHON names comes before all."""
+    makes = 'case "$*" in "-m venv "*) mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; cp "$0" "$3/bin/labctl" ;; esac'
+    for name in ("system-python", "python3", "python3.12"):
+        body = makes if fits or name != "system-python" else "exit 1"
+        machine.stub(name, body, machine.later if name == "system-python" else None)
+    done = machine.run("bootstrap", "--python", LABCTL_SYSTEM_PYTHON=str(machine.later / "system-python"), **named)
+    assert done.returncode == 0, done.stderr
+    assert [call.split()[0] for call in machine.calls(" -m venv ")] == [taken]
+    assert f"{taken}\n" in done.stderr
+
+
 def test_a_docker_host_that_does_not_answer_is_not_replaced(machine: Machine) -> None:
     machine.has("python", "docker")
     done = machine.run("bootstrap", DOCKER_HOST="tcp://192.0.2.1:2375")
