@@ -487,6 +487,18 @@ def test_a_summary_that_is_lost_loses_no_result(
 
 
 @pytest.mark.usefixtures("engines")
+def test_each_summary_is_written_whatever_became_of_the_others(
+    scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each that cannot be is told, those that can be are there."""
+    monkeypatch.setattr("labctl.cli.running.try_to_write", lambda _: None)
+    path, other = unwritable("a folder", tmp_path), tmp_path / "summary.md"
+    result = call("run", scenario, "--out", tmp_path / "runs", "--junit", path, "--markdown", other)
+    assert (result.exit_code, result.stderr) == (4, f"labctl: {path} cannot be written: Is a directory\n")
+    assert other.is_file()
+
+
+@pytest.mark.usefixtures("engines")
 @pytest.mark.parametrize("mine", ["<!doctype html>\n<title>my page</title>\n", None])
 def test_an_index_of_the_users_own_is_left_alone(scenario: Path, tmp_path: Path, mine: str | None) -> None:
     """Where something else has the name, a file or a folder, the page gets another one, and that is said."""

@@ -118,6 +118,14 @@ def test_a_compose_file_that_is_nested_too_deeply_is_told(tmp_path: Path, text: 
         read_lab(tmp_path / "lab.yml")
 
 
+def test_a_compose_file_with_too_many_anchors_is_told(tmp_path: Path) -> None:
+    """Their number is bounded, as that of the values they stand for is."""
+    anchors = "\n".join(f"  - &a{number} x" for number in range(1001))
+    (tmp_path / "lab.yml").write_text(f"services: {{a: {{image: i}}}}\nx-all:\n{anchors}\n", encoding="utf-8")
+    with pytest.raises(ScenarioError, match=r"lab.yml:1003:\d+: .*it has more than 1000 anchors"):
+        read_lab(tmp_path / "lab.yml")
+
+
 def test_a_compose_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     """A missing compose file is a ScenarioError, with the nearest name that is there; so is one that is no text."""
     (tmp_path / "lab.yml").write_bytes(b"\xff\xfe\x00\x81")

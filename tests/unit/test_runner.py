@@ -477,6 +477,13 @@ def test_a_program_that_has_ended_is_waited_for_until_it_is_known_how(ended_at: 
     assert (list(waits) == []) is ends
 
 
+def test_a_program_is_looked_at_once_more_when_its_time_is_over() -> None:
+    """It may have been this process that stood still past the time, and the program had ended long before."""
+    waits = iter([False, True])
+    process = types.SimpleNamespace(wait=lambda _: next(waits), ended_at=lambda: None)
+    assert _ends(process, 0.0)
+
+
 def test_a_sign_that_takes_too_long_to_look_for_is_given_up_in_time(run: Runner) -> None:
     """The limit of ready: holds for the expression too, which may be one that would go on for years."""
     text = SCENARIO.replace("ready: {listen: 80}", "ready: {output: '^((((((.+)+)+)+)+)+)+$X', timeout: 200ms}")

@@ -78,6 +78,15 @@ def test_a_context_may_bring_certificates(config: Path, monkeypatch: pytest.Monk
     )  # fmt: skip
 
 
+def test_a_context_may_take_an_engine_without_proof(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was made with skip-tls-verify; any other wants its engine's certificate proved."""
+    for skip in (True, False):
+        name = f"skip-{skip}"
+        context(config, name, {"Host": "tcp://192.0.2.7:2376", "SkipTLSVerify": skip})
+        monkeypatch.setenv("DOCKER_CONTEXT", name)
+        assert chosen().verify is not skip
+
+
 @pytest.mark.parametrize("docker", [5, None, [], "x"])
 def test_a_context_that_is_not_there_is_missing(config: Path, monkeypatch: pytest.MonkeyPatch, docker: object) -> None:
     """Exit 3, with who names it and what to do; nothing is asked of another engine in its place."""
