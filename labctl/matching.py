@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import signal
 import subprocess
@@ -14,7 +15,15 @@ from labctl.interrupts import handled
 
 LIMIT_S = 10.0
 SIMPLER = "write it so that no repeat stands within another, nor beside one that takes the same"
-_ELSEWHERE = "import json, re, sys; pattern, text = json.load(sys.stdin); print(bool(re.search(pattern, text, re.MULTILINE)))"
+# Whoever waits for it may be killed and cannot end it then: the kernel does, by its processor time (getrlimit(2), RLIMIT_CPU).
+_ELSEWHERE = """
+import json, re, resource, sys
+pattern, text, seconds = json.load(sys.stdin)
+most = resource.getrlimit(resource.RLIMIT_CPU)[1]
+seconds = seconds if most == resource.RLIM_INFINITY else min(seconds, most)
+resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+print(bool(re.search(pattern, text, re.MULTILINE)))
+"""
 
 
 class TooSlow(Exception):
@@ -49,9 +58,10 @@ def matches(pattern: str, text: str, limit_s: float = LIMIT_S) -> bool:
 
 def _elsewhere(pattern: str, text: str, limit_s: float) -> bool:
     """The same by another process: signals are handled by the main thread, which the match would keep from doing so."""
+    asked = json.dumps([pattern, text, math.ceil(limit_s) + 1])
     try:
         done = subprocess.run(
-            [sys.executable, "-S", "-E", "-c", _ELSEWHERE], input=json.dumps([pattern, text]), stdout=subprocess.PIPE,
+            [sys.executable, "-S", "-E", "-c", _ELSEWHERE], input=asked, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, encoding="ascii", timeout=limit_s, check=True,
         )  # fmt: skip
     except subprocess.TimeoutExpired:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from labctl.matching import TooSlow, matches
+from labctl.matching import _ELSEWHERE, TooSlow, matches
 
 Matches = Callable[..., bool]
 SLOW = ("^(a+)+$", "a" * 46 + "!")
@@ -42,6 +45,13 @@ def test_what_takes_too_long_is_given_up(search: Matches, pattern: str, text: st
     with pytest.raises(TooSlow):
         search(pattern, text, 0.1)
     assert search("b", "abc")
+
+
+def test_a_search_ends_though_nobody_is_left_to_end_it() -> None:
+    """Another process does it, and whoever waits for that may be killed: it would go on for years."""
+    asked = json.dumps([*SLOW, 1])
+    done = subprocess.run([sys.executable, "-S", "-E", "-c", _ELSEWHERE], input=asked, text=True, timeout=60, check=False)
+    assert done.returncode == -signal.SIGKILL
 
 
 def test_a_timer_of_somebody_elses_goes_on() -> None:
