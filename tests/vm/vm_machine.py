@@ -222,6 +222,8 @@ def _unpack(folder: Path) -> None:
     """results.tar becomes results/: the jobs' folders with their run directories, the services' logs."""
     packed = folder / "results.tar"
     with tarfile.open(packed) as archive:
-        archive.extractall(folder, filter="data")
+        # As tarfile's documentation has it for Pythons that may not know filters: Debian 12's own 3.11.2 does not.
+        archive.extraction_filter = getattr(tarfile, "data_filter", (lambda member, _: member))
+        archive.extractall(folder)
     packed.unlink()
     (folder / "tree.tar").unlink()
