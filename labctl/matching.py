@@ -16,6 +16,8 @@ from labctl.interrupts import handled
 LIMIT_S = 10.0
 SIMPLER = "write it so that no repeat stands within another, nor beside one that takes the same"
 # Whoever waits for it may be killed and cannot end it then: the kernel does, by its processor time (getrlimit(2), RLIMIT_CPU).
+# It is not tied to its parent as `docker compose` is (engines/compose.py): that takes a preexec_fn, which beside other threads
+# may hang, before any limit holds (subprocess, preexec_fn).
 _ELSEWHERE = """
 import json, re, resource, sys
 pattern, text, seconds = json.load(sys.stdin)

@@ -223,7 +223,7 @@ def _unpack(folder: Path) -> None:
     packed = folder / "results.tar"
     with tarfile.open(packed) as archive:
         # As tarfile's documentation has it for Pythons that may not know filters: Debian 12's own 3.11.2 does not.
-        archive.extraction_filter = getattr(tarfile, "data_filter", (lambda member, _: member))
+        archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, _: member)
         archive.extractall(folder)
     packed.unlink()
     (folder / "tree.tar").unlink()
